@@ -1,0 +1,117 @@
+"""Mel spectrogram in decibels."""
+
+from __future__ import annotations
+
+import warnings
+from functools import lru_cache
+
+import librosa.filters
+import numpy as np
+import torch
+from torch import Tensor
+
+from stages.clips.spectra import check_setting, power_spectrum
+
+
+def logmel(
+    waveform: Tensor,
+    *,
+    sample_rate: int,
+    hop_length: int,
+    n_fft: int,
+    win_length: int,
+    n_mels: int,
+    fmin: float,
+    fmax: float | None,
+    floor_db: float,
+) -> Tensor:
+    """Power in bands of equal width on the mel scale, in decibels.
+
+    Nothing is measured against the clip's own maximum, so a frame does not depend on the rest of
+    its clip. What lies under the fixed floor is raised to it: noise down there (-90 dB is 16-bit
+    rounding, less is a codec's silence) tells recordings apart, not emotions.
+
+    Parameters
+    ----------
+    waveform : Tensor [..., samples]
+        mono signal in [-1, 1]
+    sample_rate : int
+        in Hz
+    hop_length, n_fft, win_length : int
+        in samples; frames are centred, zeros are taken beyond the ends
+    n_mels : int
+        bands
+    fmin, fmax : float
+        edges of the lowest and the highest band, in Hz; fmax None is half the sample rate
+    floor_db : float
+        smallest value, -120 to 0
+
+    Returns
+    -------
+    Tensor [..., n_mels, frames]
+        10 log10 of the power, frames = 1 + samples // hop_length
+
+    Raises
+    ------
+    ValueError
+        for a setting outside its range, n_mels above all: each band must hold a line of the
+        transform; if the waveform is empty or holds NaN or infinity
+
+    References
+    ----------
+    librosa.feature.melspectrogram (power 2, Slaney's mel scale and norm), floored and in decibels,
+    equal to 1e-5 dB in float64
+    """
+    filters = _mel_filters(
+        sample_rate, n_fft, n_mels, fmin, fmax, waveform.dtype, waveform.device
+    )  # [n_mels, n_fft // 2 + 1]
+    # Under -120 dB a float16 cache would be coarser than .06 dB.
+    check_setting("floor_db", floor_db, low=-120, high=0)
+    power = power_spectrum(waveform, n_fft=n_fft, win_length=win_length, hop_length=hop_length)
+    return 10 * (filters @ power).clamp_min(10 ** (floor_db / 10)).log10()
+
+
+# Inference mode is left while a constant is built: it would stay barred from gradients ever after.
+@lru_cache
+@torch.inference_mode(False)
+def _mel_filters(
+    sample_rate: int,
+    n_fft: int,
+    n_mels: int,
+    fmin: float,
+    fmax: float | None,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> Tensor:
+    """The filterbank [n_mels, n_fft // 2 + 1], once per process, its settings checked."""
+    nyquist = sample_rate / 2
+    fmax = nyquist if fmax is None else fmax
+    check_setting("n_fft", n_fft, low=2)
+    check_setting("n_mels", n_mels, low=1)
+    if not 0 < fmax <= nyquist:
+        raise ValueError(f"fmax: got {fmax}, want over 0 and at most {nyquist} (half sample_rate)")
+    if not 0 <= fmin < fmax:
+        raise ValueError(f"fmin: got {fmin}, want 0 to below {fmax} (fmax)")
+    bands = _design(sample_rate, n_fft, n_mels, fmin, fmax)
+    if not _filled(bands):
+        fewer = range(n_mels - 1, 0, -1)
+        most = next((n for n in fewer if _filled(_design(sample_rate, n_fft, n, fmin, fmax))), 0)
+        raise ValueError(
+            f"n_mels: got {n_mels}, want at most {most} (fmin {fmin}, fmax {fmax}, n_fft {n_fft}): "
+            "a narrower band would hold no line of the transform"
+        )
+    return torch.from_numpy(bands).to(device, dtype)
+
+
+def _design(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float) -> np.ndarray:
+    """Triangular filters [n_mels, n_fft // 2 + 1] of equal area."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of empty filters: they are an error here
+        return librosa.filters.mel(
+            sr=sample_rate, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax, dtype=np.float64
+        )
+
+
+def _filled(bands: np.ndarray) -> bool:
+    """Whether each band lets something through."""
+    return bool(bands.any(axis=1).all())

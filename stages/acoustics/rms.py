@@ -1,0 +1,49 @@
+"""Loudness: the root of the mean square, in decibels."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from stages.clips.spectra import centre_pad, check_setting, frame_mean
+
+
+def rms(
+    waveform: Tensor, *, sample_rate: int, hop_length: int, frame_length: int, floor_db: float
+) -> Tensor:
+    """Root mean square of each frame, in decibels relative to full scale.
+
+    In decibels, because the amplitude itself is skewed: most of its range belongs to a few frames,
+    and what a network could tell pauses, breath and soft speech by lies close to zero.
+
+    Parameters
+    ----------
+    waveform : Tensor [..., samples]
+        mono signal in [-1, 1]
+    sample_rate : int
+        in Hz; every feature is given it, this one does not need it
+    hop_length, frame_length : int
+        in samples; frames are centred, zeros are taken beyond the ends
+    floor_db : float
+        smallest value, -120 to 0; see `stages.acoustics.logmel.logmel`
+
+    Returns
+    -------
+    Tensor [..., 1, frames]
+        20 log10 of the root mean square, 0 for a signal that is always at full scale;
+        frames = 1 + samples // hop_length
+
+    Raises
+    ------
+    ValueError
+        for a setting outside its range; if the waveform is empty or holds NaN or infinity
+
+    References
+    ----------
+    librosa.feature.rms, floored and in decibels, equal to 1e-5 dB in float64
+    """
+    check_setting("frame_length", frame_length, low=1)
+    check_setting("hop_length", hop_length, low=1)
+    check_setting("floor_db", floor_db, low=-120, high=0)
+    padded = centre_pad(waveform, frame_length=frame_length, pad_mode="constant")
+    power = frame_mean(padded.square(), frame_length=frame_length, hop_length=hop_length)
+    return 10 * power.clamp_min(10 ** (floor_db / 10)).log10()

@@ -1,0 +1,57 @@
+"""Stage `check`: where each chosen corpus was looked for, and how to get it if it is missing.
+
+python -m stages.check
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+from stages.clips.files import locate
+from stages.clips.outputs import complete
+from stages.clips.settings import load_params
+
+OUTPUT = Path("data/corpora.ok")
+ELSEWHERE = """Corpora that lie elsewhere, and more on each: data/raw/README.md. In short:
+dvc remote modify --local corpora url /absolute/path/to/the/folder/of/all/corpora"""
+
+
+def missing_corpora(corpora: dict[str, dict], *, root: str) -> list[str]:
+    """Say of each corpus that is not there where it was looked for and how to get it.
+
+    Parameters
+    ----------
+    corpora : settings by name
+        the `_target_` of each names its reader, whose module says how to get the corpus
+    root : str
+        the folder of all corpora, or `remote://` and an alias
+
+    Returns
+    -------
+    list of str
+        one message per missing corpus
+    """
+    messages = []
+    for name, settings in corpora.items():
+        folder = locate(f"{root}/{name}")
+        if not folder.is_dir():
+            module = import_module(settings["_target_"].rpartition(".")[0])
+            messages.append(f"{name}: no folder {folder}\n{module.HOW_TO_GET.strip()}")
+    return messages
+
+
+def main() -> None:
+    params = load_params()
+    messages = []
+    if params.data.name != "demo":  # the stage `demo` makes those
+        messages = missing_corpora(params.corpora, root=params.data.root)
+    if messages:
+        sys.exit("\n\n".join([*messages, ELSEWHERE]))
+    with complete(OUTPUT) as part:
+        part.write_text("".join(f"{params.data.root}/{name}\n" for name in params.corpora))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""The common frame clock: where every feature's frames lie.
+
+Frame t is centred on sample t * hop_length, so a clip has 1 + samples // hop_length frames whatever
+the window's length, and any features can be joined frame by frame.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def frame_count(samples: int | np.ndarray, *, hop_length: int) -> int | np.ndarray:
+    """How many frames a clip of this many samples has.
+
+    Parameters
+    ----------
+    samples : int, or integer array or series of any shape
+    hop_length : int
+        samples from one frame to the next
+
+    Returns
+    -------
+    int or array like `samples`
+        1 + samples // hop_length
+
+    Raises
+    ------
+    ValueError
+        if hop_length is below 1
+    """
+    if hop_length < 1:
+        raise ValueError(f"hop_length: got {hop_length}, want at least 1")
+    return 1 + samples // hop_length
+
+
+def first_frames(frames: np.ndarray) -> np.ndarray:
+    """Row of each clip's first frame in a cache that holds all clips one after the other.
+
+    Parameters
+    ----------
+    frames : integer array [clips]
+        frames of each clip, in the cache's order; may be 0
+
+    Returns
+    -------
+    int64 [clips]
+    """
+    return np.cumsum(frames, dtype=np.int64) - frames

@@ -1,0 +1,143 @@
+"""What features are made of: centred frames, their means and their spectra, on the frame clock."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def check_setting(name: str, value: float, *, low: float, high: float = math.inf) -> None:
+    """Raise a ValueError that names the setting unless low <= value <= high."""
+    if not low <= value <= high:
+        wanted = f"at least {low}" if high == math.inf else f"{low} to {high}"
+        raise ValueError(f"{name}: got {value}, want {wanted}")
+
+
+def check_waveform(waveform: Tensor) -> None:
+    """Raise a ValueError unless a waveform has samples, in float, all of them finite.
+
+    Not looked at while a graph is traced: a branch on data would be frozen into it.
+    """
+    if torch.jit.is_tracing():
+        return
+    if not waveform.is_floating_point():
+        raise ValueError(f"waveform: got {waveform.dtype}, want float32 or float64")
+    if waveform.numel() == 0:
+        raise ValueError("waveform: got no samples, want at least one")
+    if not waveform.abs().max().isfinite():  # the maximum passes NaN on, at an eighth of the time
+        raise ValueError("waveform: got NaN or infinite samples, want finite ones")
+
+
+def centre_pad(
+    waveform: Tensor, *, frame_length: int, pad_mode: Literal["constant", "replicate"]
+) -> Tensor:
+    """Lengthen a waveform so that frame t, of its samples from t * hop_length, is centred there.
+
+    Parameters
+    ----------
+    waveform : Tensor [..., samples]
+    frame_length : int
+        in samples
+    pad_mode : {"constant", "replicate"}
+        with zeros, or by repeating the first and last sample; neither needs a minimum length
+
+    Returns
+    -------
+    Tensor [..., samples + frame_length]
+
+    Raises
+    ------
+    ValueError
+        if the waveform is empty or holds NaN or infinity
+    """
+    check_waveform(waveform)
+    left = frame_length // 2
+    flat = waveform.reshape(-1, waveform.shape[-1])  # replication takes no other shape
+    padded = F.pad(flat, (left, frame_length - left), mode=pad_mode)
+    return padded.reshape(*waveform.shape[:-1], padded.shape[-1])
+
+
+def frame_mean(padded: Tensor, *, frame_length: int, hop_length: int) -> Tensor:
+    """Mean of each frame, without cutting the frames out.
+
+    Parameters
+    ----------
+    padded : Tensor [..., samples]
+        already padded: the first frame begins at its first sample
+    frame_length, hop_length : int
+        in samples, at least 1
+
+    Returns
+    -------
+    Tensor [..., 1, frames]
+    """
+    flat = padded.reshape(-1, padded.shape[-1])  # pooling takes no other shape
+    means = F.avg_pool1d(flat, frame_length, hop_length)
+    return means.reshape(*padded.shape[:-1], 1, means.shape[-1])
+
+
+def power_spectrum(waveform: Tensor, *, n_fft: int, win_length: int, hop_length: int) -> Tensor:
+    """Squared magnitude of the short-time Fourier transform under a periodic Hann window.
+
+    Parameters
+    ----------
+    waveform : Tensor [..., samples]
+        any length from one sample; zeros are taken beyond its ends
+    n_fft : int
+        points of each transform
+    win_length : int
+        samples under the window, centred in the transform
+    hop_length : int
+        samples from one frame to the next
+
+    Returns
+    -------
+    Tensor [..., n_fft // 2 + 1, frames]
+        frames = 1 + samples // hop_length
+
+    Raises
+    ------
+    ValueError
+        unless 2 <= win_length <= n_fft and hop_length >= 1; if the waveform is empty or holds NaN
+        or infinity
+
+    References
+    ----------
+    librosa.stft, its magnitude squared, equal to 1e-10 of the largest value in float64
+    """
+    window = _hann_window(n_fft, win_length, waveform.dtype, waveform.device)
+    check_setting("hop_length", hop_length, low=1)
+    padded = centre_pad(waveform, frame_length=n_fft, pad_mode="constant")
+    # The exporter knows the transform only with real output, which torch otherwise warns about.
+    complex_output = not torch.jit.is_tracing()
+    spectrum = torch.stft(
+        padded.reshape(-1, padded.shape[-1]),
+        n_fft,
+        hop_length,
+        window=window,
+        center=False,
+        return_complex=complex_output,
+    )
+    if complex_output:
+        spectrum = torch.view_as_real(spectrum)  # [waveforms, n_fft // 2 + 1, frames, 2]
+    power = spectrum[..., 0].square() + spectrum[..., 1].square()
+    return power.reshape(*waveform.shape[:-1], *power.shape[-2:])
+
+
+# Inference mode is left while a constant is built: it would stay barred from gradients ever after.
+@lru_cache
+@torch.inference_mode(False)
+def _hann_window(n_fft: int, win_length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The window with zeros around it up to n_fft samples, once per process."""
+    check_setting("n_fft", n_fft, low=2)
+    check_setting("win_length", win_length, low=2, high=n_fft)
+    left = (n_fft - win_length) // 2
+    window = np.hanning(win_length + 1)[:-1]  # one sample less of the symmetric one: periodic
+    padded = np.pad(window, (left, n_fft - win_length - left))
+    return torch.from_numpy(padded).to(device, dtype)

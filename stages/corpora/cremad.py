@@ -1,0 +1,139 @@
+"""CREMA-D, the Crowd-sourced Emotional Multimodal Actors Dataset.
+
+91 actors speak twelve sentences in six emotions; sentence IEO in three levels of the emotion.
+A name is `1001_IEO_ANG_HI`: actor, sentence, emotion, level.
+
+References
+----------
+H. Cao, D. G. Cooper, M. K. Keutmann, R. C. Gur, A. Nenkova, R. Verma: CREMA-D: Crowd-sourced
+Emotional Multimodal Actors Dataset. IEEE Transactions on Affective Computing 5(4), 2014, 377-390.
+https://doi.org/10.1109/TAFFC.2014.2336244
+"""
+
+import csv
+import re
+from pathlib import Path, PurePosixPath
+
+from stages.clips.files import outside_scheme, parse_names
+
+HOW_TO_GET = """\
+CREMA-D: https://github.com/CheyneyComputerScience/CREMA-D (ODbL 1.0), cloned with Git LFS
+Put its folder AudioWAV and its file VideoDemographics.csv into cremad/,
+so that cremad/AudioWAV/1001_IEO_ANG_HI.wav exists. 7442 files in one folder."""
+
+PATTERN = (
+    r"(?i:(?P<actor>\d{4})_(?P<sentence>[a-z]{3})_(?P<emotion>[a-z]{3})_(?P<level>[a-z]{1,2}))"
+)
+FORM = "actor, sentence, emotion and level, 1001_IEO_ANG_HI"
+
+EMOTIONS = {
+    "ANG": "angry",
+    "DIS": "disgust",
+    "FEA": "fear",
+    "HAP": "happy",
+    "NEU": "neutral",
+    "SAD": "sad",
+}
+# X is XX in an older copy, which names 1040_ITH_SAD_XX so.
+LEVELS = {"LO": "low", "MD": "medium", "HI": "strong", "XX": "", "X": ""}
+SENTENCES = ("IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI")
+ACTORS = tuple(str(actor) for actor in range(1001, 1092))
+SCHEME = {
+    "actor": ACTORS,
+    "sentence": SENTENCES,
+    "emotion": tuple(EMOTIONS),
+    "level": tuple(LEVELS),
+}
+# One letter per actor, as in the Sex column of VideoDemographics.csv: 48 men, 43 women.
+SEX_LETTERS = (
+    "MFFFMFFFFF"  # 1001 to 1010
+    "MFFMMMMFMF"  # 1011 to 1020
+    "FMMFFMMFFF"  # 1021 to 1030
+    "MMMMMMFMMM"  # 1031 to 1040
+    "MMFMMFFMFM"  # 1041 to 1050
+    "MFFFFFMFMF"  # 1051 to 1060
+    "FMFMMMMMMM"  # 1061 to 1070
+    "MFFFFFMFFM"  # 1071 to 1080
+    "MFMFMMMMFM"  # 1081 to 1090
+    "F"  # 1091
+)
+SEXES = {
+    actor: "female" if letter == "F" else "male"
+    for actor, letter in zip(ACTORS, SEX_LETTERS, strict=True)
+}
+DEMOGRAPHICS = "VideoDemographics.csv"
+DEMOGRAPHIC_COLUMNS = ("ActorID", "Age", "Sex")
+# The repository holds every clip a second time, as MP3.
+LOSSY, LOSSLESS = "AudioMP3", "AudioWAV"
+
+
+def read(root: Path) -> list[dict]:
+    """One row per file.
+
+    Parameters
+    ----------
+    root : Path
+        folder of the corpus, in any depth of subfolders. Ages come from VideoDemographics.csv,
+        where it lies in root or in a folder on the way from root to the clips.
+
+    Returns
+    -------
+    list of dict
+        columns of the clip table. Codes outside the scheme are excluded, and so is the MP3 of a
+        clip that is there as WAV.
+
+    Raises
+    ------
+    FileNotFoundError
+        if root is not a folder
+    ValueError
+        if no audio file lies below it, or if VideoDemographics.csv lacks a column
+    """
+    rows = parse_names(root, pattern=PATTERN, form=FORM, describe=_describe)
+    lossless = {row["clip"] for row in rows if LOSSLESS in PurePosixPath(row["file"]).parts}
+    actors = _demographics(root, [row["file"] for row in rows])
+    for row in rows:
+        row.update(actors.get(row.get("speaker", ""), {}))
+        path = PurePosixPath(row["file"])
+        if LOSSY in path.parts and row["clip"] in lossless:
+            row["excluded"] = f"lossy copy: got {LOSSY}, want {LOSSLESS}, which holds {row['clip']}"
+            row["clip"] = str(path.with_suffix(""))  # the name is the WAV's
+    return rows
+
+
+def _describe(name: re.Match) -> dict:
+    codes = {field: code.upper() for field, code in name.groupdict().items()}
+    actor, sentence, emotion, level = codes.values()
+    reason = outside_scheme(codes, SCHEME)
+    if reason:
+        return {"clip": "_".join(codes.values()), "excluded": reason}
+    return {
+        "clip": "_".join((actor, sentence, emotion, "XX" if level == "X" else level)),
+        "speaker": actor,
+        "sex": SEXES[actor],
+        "language": "en",
+        "emotion": EMOTIONS[emotion],
+        "intensity": LEVELS[level],
+        "sentence": sentence,
+    }
+
+
+def _demographics(root: Path, files: list[str]) -> dict[str, dict[str, str]]:
+    """Age and sex of each actor, from the corpus's own table; empty if the table is not there."""
+    folders = sorted(
+        {folder.as_posix() for file in files for folder in PurePosixPath(file).parents}
+    )
+    tables = [table for folder in folders if (table := root / folder / DEMOGRAPHICS).is_file()]
+    if not tables:
+        return {}
+    with tables[0].open(newline="", encoding="utf-8-sig") as lines:
+        reader = csv.DictReader(lines)
+        columns = reader.fieldnames or []
+        if not set(DEMOGRAPHIC_COLUMNS) <= set(columns):
+            raise ValueError(
+                f"{tables[0]}: got columns {', '.join(columns)}, "
+                f"want {', '.join(DEMOGRAPHIC_COLUMNS)}"
+            )
+        return {
+            line["ActorID"]: {"age": line["Age"], "sex": line["Sex"].lower()} for line in reader
+        }

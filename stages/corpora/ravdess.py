@@ -1,0 +1,119 @@
+"""RAVDESS, the Ryerson Audio-Visual Database of Emotional Speech and Song.
+
+24 actors speak two statements in eight emotions, most of them in two intensities, twice.
+A name is seven codes of two digits, `03-01-06-01-02-01-12`: modality, vocal channel, emotion,
+intensity, statement, repetition, actor.
+
+References
+----------
+S. R. Livingstone, F. A. Russo: The Ryerson Audio-Visual Database of Emotional Speech and Song
+(RAVDESS). PLoS ONE 13(5), 2018, e0196391. https://doi.org/10.1371/journal.pone.0196391
+"""
+
+import re
+from pathlib import Path
+
+from stages.clips.files import outside_scheme, parse_names
+
+HOW_TO_GET = """\
+RAVDESS: https://zenodo.org/records/1188976, file Audio_Speech_Actors_01-24.zip (CC BY-NC-SA 4.0)
+Unpack it into ravdess/, so that ravdess/Actor_01/03-01-01-01-01-01-01.wav exists.
+1440 files in 24 folders; the archives of songs and videos are not needed."""
+
+PATTERN = (
+    r"(?P<modality>\d\d)-(?P<channel>\d\d)-(?P<emotion>\d\d)-(?P<intensity>\d\d)"
+    r"-(?P<statement>\d\d)-(?P<repetition>\d\d)-(?P<actor>\d\d)"
+)
+FORM = "seven codes of two digits, 03-01-06-01-02-01-12"
+
+AUDIO_ONLY = "03"
+SONG = "02"
+NEUTRAL, STRONG = "01", "02"
+EMOTIONS = {
+    "01": "neutral",
+    "02": "calm",
+    "03": "happy",
+    "04": "sad",
+    "05": "angry",
+    "06": "fear",
+    "07": "disgust",
+    "08": "surprise",
+}
+INTENSITIES = {"01": "normal", "02": "strong"}
+SCHEME = {
+    "modality": ("01", "02", "03"),
+    "channel": ("01", "02"),
+    "emotion": tuple(EMOTIONS),
+    "intensity": tuple(INTENSITIES),
+    "statement": ("01", "02"),
+    "repetition": ("01", "02"),
+    "actor": tuple(f"{actor:02}" for actor in range(1, 25)),
+}
+# Other corpora name their files in the same way but mean other emotions. A stray file is excluded;
+# a folder with more of them than this share is another corpus.
+STRAY_SHARE = 1 / 20
+
+
+def read(root: Path) -> list[dict]:
+    """One row per file.
+
+    Parameters
+    ----------
+    root : Path
+        folder of the corpus, in any depth of subfolders
+
+    Returns
+    -------
+    list of dict
+        columns of the clip table; `sentence` is the code of the statement (01 "Kids are talking
+        by the door", 02 "Dogs are sitting by the door"), `take` that of the repetition. Song,
+        sound of video files, and codes outside the scheme are excluded.
+
+    Raises
+    ------
+    FileNotFoundError
+        if root is not a folder
+    ValueError
+        if no audio file lies below it, or if too many names break the scheme
+    """
+    rows = parse_names(root, pattern=PATTERN, form=FORM, describe=_describe)
+    parsed = [row for row in rows if "emotion" in row]
+    broken = [row for row in parsed if not row["emotion"]]
+    if len(broken) > STRAY_SHARE * len(parsed):
+        raise ValueError(
+            f"{root}: {len(broken)} of {len(parsed)} names break the scheme of RAVDESS, want at "
+            f"most one in {1 / STRAY_SHARE:.0f}; {broken[0]['file']}: {broken[0]['excluded']}. "
+            "This looks like BanglaSER, whose names are alike but whose emotions are not "
+            "(01 happy, 02 sad, 03 angry, 04 surprise, 05 neutral): it needs its own reader"
+        )
+    return rows
+
+
+def _describe(name: re.Match) -> dict:
+    codes = name.groupdict()
+    clip = "-".join(codes.values())
+    reason = outside_scheme(codes, SCHEME)
+    if not reason and (codes["emotion"], codes["intensity"]) == (NEUTRAL, STRONG):
+        reason = "intensity outside the scheme: got 02 (strong) with neutral, want 01"
+    if reason:
+        return {"clip": clip, "emotion": "", "excluded": reason}
+    return {
+        "clip": clip,
+        "speaker": codes["actor"],
+        "sex": "male" if int(codes["actor"]) % 2 else "female",
+        "language": "en",
+        "emotion": EMOTIONS[codes["emotion"]],
+        "intensity": INTENSITIES[codes["intensity"]],
+        "sentence": codes["statement"],
+        "take": codes["repetition"],
+        "excluded": _not_speech(codes),
+    }
+
+
+def _not_speech(codes: dict[str, str]) -> str:
+    if codes["channel"] == SONG:
+        return "song, not speech"
+    if codes["modality"] != AUDIO_ONLY:
+        # The video files carry the recording that the audio files hold already.
+        return f"sound of a video file: got modality {codes['modality']}, want {AUDIO_ONLY}"
+    return ""

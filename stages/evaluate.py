@@ -1,0 +1,48 @@
+"""Stage `evaluate`: predictions to metrics with intervals, tables, plots, figures and one page.
+
+python -m stages.evaluate
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+from omegaconf import OmegaConf
+
+from stages.clips.outputs import complete
+from stages.clips.settings import load_params
+from stages.clips.table import read_clips
+from stages.reporting import page, report, tables
+
+REPORTS = Path("reports")
+
+
+def main() -> None:
+    """Write reports/: metrics.json, tables/, plots/, figures/ and index.html."""
+    clips = read_clips("data/merged/clips.csv")
+    found = report.evaluate(
+        tables.read_predictions("data/predictions.csv", known=clips["clip"]),
+        clips=clips,
+        training=pd.read_csv(REPORTS / "training.csv", dtype={"fold": "str"}),
+        leakage=json.loads((REPORTS / "leakage.json").read_text(encoding="utf-8")),
+        settings=OmegaConf.to_container(load_params(), resolve=True),
+    )
+    for name, frames in (("tables", found.tables), ("plots", found.plots)):
+        with complete(REPORTS / name) as folder:
+            folder.mkdir()
+            for stem, frame in frames.items():
+                frame.to_csv(folder / f"{stem}.csv", index=False, lineterminator="\n")
+    with complete(REPORTS / "figures") as folder:
+        folder.mkdir()
+        for file, content in found.figures.items():
+            (folder / file).write_bytes(content)
+    with complete(REPORTS / "index.html") as part:
+        part.write_text(page.render(found), encoding="utf-8")
+    with complete(REPORTS / "metrics.json") as part:
+        part.write_text(json.dumps(found.metrics, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

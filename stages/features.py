@@ -1,0 +1,29 @@
+"""Stage `features`: one acoustic feature of every clip.
+
+python -m stages.features FEATURE
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from stages.clips.cache import write_cache
+from stages.clips.settings import bind, load_params
+from stages.clips.table import read_clips
+
+
+def main() -> None:
+    name = sys.argv[1]
+    params = load_params()
+    write_cache(
+        Path("data/features", f"{name}.npy"),
+        feature=bind(params.features[name]),
+        clips=read_clips("data/merged/clips.csv"),
+        audio=Path("data/merged/audio.npy"),
+        sample_rate=params.features[name].sample_rate,
+    )
+
+
+if __name__ == "__main__":
+    main()

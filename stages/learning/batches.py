@@ -1,0 +1,147 @@
+"""Clips as batches, cut straight out of the memory-mapped feature caches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """Some clips, padded with zeros to the longest of them."""
+
+    features: dict[str, Tensor]  # float32 [batch, frames, dimensions] by feature
+    lengths: Tensor  # int64 [batch], frames that are not padding
+    labels: Tensor  # int64 [batch]
+    clips: Tensor  # int64 [batch], positions in the data
+
+
+@dataclass(frozen=True)
+class ClipData:
+    """The clips of an experiment, as positions 0, 1, ... into arrays that are never copied.
+
+    caches : float16 [frames of all clips, dimensions] by feature
+    first, frames : int64 [clips], each clip's first row and its number of rows
+    labels : int64 [clips], positions in the label set
+    n_classes : int
+    """
+
+    caches: Mapping[str, np.ndarray]
+    first: np.ndarray
+    frames: np.ndarray
+    labels: np.ndarray
+    n_classes: int
+
+    @property
+    def inputs(self) -> dict[str, int]:
+        """Dimensions by feature."""
+        return {name: cache.shape[1] for name, cache in self.caches.items()}
+
+    def cut(self, clips: np.ndarray, *, offset: np.ndarray, frames: np.ndarray) -> Batch:
+        """One gather per feature, whatever the number of clips.
+
+        Parameters
+        ----------
+        clips, offset, frames : int64 [batch]
+            which clips; where in each to begin; how many frames to take
+
+        Returns
+        -------
+        Batch
+        """
+        steps = np.arange(frames.max())
+        valid = steps < frames[:, None]
+        rows = (self.first[clips] + offset)[:, None] + np.minimum(steps, frames[:, None] - 1)
+        padding = torch.from_numpy(~valid)[..., None]
+        features = {
+            name: torch.from_numpy(cache[rows]).float().masked_fill_(padding, 0.0)
+            for name, cache in self.caches.items()
+        }
+        return Batch(
+            features,
+            torch.from_numpy(frames),
+            torch.from_numpy(self.labels[clips]),
+            torch.from_numpy(clips),
+        )
+
+    def statistics(self, clips: np.ndarray) -> dict[str, tuple[Tensor, Tensor]]:
+        """Mean and deviation of every dimension over all frames of some clips.
+
+        Returns
+        -------
+        dict of (mean, deviation), float32 [dimensions], by feature
+        """
+        total = int(self.frames[clips].sum())
+        sums = {name: np.zeros((2, size)) for name, size in self.inputs.items()}
+        for some in np.array_split(clips, max(1, total // 100_000)):
+            rows = np.concatenate(
+                [
+                    np.arange(a, a + n)
+                    for a, n in zip(self.first[some], self.frames[some], strict=True)
+                ]
+            )
+            for name, cache in self.caches.items():
+                values = cache[rows].astype(np.float64)
+                sums[name] += values.sum(axis=0), np.square(values).sum(axis=0)
+        result = {}
+        for name, (first, second) in sums.items():
+            mean = first / total
+            deviation = np.sqrt(np.maximum(second / total - mean**2, 0))
+            result[name] = torch.tensor(mean).float(), torch.tensor(deviation).float()
+        return result
+
+
+class Batches:
+    """Batches of clips of about equal length; every pass in another order if shuffled.
+
+    Parameters
+    ----------
+    data : ClipData
+    clips : int64 [n]
+        positions of the clips to use
+    size : int
+        clips per batch
+    shuffle_seed : int or None
+        None: by length, always the same
+    crop : int or None
+        frames to cut longer clips to, at a place drawn anew on every pass; None: whole clips
+    """
+
+    _POOL = 16  # batches that are sorted by length together, so that chance stays in the rest
+
+    def __init__(
+        self,
+        data: ClipData,
+        clips: np.ndarray,
+        *,
+        size: int,
+        shuffle_seed: int | None = None,
+        crop: int | None = None,
+    ) -> None:
+        self._data, self._clips, self._size, self._crop = data, clips, size, crop
+        self._random = None if shuffle_seed is None else np.random.default_rng(shuffle_seed)
+
+    def __len__(self) -> int:
+        return -(-len(self._clips) // self._size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        whole = self._data.frames[self._clips]
+        frames = whole if self._crop is None else np.minimum(whole, self._crop)
+        if self._random is None:
+            offset = np.zeros_like(whole)
+            order = np.argsort(frames, kind="stable")
+        else:
+            offset = self._random.integers(0, whole - frames + 1)
+            order = self._random.permutation(len(whole))
+            pool = np.arange(len(order)) // (self._POOL * self._size)
+            order = order[np.lexsort((frames[order], pool))]
+        starts = np.arange(0, len(order), self._size)
+        if self._random is not None:
+            self._random.shuffle(starts)
+        for start in starts:
+            some = order[start : start + self._size]
+            yield self._data.cut(self._clips[some], offset=offset[some], frames=frames[some])

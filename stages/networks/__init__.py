@@ -1,0 +1,1 @@
+"""Networks and the classical model: one module per entry of conf/model."""

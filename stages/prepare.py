@@ -1,0 +1,27 @@
+"""Stage `prepare`: one corpus read, checked, decoded, mixed to mono, resampled and levelled.
+
+python -m stages.prepare CORPUS
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from stages.clips.files import locate
+from stages.clips.prepare import prepare_corpus
+from stages.clips.settings import bind, load_params
+
+
+def main() -> None:
+    corpus = sys.argv[1]
+    params = load_params()
+    root = locate(f"{params.data.root}/{corpus}")
+    rows = bind(params.corpora[corpus])(root)
+    prepare_corpus(
+        rows, corpus=corpus, root=root, folder=Path("data/corpora", corpus), **params.audio
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,273 @@
+"""The figures of the report, in one style: for print, for the colour-blind, equal byte for byte."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+#: Okabe and Ito's colours, ordered so that neighbours also differ in lightness
+COLOURS = (
+    "#0072B2",
+    "#F0E442",
+    "#D55E00",
+    "#56B4E9",
+    "#666666",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+)
+#: of the PNG files
+DPI = 200
+_TRAIN, _MAIN, _REFERENCE = COLOURS[5], COLOURS[0], COLOURS[4]
+_HATCHES = ("", "////")  # the second turn through the colours is hatched
+_STYLE = {
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.constrained_layout.use": True,
+    "figure.facecolor": "white",
+    "font.family": "DejaVu Sans",
+    "font.size": 9.0,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "savefig.dpi": DPI,
+    "svg.fonttype": "none",  # text stays text: searchable, small
+    "svg.hashsalt": "inflect",  # element names do not change from run to run
+}
+_DASHES = {"train": "--", "validation": "-"}
+_METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw and save within this block: the report's style, whatever the user's own settings."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        yield
+
+
+def encode(figure: Figure, kind: str) -> bytes:
+    """Render as `png` or `svg`, without time stamps or versions, so that bytes repeat."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format=kind, metadata=_METADATA[kind])
+    return stream.getvalue()
+
+
+def confusion_figure(
+    confusion: NDArray, *, labels: Sequence[str], n_seeds: int, notes: Sequence[str]
+) -> Figure:
+    """Confusion matrix: share of each actual label in per cent, with the counts below.
+
+    Parameters
+    ----------
+    confusion : int [classes, classes]
+        actual by predicted, summed over seeds
+    labels : names of the classes
+    n_seeds : int
+    notes : what every title must add, such as "speaker-dependent"
+    """
+    n = len(labels)
+    figure, axes = _figure(1.9 + 0.62 * n, 1.7 + 0.55 * n)
+    support = confusion.sum(1, keepdims=True)
+    share = 100 * np.divide(confusion, support, out=np.zeros((n, n)), where=support > 0)
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=100, aspect="auto")
+    for (row, column), count in np.ndenumerate(confusion):
+        if not support[row, 0]:
+            continue
+        colour = "white" if share[row, column] > 55 else "black"
+        place = {"ha": "center", "color": colour}
+        text = f"{share[row, column]:.0f}"
+        axes.text(column, row, text, va="bottom", fontsize=10, **place)
+        axes.text(column, row + 0.05, f"{count}", va="top", fontsize=6.5, **place)
+    axes.set_xticks(range(n), labels, rotation=35, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(n), labels)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    axes.set_xlabel("predicted emotion")
+    axes.set_ylabel("actual emotion")
+    clips = "clips" if n_seeds == 1 else f"clips, {n_seeds} seeds added up"
+    bar = figure.colorbar(image, ax=axes, label="share of the actual emotion (%)", fraction=0.05)
+    bar.outline.set_visible(False)
+    _title(axes, f"Confusion (large: %, small: {clips})", notes)
+    return figure
+
+
+def history_figure(training: pd.DataFrame, *, notes: Sequence[str]) -> Figure:
+    """Loss and unweighted accuracy by epoch: a thin line per job, a bold one for their mean.
+
+    Parameters
+    ----------
+    training : DataFrame
+        fold, seed, epoch, train_loss, validation_loss, train_ua, validation_ua
+    notes : what every title must add
+    """
+    title = "Training history"
+    if not training["epoch"].max() > 1:  # also when there is no row at all
+        figure, axes = _figure(7, 1.0)
+        axes.set_axis_off()
+        text = f"Fitted in a single step: {len(training)} jobs with one row each, no curve to draw."
+        axes.text(0, 0.5, text, transform=axes.transAxes, va="center")
+        _title(axes, title, notes)
+        return figure
+    figure = _canvas(7, 3.4)
+    panels = figure.subplots(1, 2)
+    labels = {"loss": "loss (nats)", "ua": "unweighted accuracy (0 to 1)"}
+    for axes, (quantity, label) in zip(panels, labels.items(), strict=True):
+        for part, colour in (("train", _TRAIN), ("validation", _MAIN)):
+            column = f"{part}_{quantity}"
+            for _, job in training.groupby(["fold", "seed"]):
+                axes.plot(job["epoch"], job[column], color=colour, linewidth=0.6, alpha=0.4)
+            mean = training.groupby("epoch")[column].mean()
+            axes.plot(mean.index, mean, _DASHES[part], color=colour, linewidth=2, label=part)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(label)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.margins(x=0.02)
+    panels[0].set_ylim(bottom=0)
+    panels[1].set_ylim(0, 1)
+    panels[0].legend()
+    _title(panels[0], title, notes)
+    return figure
+
+
+def emotions_figure(counts: pd.DataFrame, *, notes: Sequence[str]) -> Figure:
+    """Make-up of each corpus: one stacked bar each, in per cent, with the clips of each label.
+
+    Parameters
+    ----------
+    counts : DataFrame
+        clips by corpus (rows) and label (columns)
+    notes : what every title must add
+    """
+    figure, axes = _figure(7, max(1.5 + 0.45 * len(counts), 0.9 + 0.2 * counts.shape[1]))
+    total = counts.sum(axis=1)
+    names = [f"{corpus}\n{total[corpus]} clips" for corpus in counts.index]
+    left = np.zeros(len(counts))
+    for index, label in enumerate(counts):
+        turn, place = divmod(index, len(COLOURS))
+        share = 100 * (counts[label] / total.where(total > 0, 1)).to_numpy()
+        bars = axes.barh(
+            range(len(counts)),
+            share,
+            left=left,
+            height=0.7,
+            color=COLOURS[place],
+            hatch=_HATCHES[turn],
+            edgecolor="white",
+            linewidth=0.8,
+            label=label,
+        )
+        texts = [
+            str(n) if width >= 5 else "" for n, width in zip(counts[label], share, strict=True)
+        ]
+        ink = "black" if np.dot(to_rgb(COLOURS[place]), (0.299, 0.587, 0.114)) > 0.45 else "white"
+        clear = {"facecolor": COLOURS[place], "edgecolor": "none", "pad": 1}  # of hatching
+        for text in axes.bar_label(bars, texts, label_type="center", color=ink, fontsize=8):
+            text.set_bbox(clear if text.get_text() else None)
+        left += share
+    axes.set_yticks(range(len(counts)), names)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("share of the corpus's clips (%)")
+    axes.grid(visible=False, axis="y")
+    figure.legend(loc="outside right center")
+    _title(axes, "Emotions by corpus (numbers: clips)", notes)
+    return figure
+
+
+def speakers_figure(
+    per_speaker: pd.DataFrame, *, ua: float, chance: float, notes: Sequence[str]
+) -> Figure:
+    """Unweighted accuracy of each speaker: one dot each, in order of UA within each corpus.
+
+    Parameters
+    ----------
+    per_speaker : DataFrame
+        corpus, speaker, ua
+    ua, chance : float
+        pooled figure and chance level, drawn as lines
+    notes : what every title must add
+    """
+    groups = dict(list(per_speaker.groupby("corpus")))
+    figure, axes = _figure(max(4.5, 1.6 + 1.1 * len(groups)), 3.6)
+    for place, group in enumerate(groups.values()):
+        ranks = np.arange(len(group)) - (len(group) - 1) / 2
+        spread = ranks * min(0.08, 0.7 / len(group))
+        style = {"color": _MAIN, "edgecolor": "white", "linewidth": 0.5, "s": 32, "zorder": 3}
+        axes.scatter(place + spread, group["ua"].sort_values(), **style)
+    names = [
+        f"{corpus}\n{len(group)} speaker{'s' if len(group) > 1 else ''}"
+        for corpus, group in groups.items()
+    ]
+    axes.set_xticks(range(len(groups)), names)
+    axes.set_xlim(-0.6, len(groups) - 0.4)
+    axes.set_ylim(-0.03, 1.03)
+    axes.set_ylabel("unweighted accuracy (0 to 1)")
+    axes.grid(visible=False, axis="x")
+    _reference(axes, axes.axhline, ua=ua, chance=chance)
+    _title(axes, "Unweighted accuracy of each speaker", notes)
+    return figure
+
+
+def recall_figure(
+    per_class: pd.DataFrame, *, ua: float, chance: float, notes: Sequence[str]
+) -> Figure:
+    """Recall of each label with its 95 % interval.
+
+    Parameters
+    ----------
+    per_class : DataFrame
+        label, recall, recall_low, recall_high, support; labels without clips are left out
+    ua, chance : float
+        mean recall and chance level, drawn as lines
+    notes : what every title must add
+    """
+    table = per_class[per_class["support"] > 0]
+    figure, axes = _figure(6, 1.7 + 0.32 * len(table))
+    places = np.arange(len(table))
+    axes.hlines(places, table["recall_low"], table["recall_high"], color=_MAIN, linewidth=1.6)
+    axes.scatter(table["recall"], places, color=_MAIN, s=36, zorder=3)
+    names = [f"{row.label} ({row.support} clips)" for row in table.itertuples()]
+    axes.set_yticks(places, names)
+    axes.set_ylim(len(table) - 0.5, -0.5)
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_xlabel("recall (0 to 1), with 95 % interval")
+    axes.grid(visible=False, axis="y")
+    _reference(axes, axes.axvline, ua=ua, chance=chance)
+    _title(axes, "Recall of each emotion", notes)
+    return figure
+
+
+def _reference(axes: Axes, line: Callable, *, ua: float, chance: float) -> None:
+    line(ua, color=_REFERENCE, linewidth=1.2, label=f"pooled UA {ua:.3f}", zorder=1)
+    line(chance, color=_REFERENCE, linewidth=1.2, linestyle=":", label=f"chance {chance:.3f}")
+    axes.figure.legend(loc="outside lower right", ncols=2)
+
+
+def _title(axes: Axes, text: str, notes: Sequence[str]) -> None:
+    axes.figure.suptitle("\n".join([text, *notes]), x=0.01, ha="left", fontsize=10.5)
+
+
+def _figure(width_in: float, height_in: float) -> tuple[Figure, Axes]:
+    figure = _canvas(width_in, height_in)
+    return figure, figure.subplots()
+
+
+def _canvas(width_in: float, height_in: float) -> Figure:
+    figure = Figure(figsize=(width_in, height_in))
+    FigureCanvasAgg(figure)  # no display, no global state
+    return figure

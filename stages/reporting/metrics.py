@@ -1,0 +1,215 @@
+"""Classification metrics and their intervals, from counts alone.
+
+Every metric is a function of confusion matrices with any leading axes, so that one call serves
+seeds, folds, speakers and all replicates of a jackknife. Row = actual class, column = predicted.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+
+class Interval(NamedTuple):
+    """A confidence interval, and what was left out in turn to get it (speakers or clips)."""
+
+    low: float
+    high: float
+    unit: str
+
+
+def confusion_by_group(
+    truth: ArrayLike, predicted: ArrayLike, groups: ArrayLike, *, n_classes: int
+) -> tuple[NDArray, NDArray[np.int64]]:
+    """Count (actual, predicted) pairs within each group.
+
+    Parameters
+    ----------
+    truth : int [clips]
+        index of the actual class
+    predicted : int [clips, ...]
+        index of the predicted class; further axes (seeds) are counted apart
+    groups : [clips]
+        what to count by, such as the speaker of each clip
+    n_classes : int
+
+    Returns
+    -------
+    names [groups], counts [groups, ..., n_classes, n_classes]
+        groups in sorted order
+
+    Raises
+    ------
+    ValueError
+        if there is no clip, the lengths differ, or an index is not below n_classes
+    """
+    truth, predicted = np.asarray(truth), np.asarray(predicted)
+    names, group = np.unique(np.asarray(groups), return_inverse=True)
+    if not len(truth) == len(predicted) == len(group) > 0:
+        got = f"{len(truth)}, {len(predicted)} and {len(group)}"
+        raise ValueError(f"truth, predicted, groups: got {got} clips, want one equal length over 0")
+    for name, indices in (("truth", truth), ("predicted", predicted)):
+        if indices.min() < 0 or indices.max() >= n_classes:
+            got = f"{indices.min()} to {indices.max()}"
+            raise ValueError(f"{name}: got class indices {got}, want 0 to {n_classes - 1}")
+    runs = predicted.shape[1:]
+    predicted = predicted.reshape(len(truth), -1)
+    counts = np.zeros((len(names), predicted.shape[1], n_classes, n_classes), dtype=np.int64)
+    np.add.at(counts, (group[:, None], np.arange(predicted.shape[1]), truth[:, None], predicted), 1)
+    return names, counts.reshape(len(names), *runs, n_classes, n_classes)
+
+
+def confusion_matrix(
+    truth: ArrayLike, predicted: ArrayLike, *, n_classes: int
+) -> NDArray[np.int64]:
+    """Count (actual, predicted) pairs of all clips; see `confusion_by_group`, without its axis."""
+    one_group = np.zeros(len(np.asarray(truth)), dtype=int)
+    return confusion_by_group(truth, predicted, one_group, n_classes=n_classes)[1][0]
+
+
+def recall(confusion: NDArray) -> NDArray[np.float64]:
+    """Share of each actual class that was recognised, [..., classes]; NaN where it has no clip."""
+    return _ratio(_hits(confusion), confusion.sum(-1), empty=np.nan)
+
+
+def precision(confusion: NDArray) -> NDArray[np.float64]:
+    """Share of each predicted class that was right, [..., classes]; 0 where never predicted."""
+    return _ratio(_hits(confusion), confusion.sum(-2), empty=0.0)
+
+
+def f1(confusion: NDArray) -> NDArray[np.float64]:
+    """Harmonic mean of precision and recall, [..., classes]; 0 where there is nothing to count."""
+    return _ratio(2 * _hits(confusion), confusion.sum(-1) + confusion.sum(-2), empty=0.0)
+
+
+def macro(per_class: NDArray, confusion: NDArray) -> NDArray[np.float64]:
+    """Mean over the classes that occur among the true labels.
+
+    Parameters
+    ----------
+    per_class : float [..., classes]
+    confusion : int [..., classes, classes]
+        the counts that `per_class` was computed from
+
+    Returns
+    -------
+    float [...]
+        NaN where no class occurs
+    """
+    occurs = confusion.sum(-1) > 0
+    return _ratio(np.where(occurs, per_class, 0.0).sum(-1), occurs.sum(-1), empty=np.nan)
+
+
+def unweighted_accuracy(confusion: NDArray) -> NDArray[np.float64]:
+    """Mean recall over the classes that occur among the true labels (UA, UAR), [...].
+
+    References
+    ----------
+    sklearn.metrics.balanced_accuracy_score, equal to 1e-12
+    """
+    return macro(recall(confusion), confusion)
+
+
+def accuracy(confusion: NDArray) -> NDArray[np.float64]:
+    """Share of clips that were recognised (weighted accuracy, WA), [...]; NaN without clips."""
+    return _ratio(_hits(confusion).sum(-1), confusion.sum((-2, -1)), empty=np.nan)
+
+
+def log_loss(truth: ArrayLike, probabilities: ArrayLike) -> float:
+    """Mean negative natural logarithm of the probability given to the actual class.
+
+    Parameters
+    ----------
+    truth : int [clips]
+    probabilities : float [clips, ..., classes]
+        clipped to at least 1e-7, so that one confident mistake costs 16.1 and not infinity
+    """
+    truth, probabilities = np.asarray(truth), np.asarray(probabilities)
+    given = np.moveaxis(probabilities, -1, 1)[np.arange(len(truth)), truth]
+    return float(-np.log(np.clip(given, 1e-7, 1.0)).mean())
+
+
+def jackknife_interval(
+    statistic: Callable[[NDArray], NDArray], confusions: NDArray, *, level: float = 0.95
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Confidence interval from leaving out one group at a time.
+
+    estimate +- t * sqrt((n - 1) / n * sum((replicate - mean replicate)^2)), clipped to [0, 1], with
+    the t quantile of n - 1 degrees of freedom. A replicate in which the statistic is undefined
+    (nothing of its class is left) does not count among the n. Fewer than two replicates say
+    nothing: the interval is then [0, 1].
+
+    Parameters
+    ----------
+    statistic : callable
+        counts [..., *rest] -> values [...], in [0, 1], for any leading axes
+    confusions : int [groups, *rest]
+        counts per group, such as [speakers, classes, classes]
+    level : float
+        wanted coverage
+
+    Returns
+    -------
+    low, high
+        each of the shape that `statistic` gives for the counts of all groups together
+
+    Raises
+    ------
+    ValueError
+        if the statistic is undefined over all groups together
+
+    References
+    ----------
+    Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 11
+    """
+    total = confusions.sum(0)
+    estimate = np.asarray(statistic(total), dtype=float)
+    if np.isnan(estimate).any():
+        raise ValueError("jackknife: the statistic is undefined (NaN) over all groups together")
+    replicates = np.asarray(statistic(total - confusions), dtype=float)  # [groups, ...]
+    defined = ~np.isnan(replicates)
+    n = defined.sum(0)
+    centre = _ratio(np.where(defined, replicates, 0.0).sum(0), n, empty=0.0)
+    squares = np.where(defined, (replicates - centre) ** 2, 0.0).sum(0)
+    error = np.sqrt(_ratio((n - 1) * squares, n, empty=0.0))
+    half = np.where(n > 1, stats.t.ppf(0.5 + level / 2, np.maximum(n - 1, 1)) * error, 1.0)
+    return np.clip(estimate - half, 0.0, 1.0), np.clip(estimate + half, 0.0, 1.0)
+
+
+def speaker_interval(
+    statistic: Callable[[NDArray], NDArray],
+    truth: NDArray,
+    predicted: NDArray,
+    speakers: NDArray,
+    *,
+    n_classes: int,
+) -> Interval:
+    """95 % interval of one figure by leaving out one speaker at a time, or clips of a lone speaker.
+
+    Clips of one speaker are not independent, so speakers are the units wherever there are two.
+
+    Parameters
+    ----------
+    statistic : callable
+        counts [..., *runs, classes, classes] -> values [...]
+    truth, predicted, speakers
+        as for `confusion_by_group`: [clips], [clips, *runs], [clips]
+    n_classes : int
+    """
+    several = len(np.unique(speakers)) > 1
+    groups = speakers if several else np.arange(len(truth))
+    _, confusions = confusion_by_group(truth, predicted, groups, n_classes=n_classes)
+    low, high = jackknife_interval(statistic, confusions)
+    return Interval(float(low), float(high), "speakers" if several else "clips")
+
+
+def _hits(confusion: NDArray) -> NDArray:
+    return np.diagonal(confusion, axis1=-2, axis2=-1)
+
+
+def _ratio(numerator: NDArray, denominator: NDArray, *, empty: float) -> NDArray[np.float64]:
+    """Divide, with `empty` where the denominator is 0."""
+    result = np.full(np.shape(denominator), empty, dtype=float)
+    return np.divide(numerator, denominator, out=result, where=np.asarray(denominator) > 0)

@@ -1,0 +1,40 @@
+"""Stage `split`: emotions to labels, clips to folds, and the proof that nothing leaks.
+
+python -m stages.split
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from stages.clips.folds import label_clips, leakage, split_clips, write_split
+from stages.clips.outputs import complete
+from stages.clips.settings import bind, load_params
+from stages.clips.table import read_clips
+
+
+def main() -> None:
+    params = load_params()
+    settings = params.split
+    clips = label_clips(
+        read_clips("data/merged/clips.csv"), name=params.labels.name, mapping=params.labels.map
+    )
+    split = split_clips(
+        clips,
+        protocol=bind(settings.protocol),
+        speaker_dependent=settings.speaker_dependent,
+        validation=settings.validation,
+    )
+    report = {
+        "protocol": settings.name,
+        "speaker_dependent": settings.speaker_dependent,
+        "folds": leakage(clips, split, speaker_dependent=settings.speaker_dependent),
+    }
+    write_split(split, "data/split.csv")
+    with complete(Path("reports/leakage.json")) as part:
+        part.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

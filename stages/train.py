@@ -1,0 +1,52 @@
+"""Stage `train`: every fold and seed, several at once; predictions of the held-out clips.
+
+python -m stages.train
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from stages.clips.folds import label_order, read_split
+from stages.clips.outputs import complete
+from stages.clips.settings import load_params
+from stages.clips.table import read_clips
+from stages.learning.jobs import all_jobs, gather, make_plan, run_jobs
+
+
+def main() -> None:
+    params = load_params()
+    settings = OmegaConf.to_container(
+        OmegaConf.masked_copy(params, ["audio", "features", "model", "train"])
+    )
+    clips, split = read_clips("data/merged/clips.csv"), read_split("data/split.csv")
+    plan = make_plan(
+        clips,
+        split,
+        labels=label_order(params.labels.map, split["label"]),
+        caches=Path("data/features"),
+        scratch=Path("models/unfinished"),
+        logs=Path("logs"),
+        settings=settings,
+    )
+    jobs = all_jobs(split, list(params.seeds))
+    run_jobs(jobs, plan)
+    predictions, history = gather(jobs, plan)
+    speakers = clips[["clip", "corpus", "speaker", "sex"]]
+    with complete(Path("data/predictions.csv")) as part:
+        predictions = speakers.merge(predictions, on="clip", validate="one_to_many")
+        predictions.to_csv(part, index=False, float_format="%.7f", lineterminator="\n")
+    with complete(Path("reports/training.csv")) as part:
+        history.to_csv(part, index=False, float_format="%.6f", lineterminator="\n")
+    with complete(Path("models/folds")) as part:
+        part.mkdir()
+        for job in jobs:
+            shutil.copyfile(plan.scratch / job.name / "model.pt", part / f"{job.name}.pt")
+    shutil.rmtree(plan.scratch.parent)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,413 @@
+"""The acoustic features: what must hold by mathematics, the reference library, and a contract that
+every feature in conf/features keeps by existing there."""
+
+import inspect
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+import torch
+from hydra.utils import instantiate
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from stages.acoustics.logmel import logmel
+from stages.acoustics.mfcc import mfcc
+from stages.acoustics.rms import rms
+from stages.acoustics.zcr import zcr
+from stages.clips.frames import frame_count
+
+RATE = 16000
+HOP = 256
+CONF = Path(__file__).parents[1] / "conf" / "features"
+FEATURES = sorted(path.stem for path in CONF.glob("*.yaml"))
+
+MEL = {
+    "sample_rate": RATE,
+    "hop_length": HOP,
+    "n_fft": 512,
+    "win_length": 512,
+    "n_mels": 64,
+    "fmin": 50,
+    "fmax": None,
+    "floor_db": -80,
+}
+MFCC = MEL | {"n_mfcc": 40, "deltas": 0}
+ZCR = {"sample_rate": RATE, "hop_length": HOP, "frame_length": 512}
+RMS = ZCR | {"floor_db": -80}
+
+
+def settings_of(name: str) -> dict:
+    """The settings of a feature as a composed configuration would give them."""
+    group = OmegaConf.load(CONF / f"{name}.yaml")
+    whole = OmegaConf.create({"audio": {"sample_rate": RATE, "hop_length": HOP}, "features": group})
+    OmegaConf.resolve(whole)
+    return whole.features[name]
+
+
+def feature_of(name: str):
+    return instantiate(settings_of(name), _partial_=True)
+
+
+def speech_like(samples: int, *, rate: int = RATE, seed: int = 0) -> np.ndarray:
+    """Syllables of a harmonic voice with gliding pitch, breath noise, and a pause after each."""
+    time = np.arange(samples) / rate
+    noise = np.random.default_rng(seed).standard_normal(samples)
+    phase = 2 * np.pi * (140 * time + 4 * np.sin(2 * np.pi * 1.5 * time))
+    voice = sum(np.sin(k * phase) / k for k in range(1, 20))
+    syllables = np.clip(np.sin(2 * np.pi * 3 * time + 0.5), 0, None)
+    return 0.1 * syllables * (voice + 0.1 * noise) + 1e-4 * noise
+
+
+def sine(frequency: float, *, samples: int = RATE, amplitude: float = 0.5) -> torch.Tensor:
+    time = torch.arange(samples, dtype=torch.float64) / RATE
+    return amplitude * torch.sin(2 * np.pi * frequency * time + 0.1)
+
+
+# Properties
+
+
+@settings(max_examples=25, deadline=None)
+@given(frequency=st.floats(100, 7500))
+def test_a_pure_tone_lands_in_its_mel_band(frequency):
+    edges = librosa.mel_frequencies(64 + 2, fmin=50, fmax=RATE / 2)
+    loudest = logmel(sine(frequency), **MEL)[:, 5:-5].argmax(dim=0)
+    # Band k rises from edge k to edge k + 1 and falls to edge k + 2. Half the width of a line of
+    # the transform (31 Hz) is what the window blurs.
+    assert (edges[loudest] - 16 <= frequency).all()
+    assert (frequency <= edges[loudest + 2] + 16).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(gain_db=st.floats(-30, 30))
+def test_gain_shifts_decibels_and_nothing_else(gain_db):
+    waveform = torch.from_numpy(speech_like(8000))
+    gain = 10 ** (gain_db / 20)
+    for feature, bound in ((logmel, MEL), (rms, RMS)):
+        bound = bound | {"floor_db": -120}
+        quiet, loud = feature(waveform, **bound), feature(gain * waveform, **bound)
+        clear = (quiet > -115) & (loud > -115)
+        assert clear.double().mean() > 0.9
+        torch.testing.assert_close((loud - quiet)[clear], torch.full_like(quiet, gain_db)[clear])
+    torch.testing.assert_close(zcr(gain * waveform, **ZCR), zcr(waveform, **ZCR))
+
+
+def test_gain_moves_only_the_loudness_coefficient_of_mfcc():
+    waveform = torch.from_numpy(speech_like(8000))
+    bound = MFCC | {"floor_db": -120, "deltas": 2}
+    shift = mfcc(10 * waveform, **bound) - mfcc(waveform, **bound)
+    expected = torch.zeros_like(shift)
+    expected[0] = 20 * 64**0.5  # the cosine transform of a constant 20 dB over 64 bands
+    torch.testing.assert_close(shift, expected, atol=1e-6, rtol=0)
+
+
+def test_silence_lies_on_the_floor():
+    silence = torch.zeros(RATE)
+    assert (logmel(silence, **MEL) == -80).all()
+    assert (rms(silence, **RMS) == -80).all()
+    assert (zcr(silence, **ZCR) == 0).all()
+
+
+def test_a_frame_does_not_depend_on_the_rest_of_its_clip():
+    waveform = torch.from_numpy(speech_like(16000))
+    louder_later = torch.cat([waveform, 100 * waveform])
+    for feature, bound in ((logmel, MEL), (mfcc, MFCC), (rms, RMS), (zcr, ZCR)):
+        whole = 16000 // HOP - 1  # frames that end before the louder part begins
+        torch.testing.assert_close(
+            feature(louder_later, **bound)[:, :whole], feature(waveform, **bound)[:, :whole]
+        )
+
+
+@settings(max_examples=25, deadline=None)
+@given(frequency=st.floats(200, 7900))
+def test_zcr_of_a_sine_is_twice_its_frequency_over_the_rate(frequency):
+    inner = zcr(sine(frequency), **ZCR)[:, 2:-2]
+    # One crossing more or less fits into a frame of 512, and its first sample is never one.
+    assert (inner - 2 * frequency / RATE).abs().max() <= 2 / 512
+
+
+@settings(max_examples=25, deadline=None)
+@given(amplitude=st.floats(0.001, 1), cycles=st.integers(3, 250))
+def test_rms_of_a_sine_is_its_amplitude_over_root_two(amplitude, cycles):
+    # Whole cycles in a frame of 512: the mean square is then exact.
+    inner = rms(sine(cycles * RATE / 512, amplitude=amplitude), **RMS)[:, 2:-2]
+    expected = torch.full_like(inner, 20 * np.log10(amplitude / np.sqrt(2)))
+    torch.testing.assert_close(inner, expected, atol=1e-6, rtol=0)
+
+
+def test_deltas_of_a_short_and_of_a_steady_clip():
+    bound = MFCC | {"deltas": 2}
+    assert mfcc(torch.ones(1), **bound).shape == (120, 1)
+    assert mfcc(torch.ones(1), **bound)[40:].abs().max() < 1e-3  # one frame has no slope
+    steady = mfcc(sine(RATE / 64), **bound)[40:, 10:-10]  # each hop holds whole cycles
+    torch.testing.assert_close(steady, torch.zeros_like(steady), atol=1e-6, rtol=0)
+
+
+def test_constants_first_built_without_gradients_let_them_through_later():
+    bound = MFCC | {"n_mels": 31, "n_mfcc": 17}  # used nowhere else
+    with torch.inference_mode():
+        mfcc(torch.ones(500), **bound)
+    waveform = torch.from_numpy(speech_like(500)).float().requires_grad_()
+    mfcc(waveform, **bound).sum().backward()
+    assert waveform.grad.abs().max() > 0
+
+
+@pytest.mark.filterwarnings("error:Converting a tensor:torch.jit.TracerWarning")  # to a branch
+@pytest.mark.filterwarnings("ignore:torch.from_numpy:torch.jit.TracerWarning")
+@pytest.mark.filterwarnings("ignore:.*return_complex")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace.*:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("feature", "bound"), [(logmel, MEL), (mfcc, MFCC | {"deltas": 2}), (rms, RMS), (zcr, ZCR)]
+)
+def test_a_traced_feature_follows_other_lengths_and_batches(feature, bound):
+    """What the ONNX exporter is given must not have the example's shape frozen into it."""
+    traced = torch.jit.trace(lambda x: feature(x, **bound), torch.ones(2, 4000))
+    assert "view_as_real" not in str(traced.inlined_graph)  # it knows no complex numbers
+    for shape in ((1, 1), (3, 300), (5, 9000)):
+        waveform = torch.from_numpy(speech_like(shape[0] * shape[1])).float().reshape(shape)
+        torch.testing.assert_close(traced(waveform), feature(waveform, **bound))
+
+
+# Equality with the reference library, in float64. Its filterbank is kept in float32, 6e-8 relative
+# or 3e-7 dB; all else is float64 on both sides, so 1e-5 dB leaves room for the order of sums.
+
+REFERENCES = pytest.mark.parametrize("seconds", [0.02, 0.3, 2.6])
+RATES = pytest.mark.parametrize("rate", [16000, 22050])
+SHORT = pytest.mark.filterwarnings("ignore:n_fft=.* is too large:UserWarning")
+
+
+def reference_logmel(waveform: np.ndarray, bound: dict) -> np.ndarray:
+    power = librosa.feature.melspectrogram(
+        y=waveform,
+        sr=bound["sample_rate"],
+        pad_mode="constant",
+        **{k: bound[k] for k in ("n_fft", "hop_length", "win_length", "n_mels", "fmin", "fmax")},
+    )
+    return 10 * np.log10(np.maximum(power, 10 ** (bound["floor_db"] / 10)))
+
+
+@SHORT
+@REFERENCES
+@RATES
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"win_length": 400, "hop_length": 160, "fmin": 0, "fmax": 7600, "n_mels": 40},
+        {"n_fft": 2048, "win_length": 2048, "hop_length": 512, "n_mels": 128, "floor_db": -100},
+    ],
+)
+def test_logmel_equals_librosa(seconds, rate, changes):
+    bound = MEL | {"sample_rate": rate} | changes
+    waveform = speech_like(int(seconds * rate), rate=rate)
+    ours = logmel(torch.from_numpy(waveform), **bound).numpy()
+    np.testing.assert_allclose(ours, reference_logmel(waveform, bound), rtol=0, atol=1e-5)
+
+
+@SHORT
+@REFERENCES
+@RATES
+@pytest.mark.parametrize("changes", [{}, {"n_mfcc": 13, "deltas": 1}, {"n_mfcc": 64, "deltas": 2}])
+def test_mfcc_equals_librosa(seconds, rate, changes):
+    bound = MFCC | {"sample_rate": rate} | changes
+    waveform = speech_like(int(seconds * rate), rate=rate)
+    mel_db = reference_logmel(waveform, bound)
+    coefficients = librosa.feature.mfcc(S=mel_db, n_mfcc=bound["n_mfcc"])
+    slopes = [
+        librosa.feature.delta(coefficients, order=order, mode="nearest")
+        for order in range(1, bound["deltas"] + 1)
+    ]
+    ours = mfcc(torch.from_numpy(waveform), **bound).numpy()
+    # A coefficient sums 64 bands with weights of at most .18: 12 times the bands' tolerance.
+    np.testing.assert_allclose(ours, np.concatenate([coefficients, *slopes]), rtol=0, atol=1e-4)
+
+
+FRAMINGS = pytest.mark.parametrize(
+    ("frame_length", "hop_length"), [(512, 256), (400, 160), (401, 160), (2048, 512)]
+)
+
+
+def same_frames(ours: np.ndarray, theirs: np.ndarray, frame_length: int) -> np.ndarray:
+    """Ours, cut to the reference's frames: it may lack the last one of an odd frame length."""
+    assert ours.shape[1] - theirs.shape[1] in ((0, 1) if frame_length % 2 else (0,))
+    return ours[:, : theirs.shape[1]]
+
+
+@REFERENCES
+@RATES
+@FRAMINGS
+def test_zcr_equals_librosa(seconds, rate, frame_length, hop_length):
+    waveform = speech_like(int(seconds * rate), rate=rate)
+    waveform[100:150] = 0
+    waveform[200:250] *= 1e-9  # below what counts as zero
+    framing = {"frame_length": frame_length, "hop_length": hop_length}
+    theirs = librosa.feature.zero_crossing_rate(waveform, **framing)
+    ours = zcr(torch.from_numpy(waveform), sample_rate=rate, **framing).numpy()
+    # Both count whole crossings: only the last bit of the division may differ.
+    np.testing.assert_allclose(same_frames(ours, theirs, frame_length), theirs, rtol=0, atol=1e-12)
+
+
+@REFERENCES
+@RATES
+@FRAMINGS
+@pytest.mark.parametrize("floor_db", [-60, -100])
+def test_rms_equals_librosa(seconds, rate, frame_length, hop_length, floor_db):
+    waveform = speech_like(int(seconds * rate), rate=rate)
+    framing = {"frame_length": frame_length, "hop_length": hop_length}
+    amplitude = librosa.feature.rms(y=waveform, dtype=np.float64, **framing)
+    theirs = 20 * np.log10(np.maximum(amplitude, 10 ** (floor_db / 20)))
+    ours = rms(torch.from_numpy(waveform), sample_rate=rate, floor_db=floor_db, **framing).numpy()
+    # Sums of at most 2048 squares in float64: 1e-13 relative, 1e-12 dB.
+    np.testing.assert_allclose(same_frames(ours, theirs, frame_length), theirs, rtol=0, atol=1e-9)
+
+
+# Bad settings, named before any clip is looked at
+
+
+@pytest.mark.parametrize(
+    ("feature", "bound", "change", "message"),
+    [
+        (logmel, MEL, {"n_fft": 256}, "win_length: got 512, want 2 to 256"),
+        (logmel, MEL, {"n_fft": 0}, "n_fft: got 0, want at least 2"),
+        (logmel, MEL, {"hop_length": 0}, "hop_length: got 0, want at least 1"),
+        (logmel, MEL, {"fmax": 8001}, r"fmax: got 8001, want over 0 and at most 8000"),
+        (logmel, MEL, {"fmax": 0}, "fmax: got 0, want over 0"),
+        (logmel, MEL, {"fmin": 4000, "fmax": 4000}, "fmin: got 4000, want 0 to below 4000"),
+        (logmel, MEL, {"fmin": -1}, "fmin: got -1, want 0 to below 8000"),
+        (logmel, MEL, {"n_mels": 0}, "n_mels: got 0, want at least 1"),
+        (logmel, MEL, {"n_mels": 256}, r"n_mels: got 256, want at most \d+ .*n_fft 512"),
+        (logmel, MEL, {"floor_db": 1}, "floor_db: got 1, want -120 to 0"),
+        (logmel, MEL, {"floor_db": float("nan")}, "floor_db: got nan, want -120 to 0"),
+        (mfcc, MFCC, {"n_mfcc": 65}, "n_mfcc: got 65, want 1 to 64"),
+        (mfcc, MFCC, {"n_mfcc": 0}, "n_mfcc: got 0, want 1 to 64"),
+        (mfcc, MFCC, {"deltas": 3}, "deltas: got 3, want 0 to 2"),
+        (mfcc, MFCC, {"deltas": -1}, "deltas: got -1, want 0 to 2"),
+        (mfcc, MFCC, {"fmax": 9000}, "fmax: got 9000"),
+        (zcr, ZCR, {"frame_length": 1}, "frame_length: got 1, want at least 2"),
+        (zcr, ZCR, {"hop_length": 0}, "hop_length: got 0, want at least 1"),
+        (rms, RMS, {"frame_length": 0}, "frame_length: got 0, want at least 1"),
+        (rms, RMS, {"hop_length": -5}, "hop_length: got -5, want at least 1"),
+        (rms, RMS, {"floor_db": -121}, "floor_db: got -121, want -120 to 0"),
+    ],
+)
+def test_bad_settings_are_named(feature, bound, change, message):
+    for waveform in (torch.zeros(RATE), torch.zeros(0)):  # the setting comes before the waveform
+        with pytest.raises(ValueError, match=message):
+            feature(waveform, **bound | change)
+
+
+def test_the_number_of_bands_named_as_the_most_is_allowed():
+    with pytest.raises(ValueError, match="want at most") as refusal:
+        logmel(torch.zeros(RATE), **MEL | {"n_mels": 256})
+    most = int(str(refusal.value).split("at most ")[1].split()[0])
+    assert logmel(torch.zeros(RATE), **MEL | {"n_mels": most}).shape[0] == most
+    with pytest.raises(ValueError, match=f"at most {most} "):
+        logmel(torch.zeros(RATE), **MEL | {"n_mels": most + 1})
+
+
+@pytest.mark.parametrize(("feature", "bound"), [(logmel, MEL), (rms, RMS)])
+def test_a_float16_cache_keeps_decibels(feature, bound):
+    waveform = torch.cat([torch.from_numpy(speech_like(RATE)).float(), torch.zeros(RATE)])
+    exact = feature(waveform, **bound)
+    # Under 128 dB in size neighbours lie at most 1/16 dB apart, so rounding costs at most 1/32.
+    assert (exact.half().float() - exact).abs().max() < 0.05
+
+
+# The contract of every feature
+
+EVERY = pytest.mark.parametrize("name", FEATURES)
+
+
+def test_there_are_features():
+    assert {"logmel", "mfcc", "rms", "zcr"} <= set(FEATURES)
+
+
+@EVERY
+def test_names_agree(name):
+    bound = settings_of(name)
+    assert list(OmegaConf.load(CONF / f"{name}.yaml")) == [name]
+    assert bound["_target_"] == f"stages.acoustics.{name}.{name}"
+
+
+@EVERY
+def test_every_setting_stands_in_the_yaml(name):
+    bound = settings_of(name)
+    parameters = inspect.signature(feature_of(name).func).parameters.values()
+    waveform, *keywords = parameters
+    assert waveform.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    assert all(p.kind is inspect.Parameter.KEYWORD_ONLY for p in keywords)
+    assert all(p.default is inspect.Parameter.empty for p in keywords)
+    assert {p.name for p in keywords} == set(bound) - {"_target_"}
+    assert {"sample_rate", "hop_length"} <= set(bound)
+
+
+@EVERY
+@pytest.mark.parametrize("samples", [1, 2, 200, HOP - 1, HOP, HOP + 1, 4000, 41600])
+def test_shape_dtype_and_finite(name, samples):
+    feature = feature_of(name)
+    dimensions = feature(torch.zeros(RATE)).shape[0]
+    speech = torch.from_numpy(speech_like(samples)).float()
+    for waveform in (speech, torch.zeros(samples), torch.ones(samples)):
+        before = waveform.clone()
+        values = feature(waveform)
+        assert values.shape == (dimensions, frame_count(samples, hop_length=HOP))
+        assert values.dtype == torch.float32
+        assert values.isfinite().all()
+        assert torch.equal(waveform, before), "the feature wrote to its input"
+
+
+@EVERY
+def test_a_batch_equals_its_clips_one_by_one(name):
+    feature = feature_of(name)
+    clips = np.stack([speech_like(8000, seed=seed) for seed in range(6)])
+    batch = torch.from_numpy(clips).reshape(2, 3, 8000).float()
+    together = feature(batch)
+    assert together.shape[:2] == (2, 3)
+    for row in range(2):
+        for column in range(3):
+            alone = feature(batch[row, column])
+            # Only the order of float32 sums may differ.
+            scale = max(1.0, float(alone.abs().max()))
+            torch.testing.assert_close(together[row, column], alone, rtol=0, atol=1e-5 * scale)
+
+
+@EVERY
+def test_float32_is_close_to_float64(name):
+    feature = feature_of(name)
+    waveform = torch.from_numpy(speech_like(41600)).float()  # the same samples at both precisions
+    single, double = feature(waveform), feature(waveform.double())
+    assert double.dtype == torch.float64
+    # A thousandth of what the feature spans, far under what its dimensions vary within a clip.
+    span = double.max() - double.min()
+    assert (single - double).abs().max() <= 1e-3 * span
+
+
+@EVERY
+def test_a_float16_cache_keeps_every_dimension(name):
+    values = feature_of(name)(torch.from_numpy(speech_like(41600)).float())
+    kept = values.half().float()
+    assert kept.isfinite().all()
+    # A hundredth of a dimension's span, or float16's own relative rounding where it hardly varies.
+    # Values so small that float16 has fewer than its 11 bits for them (under 6e-5) fail.
+    span = values.amax(dim=1) - values.amin(dim=1)
+    allowed = 0.01 * span + 2**-11 * values.abs().amax(dim=1)
+    assert ((kept - values).abs().amax(dim=1) <= allowed).all()
+
+
+@EVERY
+def test_unusable_waveforms_are_refused(name):
+    feature = feature_of(name)
+    holed = torch.from_numpy(speech_like(4000)).float()
+    holed[1234] = float("nan")
+    infinite = holed.nan_to_num(nan=float("inf"))
+    for waveform in (torch.zeros(0), torch.zeros(2, 0), holed, infinite):
+        with pytest.raises(ValueError, match="waveform"):
+            feature(waveform)
+
+
+@EVERY
+def test_the_same_waveform_gives_the_same_bits(name):
+    waveform = torch.from_numpy(speech_like(8000)).float()
+    assert torch.equal(feature_of(name)(waveform), feature_of(name)(waveform))

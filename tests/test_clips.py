@@ -1,0 +1,327 @@
+"""From files to clip table and audio store: whatever a file is, its row says what happened."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from stages.clips.audio import (
+    FULL_SCALE,
+    AudioStore,
+    Decoded,
+    condition,
+    decode,
+    digest,
+    open_audio,
+)
+from stages.clips.merge import merge_corpora
+from stages.clips.outputs import complete
+from stages.clips.prepare import prepare_corpus
+from stages.clips.table import COLUMNS, check_clips, read_clips, write_clips
+
+AUDIO = {
+    "sample_rate": 16000,
+    "level": "rms",
+    "level_db": -30,
+    "min_duration_s": 0.1,
+    "min_peak": 0.001,
+}
+
+
+def noise(seconds=0.5, rate=16000, seed=0, channels=1):
+    return np.random.default_rng(seed).normal(0, 0.1, (int(seconds * rate), channels))
+
+
+def row(name, *, emotion="sad", speaker="1", excluded="", clip=None):
+    stem = name.rpartition(".")[0]
+    return {
+        "clip": clip or stem,
+        "file": name,
+        "speaker": speaker,
+        "emotion": emotion,
+        "excluded": excluded,
+    }
+
+
+def prepare(rows, root, folder, corpus="toy"):
+    return prepare_corpus(
+        rows, corpus=corpus, root=root, folder=folder, hop_length=256, **AUDIO
+    ).set_index("file")
+
+
+BAD_FILES = {
+    "empty.wav": (lambda wav: b"", "cannot be decoded"),
+    "headeronly.wav": (lambda wav: wav[:44], "truncated"),
+    "truncated.wav": (lambda wav: wav[:8000], "truncated: 7956 bytes of samples, its header says"),
+    "zerofilled.wav": (lambda wav: bytes(len(wav)), "cannot be decoded"),
+    "silent.wav": (lambda wav: wav[:44] + bytes(len(wav) - 44), "silent: peak 0.0000, want over"),
+    "text.wav": (lambda wav: b"dear diary", "cannot be decoded"),
+    "pointer.wav": (
+        lambda wav: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n",
+        "Git LFS pointer",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory):
+    root = tmp_path_factory.mktemp("bad")
+    soundfile.write(root / "good.wav", noise(), 16000)
+    wav = (root / "good.wav").read_bytes()
+    for name, (make, _) in BAD_FILES.items():
+        (root / name).write_bytes(make(wav))
+    broken = noise()
+    broken[100] = np.nan
+    soundfile.write(root / "nan.wav", broken, 16000, subtype="FLOAT")
+    soundfile.write(root / "short.wav", noise(0.05), 16000)
+    soundfile.write(root / "stereo.wav", noise(channels=2), 16000)
+    rows = [row(path.name) for path in root.iterdir()] + [row("gone.wav")]
+    rows.append({"clip": "odd", "file": "odd.wav", "excluded": "name does not parse: got odd"})
+    return prepare(rows, root, root / "out"), root / "out"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [(name, reason) for name, (_, reason) in BAD_FILES.items()]
+    + [
+        ("nan.wav", "not finite: 1 samples"),
+        ("short.wav", "too short: 0.050 s, want at least 0.1 s"),
+        ("gone.wav", "No such file"),
+        ("odd.wav", "name does not parse"),
+    ],
+)
+def test_bad_file_keeps_its_row_with_the_reason(bad, name, reason):
+    clips, _ = bad
+    assert reason in clips.loc[name, "excluded"]
+    assert clips.loc[name, "samples"] == clips.loc[name, "frames"] == 0
+
+
+def test_good_files_among_bad_ones_are_used(bad):
+    clips, folder = bad
+    usable = clips[clips["excluded"] == ""]
+    assert set(usable.index) == {"good.wav", "stereo.wav"}
+    assert usable.loc["stereo.wav", "channels"] == 2
+    assert (usable["samples"] == 8000).all() and (usable["frames"] == 1 + 8000 // 256).all()
+    audio = open_audio(folder / "audio.npy")
+    assert len(audio) == usable["samples"].sum()
+    pd.testing.assert_frame_equal(
+        read_clips(folder / "clips.csv"), clips.reset_index()[list(COLUMNS)]
+    )
+
+
+def test_counts_by_reason_are_printed(bad, caplog, tmp_path):
+    soundfile.write(tmp_path / "a.wav", noise(), 16000)
+    soundfile.write(tmp_path / "b.wav", noise(0.05), 16000)
+    soundfile.write(tmp_path / "c.wav", noise(0.06), 16000)
+    with caplog.at_level("INFO"):
+        prepare([row(f"{name}.wav") for name in "abc"], tmp_path, tmp_path / "out")
+    assert "toy: 2 excluded, too short: 0.050 s, want at least 0.1 s (b.wav)" in caplog.text
+    assert "toy: 1 clips of 1 speakers" in caplog.text
+
+
+def test_corpus_without_a_usable_clip_is_an_error_and_writes_nothing(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"")
+    with pytest.raises(
+        ValueError, match="toy: no usable clip among 1 files.*1 x cannot be decoded"
+    ):
+        prepare([row("a.wav")], tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"a.wav"}
+
+
+def test_second_copy_of_a_name_is_excluded_and_names_the_first(tmp_path):
+    for folder in ("A", "b/A"):
+        (tmp_path / folder).mkdir(parents=True)
+        soundfile.write(tmp_path / folder / "x.wav", noise(), 16000)
+    clips = prepare(
+        [row("A/x.wav", clip="x"), row("b/A/x.wav", clip="x")], tmp_path, tmp_path / "out"
+    )
+    assert clips.loc["A/x.wav", "excluded"] == ""
+    assert clips.loc["b/A/x.wav", "excluded"] == "second copy: named like A/x.wav"
+
+
+def test_results_do_not_depend_on_the_number_of_processes(tmp_path, monkeypatch):
+    names = [f"{i:03}.wav" for i in range(70)]
+    for i, name in enumerate(names):
+        soundfile.write(tmp_path / name, noise(0.2 + i / 500, seed=i), 16000)
+    for number in (1, 2):
+        monkeypatch.setattr("stages.clips.prepare.processes", lambda jobs, n=number: n)
+        prepare([row(name) for name in names], tmp_path, tmp_path / f"out{number}")
+    for file in ("clips.csv", "audio.npy"):
+        one, two = ((tmp_path / f"out{n}" / file).read_bytes() for n in (1, 2))
+        assert one == two
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "aiff", "mp3"])
+def test_every_format_is_read_whatever_the_name(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, noise(1), 16000)
+    path = path.rename(tmp_path / "renamed.wav")
+    decoded = decode(path)
+    assert decoded.rate_hz == 16000
+    assert abs(len(decoded.samples) - 16000) <= 2400  # mp3 pads to whole frames
+
+
+def test_same_samples_in_two_lossless_containers_have_one_digest(tmp_path):
+    samples = np.rint(noise() * FULL_SCALE).astype(np.int16)
+    for suffix in ("wav", "flac"):
+        soundfile.write(tmp_path / f"a.{suffix}", samples, 16000)
+    assert digest(decode(tmp_path / "a.wav").samples) == digest(decode(tmp_path / "a.flac").samples)
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 24414, 44100, 48000, 96000, 192000])
+def test_resampling_keeps_a_tone_where_it_is(rate):
+    time = np.arange(rate) / rate
+    tone = np.sin(2 * np.pi * 440 * time)[:, None].astype(np.float32)
+    samples = condition(Decoded(tone, rate), **AUDIO)
+    assert abs(len(samples) - 16000) <= 1
+    assert np.argmax(np.abs(np.fft.rfft(samples, 16000))) == 440
+
+
+@given(gain=st.floats(0.02, 0.9))
+def test_level_does_not_depend_on_the_gain_of_the_recording(gain):
+    samples = condition(Decoded((noise() * gain).astype(np.float32), 16000), **AUDIO)
+    level = 20 * np.log10(np.sqrt(np.mean((samples / FULL_SCALE) ** 2)))
+    assert level == pytest.approx(-30, abs=0.01)
+
+
+def test_a_peak_is_not_clipped_by_the_level():
+    click = np.full((16000, 1), 0.002, np.float32)
+    click[8000] = 1
+    samples = condition(Decoded(click, 16000), **AUDIO | {"level_db": -10})
+    assert samples.max() == FULL_SCALE and (samples == FULL_SCALE).sum() == 1
+
+
+def test_channels_are_mixed_not_joined():
+    left_right = np.stack([np.full(8000, 0.5), np.full(8000, 0.3)], axis=1).astype(np.float32)
+    samples = condition(Decoded(left_right, 16000), **AUDIO | {"level": "none"})
+    assert len(samples) == 8000
+    assert np.abs(samples / FULL_SCALE - 0.4).max() < 1e-4
+
+
+def test_level_settings():
+    quiet = Decoded(noise(seed=1).astype(np.float32), 16000)
+    peak = condition(quiet, **AUDIO | {"level": "peak", "level_db": -6})
+    assert np.abs(peak).max() / FULL_SCALE == pytest.approx(10 ** (-6 / 20), abs=1e-3)
+    with pytest.raises(ValueError, match="audio.level: got 'loud', want rms, peak or none"):
+        condition(quiet, **AUDIO | {"level": "loud"})
+
+
+@given(st.lists(arrays.arrays(np.int16, st.integers(0, 50)), max_size=5))
+def test_audio_store_holds_what_was_appended(tmp_path_factory, parts):
+    path = tmp_path_factory.mktemp("store") / "audio.npy"
+    with AudioStore(path) as store:
+        for part in parts:
+            store.append(part)
+    assert np.array_equal(np.load(path), np.concatenate([np.zeros(0, np.int16), *parts]))
+
+
+def corpus_of(tmp_path, name, sounds):
+    """Prepare a corpus of (file, seed of its noise, emotion, speaker)."""
+    root = tmp_path / name
+    root.mkdir()
+    rows = []
+    for file, seed, emotion, speaker in sounds:
+        soundfile.write(root / file, noise(seed=seed), 16000)
+        rows.append(row(file, emotion=emotion, speaker=speaker))
+    prepare(rows, root, tmp_path / "prepared" / name, corpus=name)
+
+
+def test_merge_reads_only_the_chosen_corpora_and_finds_duplicates(tmp_path):
+    corpus_of(
+        tmp_path,
+        "one",
+        [
+            ("a.wav", 1, "sad", "03"),
+            ("b.wav", 1, "sad", "03"),
+            ("c.wav", 2, "sad", "04"),
+            ("d.wav", 2, "happy", "04"),
+            ("e.wav", 3, "angry", "04"),
+        ],
+    )
+    corpus_of(tmp_path, "two", [("a.wav", 4, "sad", "03")])
+    corpus_of(tmp_path, "leftover", [("a.wav", 5, "sad", "03")])
+    clips = merge_corpora(["one", "two"], prepared=tmp_path / "prepared", folder=tmp_path / "out")
+    reasons = clips.set_index("clip")["excluded"].to_dict()
+    assert reasons == {
+        "one/a": "",
+        "one/b": "same recording as: one/a (sad)",
+        "one/c": "same recording under another label: one/d (happy)",
+        "one/d": "same recording under another label: one/c (sad)",
+        "one/e": "",
+        "two/a": "",
+    }
+    assert set(clips["speaker"]) == {"one/03", "one/04", "two/03"}
+    audio = open_audio(tmp_path / "out" / "audio.npy")
+    for clip in clips[clips["excluded"] == ""].itertuples():
+        prepared = read_clips(tmp_path / "prepared" / clip.corpus / "clips.csv")
+        before = prepared.set_index("clip").loc[clip.clip]
+        source = open_audio(tmp_path / "prepared" / clip.corpus / "audio.npy")
+        expected = source[before["start"] : before["start"] + before["samples"]]
+        assert np.array_equal(audio[clip.start : clip.start + clip.samples], expected)
+    assert len(audio) == clips["samples"].sum()
+
+
+def table(**changes):
+    facts = {column: "" if kind == "str" else 1 for column, kind in COLUMNS.items()}
+    facts |= {
+        "clip": "x/a",
+        "source": "x/a",
+        "variant": "clean",
+        "speaker": "x/1",
+        "emotion": "sad",
+        "sha256": "0" * 64,
+    }
+    return pd.DataFrame([facts | changes])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"emotion": "joy"}, "x/a: emotion: want one of angry.*got 'joy'"),
+        ({"speaker": ""}, "speaker"),
+        ({"sha256": "1"}, "sha256"),
+        ({"samples": 0}, "samples: want over 0"),
+        ({"excluded": "silent"}, "samples: .*0 for an excluded one"),
+        ({"sex": "f"}, "sex: want one of"),
+        ({"source": "x/b"}, "source"),
+    ],
+)
+def test_clip_table_is_checked(changes, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        write_clips(table(**changes), tmp_path / "clips.csv")
+    assert not list(tmp_path.iterdir())
+
+
+def test_clip_table_names_wrong_columns_and_double_clips():
+    with pytest.raises(ValueError, match=r"t: columns missing \['age'\], not known \['mood'\]"):
+        check_clips(table().rename(columns={"age": "mood"}), "t")
+    with pytest.raises(ValueError, match="x/a: clip: used twice"):
+        check_clips(pd.concat([table(), table()]), "t")
+
+
+def test_text_that_looks_like_missing_data_survives(tmp_path):
+    write_clips(table(sentence="NA", take="null", age=""), tmp_path / "clips.csv")
+    clip = read_clips(tmp_path / "clips.csv").iloc[0]
+    assert (clip["sentence"], clip["take"], clip["age"]) == ("NA", "null", "")
+
+
+def test_an_output_that_fails_leaves_the_old_one(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), complete(path) as part:
+        part.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "leftover").touch()
+    with complete(tmp_path / "out") as part:
+        part.mkdir()
+        (part / "new").touch()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["new"]

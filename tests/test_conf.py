@@ -1,0 +1,107 @@
+"""conf/: every option composes, names code that exists, and states all of its settings."""
+
+import inspect
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import MissingConfigException
+from omegaconf import OmegaConf
+
+ROOT = Path(__file__).parents[1]
+CONF = ROOT / "conf"
+#: Group -> where the code of its options lies.
+CODE = {
+    "corpora": "stages.corpora",
+    "features": "stages.acoustics",
+    "split": "stages.protocols",
+    "model": "stages.networks",
+}
+SEVERAL = ("corpora", "features")
+OPTIONS = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml"))
+
+
+def composition(*overrides: str) -> dict:
+    with initialize_config_dir(str(CONF), version_base=None):
+        return OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
+
+
+def choose(group: str, name: str) -> str:
+    return f"{group}=[{name}]" if group in SEVERAL else f"{group}={name}"
+
+
+def targets(node):
+    """Every mapping below that has a `_target_`."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield node
+        for value in node.values():
+            yield from targets(value)
+
+
+def resolve(name: str):
+    module, _, attribute = name.rpartition(".")
+    return getattr(import_module(module), attribute)
+
+
+def test_params_equal_the_composition():
+    params = OmegaConf.to_container(OmegaConf.load(ROOT / "params.yaml"))
+    assert params == composition()
+
+
+@pytest.mark.parametrize(("group", "name"), OPTIONS)
+def test_option_composes_under_its_own_name(group, name):
+    chosen = composition(choose(group, name))[group]
+    if group in SEVERAL:
+        assert list(chosen) == [name]
+    elif "name" in chosen:
+        assert chosen["name"] == name
+
+
+@pytest.mark.parametrize(("group", "name"), OPTIONS)
+def test_targets_state_every_setting(group, name):
+    for node in targets(composition(choose(group, name))[group]):
+        assert node["_target_"].startswith("stages.")
+        parameters = inspect.signature(resolve(node["_target_"])).parameters.values()
+        settings = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+        assert {p.name for p in settings} == set(node) - {"_target_"}
+        assert all(p.default is p.empty for p in settings)
+
+
+@pytest.mark.parametrize("group", sorted(CODE))
+def test_every_module_has_an_option_and_every_option_a_module(group):
+    folder = ROOT / CODE[group].replace(".", "/")
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    assert modules == {name for other, name in OPTIONS if other == group}
+    for other, name in OPTIONS:
+        if other == group:
+            first = next(targets(composition(choose(group, name))[group]))
+            assert first["_target_"].startswith(f"{CODE[group]}.{name}.")
+
+
+@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_nothing_is_left_open_or_bound_to_a_machine(path):
+    text = path.read_text()
+    for mark in ("???", "${hydra:", "${oc.env:"):
+        assert mark not in text
+
+
+def test_a_model_brings_its_features_and_they_can_be_replaced():
+    assert list(composition("model=svm")["features"]) == ["mfcc", "logmel", "zcr", "rms"]
+    replaced = composition("model=gru", "features=[logmel]", "features.logmel.n_mels=40")
+    assert list(replaced["features"]) == ["logmel"]
+    assert replaced["features"]["logmel"]["n_mels"] == 40
+
+
+def test_demo_shortens_the_training_and_real_does_not():
+    assert composition()["train"]["epochs"] < composition("data=real")["train"]["epochs"]
+
+
+@pytest.mark.parametrize(
+    "override", ["model=alexnet", "features=[loudness]", "split=vibes", "corpora=[msp]"]
+)
+def test_unknown_option_is_named(override):
+    group, _, name = override.partition("=")
+    with pytest.raises(MissingConfigException, match=f"{group}/{name.strip('[]')}"):
+        composition(override)

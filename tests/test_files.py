@@ -1,0 +1,240 @@
+"""Finding the audio files of a corpus, reading their names, and finding the corpus itself."""
+
+import logging
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from dvc.repo import Repo
+
+from stages.clips.files import AUDIO_SUFFIXES, audio_files, locate, outside_scheme, parse_names
+
+
+def touch(root: Path, *files: str) -> Path:
+    for file in files:
+        path = root / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return root
+
+
+# audio_files
+
+
+def test_files_are_relative_sorted_and_of_any_depth(tmp_path):
+    touch(tmp_path, "b/2.wav", "b/10.wav", "a.flac", "b/c/d/e.ogg")
+    assert audio_files(tmp_path) == ["a.flac", "b/10.wav", "b/2.wav", "b/c/d/e.ogg"]
+
+
+@pytest.mark.parametrize(
+    "suffix",
+    ["wav", "WAV", "Flac", "ogg", "oga", "mp3", "aif", "AIFC", "au", "w64", "caf", "opus", "sph"],
+)
+def test_every_format_of_libsndfile_in_any_case(tmp_path, suffix):
+    touch(tmp_path, f"x.{suffix}")
+    assert audio_files(tmp_path) == [f"x.{suffix}"]
+
+
+@pytest.mark.parametrize("suffix", ["txt", "zip", "m4a", "mp4", "raw", "csv", "wav.bak", ""])
+def test_other_files_are_passed_over(tmp_path, suffix):
+    touch(tmp_path, "x.wav", f"y.{suffix}".removesuffix("."))
+    assert audio_files(tmp_path) == ["x.wav"]
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "oga", "aif", "au", "snd", "caf", "mp3"])
+def test_what_is_listed_can_be_read(tmp_path, suffix):
+    kind = {"oga": "OGG", "aif": "AIFF", "snd": "AU"}.get(suffix, suffix.upper())
+    assert suffix in AUDIO_SUFFIXES
+    soundfile.write(tmp_path / f"x.{suffix}", np.zeros(4000), 16000, format=kind)
+    samples, rate = soundfile.read(tmp_path / audio_files(tmp_path)[0])
+    assert rate == 16000
+    assert len(samples) >= 4000
+
+
+def test_hidden_and_system_files_are_passed_over(tmp_path):
+    touch(tmp_path, "a.wav", "._a.wav", ".hidden/b.wav", "__MACOSX/c.wav", "d/__MACOSX/._e.wav")
+    assert audio_files(tmp_path) == ["a.wav"]
+
+
+def test_a_root_in_a_hidden_folder_is_read(tmp_path):
+    assert audio_files(touch(tmp_path / ".cache" / "corpus", "a.wav")) == ["a.wav"]
+
+
+def test_links_to_folders_are_passed_over_with_a_warning(tmp_path, caplog):
+    root = touch(tmp_path / "corpus", "a/x.wav")
+    elsewhere = touch(tmp_path / "elsewhere", "y.wav")
+    (root / "a" / "loop").symlink_to(root, target_is_directory=True)
+    (root / "out").symlink_to(elsewhere, target_is_directory=True)
+    with caplog.at_level(logging.WARNING):
+        assert audio_files(root) == ["a/x.wav"]
+    assert sorted(record.args[0] for record in caplog.records) == [
+        str(root / "a" / "loop"),
+        str(root / "out"),
+    ]
+
+
+def test_links_to_files_and_a_linked_root_are_read(tmp_path):
+    corpus = touch(tmp_path / "corpus", "x.wav")
+    (corpus / "y.wav").symlink_to(corpus / "x.wav")
+    root = tmp_path / "link"
+    root.symlink_to(corpus, target_is_directory=True)
+    assert audio_files(root) == ["x.wav", "y.wav"]
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path / "tess"))):
+        audio_files(tmp_path / "tess")
+
+
+def test_a_file_is_no_folder(tmp_path):
+    touch(tmp_path, "tess.zip")
+    with pytest.raises(FileNotFoundError, match="tess.zip"):
+        audio_files(tmp_path / "tess.zip")
+
+
+def test_a_folder_without_audio_says_what_it_holds(tmp_path):
+    touch(tmp_path, "tess.zip", "notes/a.txt", "notes/b.TXT")
+    with pytest.raises(ValueError, match=r"no audio file below it, got 2 \.txt, 1 \.zip, want"):
+        audio_files(tmp_path)
+
+
+def test_an_empty_folder_holds_nothing(tmp_path):
+    with pytest.raises(ValueError, match=f"{re.escape(str(tmp_path))}: .* got nothing"):
+        audio_files(tmp_path)
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
+    touch(tmp_path, "a/x.wav", "b/y.wav")
+    scandir = os.scandir
+
+    def refuse(folder):
+        if Path(folder).name == "b":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(PermissionError, match="b"):
+        audio_files(tmp_path)
+
+
+# parse_names
+
+
+def describe(match: re.Match) -> dict:
+    return {"clip": match["clip"], "excluded": ""}
+
+
+def parse(root: Path, pattern: str = r"(?P<clip>[a-z]\d)") -> list[dict]:
+    return parse_names(root, pattern=pattern, form="a letter and a digit, a1", describe=describe)
+
+
+def test_each_file_has_a_row_in_order(tmp_path):
+    touch(tmp_path, "b/b2.wav", "a/a1.FLAC")
+    assert parse(tmp_path) == [
+        {"clip": "a1", "excluded": "", "file": "a/a1.FLAC"},
+        {"clip": "b2", "excluded": "", "file": "b/b2.wav"},
+    ]
+
+
+@pytest.mark.parametrize("name", ["a10", "aa1", "1a", "xa1", "a1 (copy)", "sub/xa1"])
+def test_a_name_that_does_not_parse_keeps_a_row_with_the_reason(tmp_path, name):
+    touch(tmp_path, "a1.wav", f"{name}.wav")
+    (row,) = [row for row in parse(tmp_path) if row["excluded"]]
+    assert row == {
+        "clip": name,
+        "file": f"{name}.wav",
+        "excluded": f"name does not parse: got {name}, want a letter and a digit, a1",
+    }
+
+
+def test_a_pattern_may_span_folders(tmp_path):
+    touch(tmp_path, "AudioData/DC/a1.wav", "AudioData/XX/a1.wav")
+    rows = parse(tmp_path, pattern=r"DC/(?P<clip>a1)")
+    assert [row["excluded"] == "" for row in rows] == [True, False]
+
+
+def test_alternatives_of_a_pattern_are_all_anchored(tmp_path):
+    touch(tmp_path, "a.wav", "b.wav", "ax.wav", "xb.wav")
+    rows = parse(tmp_path, pattern=r"(?P<clip>a)|b")
+    assert [row["file"] for row in rows if not row["excluded"]] == ["a.wav", "b.wav"]
+
+
+def test_a_dot_in_a_name_is_part_of_it(tmp_path):
+    touch(tmp_path, "v1.0/a1.wav", "a1.0.wav")
+    assert {row["file"]: row["clip"] for row in parse(tmp_path)} == {
+        "a1.0.wav": "a1.0",
+        "v1.0/a1.wav": "a1",
+    }
+
+
+# outside_scheme
+
+
+def test_the_first_code_outside_the_scheme_is_named():
+    scheme = {"emotion": ("01", "02"), "actor": [f"{n:02}" for n in range(1, 25)]}
+    assert outside_scheme({"emotion": "02", "actor": "24", "free": "99"}, scheme) == ""
+    assert outside_scheme({"emotion": "03", "actor": "25"}, scheme) == (
+        "emotion outside the scheme: got 03, want 01 02"
+    )
+    assert outside_scheme({"emotion": "01", "actor": "25"}, scheme) == (
+        "actor outside the scheme: got 25, want 01 to 24"
+    )
+
+
+# locate
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch) -> Path:
+    """A scratch DVC repository, with a folder below it as the working directory."""
+    root = tmp_path / "repository"
+    below = root / "a" / "b"
+    below.mkdir(parents=True)
+    Repo.init(str(root), no_scm=True).close()
+    monkeypatch.chdir(below)
+    return root
+
+
+def set_alias(file: Path, url: str) -> None:
+    with file.open("a") as lines:
+        lines.write(f"['remote \"corpora\"']\n    url = {url}\n")
+
+
+def test_a_path_stays_as_it_is():
+    assert locate("data/demo/ravdess") == Path("data/demo/ravdess")
+    assert locate("/somewhere/ravdess") == Path("/somewhere/ravdess")
+
+
+def test_a_relative_alias_starts_at_the_dvc_folder(repository):
+    set_alias(repository / ".dvc" / "config", "../data/raw")
+    assert locate("remote://corpora/ravdess") == repository / "data" / "raw" / "ravdess"
+
+
+def test_the_local_alias_goes_first(repository, tmp_path):
+    set_alias(repository / ".dvc" / "config", "../data/raw")
+    set_alias(repository / ".dvc" / "config.local", str(tmp_path / "speech"))
+    assert locate("remote://corpora/tess") == tmp_path / "speech" / "tess"
+
+
+def test_a_relative_local_alias_starts_at_the_dvc_folder_too(repository):
+    set_alias(repository / ".dvc" / "config.local", "../../speech")
+    assert locate("remote://corpora/tess").resolve() == repository.parent / "speech" / "tess"
+
+
+def test_the_alias_alone_is_the_folder_of_all_corpora(repository, tmp_path):
+    set_alias(repository / ".dvc" / "config.local", str(tmp_path))
+    assert locate("remote://corpora") == tmp_path
+
+
+@pytest.mark.parametrize("url", ["", "s3://bucket/speech"])
+def test_an_alias_that_is_no_folder_says_how_to_set_it(repository, url):
+    if url:
+        set_alias(repository / ".dvc" / "config", url)
+    message = (
+        f"got {url or 'nothing'} as DVC remote corpora, want a folder; set it with: dvc remote"
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
+        locate("remote://corpora/ravdess")

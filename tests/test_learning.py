@@ -1,0 +1,377 @@
+"""Networks and jobs: padding changes nothing, nothing is learned from test clips, runs repeat."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+from torch import nn
+
+from stages.clips.folds import ALL
+from stages.clips.settings import bind
+from stages.learning.batches import Batches, ClipData
+from stages.learning.functionals import FUNCTIONALS, functionals
+from stages.learning.jobs import Job, all_jobs, gather, make_plan, run_jobs
+from stages.learning.layers import AttentiveStatistics, InputLayer, TimePooling
+from stages.learning.training import spec_augment
+
+ROOT = Path(__file__).parents[1]
+MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
+INPUTS = {"logmel": 12, "rms": 1}
+
+
+def composed(*overrides):
+    with initialize_config_dir(str(ROOT / "conf"), version_base=None):
+        return OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
+
+
+def network_of(name):
+    return bind(composed(f"model={name}")["model"]["network"])
+
+
+NETWORKS = [name for name in MODELS if issubclass(network_of(name).func, nn.Module)]
+
+
+def toy_data(clips=60, classes=3, seed=0, shift=1.0):
+    """Clips whose mean over time tells the class."""
+    random = np.random.default_rng(seed)
+    frames = random.integers(5, 40, clips)
+    first = np.cumsum(frames) - frames
+    labels = np.arange(clips) % classes
+    caches = {}
+    for name, size in INPUTS.items():
+        middle = random.normal(0, shift, (classes, size))
+        rows = random.normal(0, 1, (frames.sum(), size)) + np.repeat(middle[labels], frames, 0)
+        caches[name] = rows.astype(np.float16)
+    return ClipData(caches=caches, first=first, frames=frames, labels=labels, n_classes=classes)
+
+
+def built(name, n_classes=4):
+    torch.manual_seed(0)
+    network = network_of(name)(INPUTS, n_classes).eval()
+    network.input.fit({k: (torch.randn(n), torch.rand(n) + 0.5) for k, n in INPUTS.items()})
+    return network
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("frames", [1, 2, 7, 50])
+def test_padding_never_changes_logits(name, frames):
+    network = built(name)
+    clip = {k: torch.randn(1, frames, n) for k, n in INPUTS.items()}
+    alone = network(clip, torch.tensor([frames]))
+    longer = {k: torch.randn(1, 64, n) for k, n in INPUTS.items()}
+    for padding in (0.0, 7.0):
+        batch = {
+            k: torch.cat([nn.functional.pad(v, (0, 0, 0, 64 - frames), value=padding), longer[k]])
+            for k, v in clip.items()
+        }
+        together = network(batch, torch.tensor([frames, 64]))
+        torch.testing.assert_close(together[:1], alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_logits_follow_the_clip_and_reach_every_weight(name):
+    network = built(name).train()
+    features = {k: torch.randn(6, 30, n) for k, n in INPUTS.items()}
+    logits = network(features, torch.full((6,), 30))
+    assert logits.shape == (6, 4)
+    logits.square().sum().backward()
+    for weight in network.parameters():
+        assert weight.grad is not None and weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("normalisation", ["fold", "clip", "fold_clip_mean"])
+def test_normalisation(normalisation):
+    layer = InputLayer(INPUTS, normalisation=normalisation)
+    data = toy_data()
+    layer.fit(data.statistics(np.arange(60)))
+    batch = next(iter(Batches(data, np.arange(60), size=60)))
+    values = layer(batch.features, batch.lengths)["logmel"]
+    valid = torch.arange(values.shape[1]) < batch.lengths[:, None]
+    assert (values[~valid] == 0).all()
+    if normalisation == "fold":
+        torch.testing.assert_close(values[valid].mean(0), torch.zeros(12), atol=1e-3, rtol=0)
+        torch.testing.assert_close(values[valid].std(0), torch.ones(12), atol=1e-2, rtol=0)
+    else:
+        mean = values.sum(1) / batch.lengths[:, None]
+        torch.testing.assert_close(mean, torch.zeros_like(mean), atol=1e-4, rtol=0)
+    with pytest.raises(ValueError, match="normalisation: got 'none', want fold, clip"):
+        InputLayer(INPUTS, normalisation="none")
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(1, 23), min_size=1, max_size=5), st.integers(1, 5))
+def test_time_pooling_is_the_mean_of_what_is_there(lengths, factor):
+    values = torch.zeros(len(lengths), max(lengths), 2)
+    for row, length in enumerate(lengths):
+        values[row, :length] = torch.randn(length, 2)
+    pooled, shorter = TimePooling(factor)(values, torch.tensor(lengths))
+    for row, length in enumerate(lengths):
+        groups = values[row, :length].split(factor)
+        assert shorter[row] == len(groups)
+        expected = torch.stack([group.mean(0) for group in groups])
+        torch.testing.assert_close(pooled[row, : len(groups)], expected)
+
+
+def test_attentive_statistics_without_attention_are_mean_and_deviation():
+    layer = AttentiveStatistics(3, hidden=2)
+    nn.init.zeros_(layer.score[2].weight)
+    values = torch.randn(1, 9, 3)
+    expected = torch.cat([values[0, :6].mean(0), values[0, :6].std(0, correction=0)])
+    got = layer(values, torch.tensor([6]))[0]
+    torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_batches_hold_every_clip_once_and_only_its_own_frames():
+    data = toy_data()
+    chosen = np.arange(3, 57)
+    for batches in (
+        Batches(data, chosen, size=8),
+        Batches(data, chosen, size=8, shuffle_seed=0),
+    ):
+        seen = []
+        assert len(batches) == len(list(batches)) == 7
+        for batch in batches:
+            for row, clip in enumerate(batch.clips.tolist()):
+                length = int(batch.lengths[row])
+                own = data.caches["logmel"][data.first[clip] :][: data.frames[clip]]
+                assert length == data.frames[clip]
+                got = batch.features["logmel"][row]
+                assert np.array_equal(got[:length].numpy(), own.astype(np.float32))
+                assert (got[length:] == 0).all()
+                assert batch.labels[row] == data.labels[clip]
+                seen.append(clip)
+        assert sorted(seen) == chosen.tolist()
+
+
+def test_shuffled_batches_change_from_pass_to_pass_and_repeat_from_run_to_run():
+    data = toy_data()
+
+    def passes():
+        batches = Batches(data, np.arange(60), size=8, shuffle_seed=5)
+        return [[batch.clips.tolist() for batch in batches] for _ in range(2)]
+
+    first, second = passes()
+    assert first != second
+    assert passes() == [first, second]
+
+
+def test_crops_are_parts_of_their_clips():
+    data = toy_data()
+    for batch in Batches(data, np.arange(60), size=8, shuffle_seed=0, crop=10):
+        for row, clip in enumerate(batch.clips.tolist()):
+            length = int(batch.lengths[row])
+            assert length == min(10, data.frames[clip])
+            own = data.caches["rms"][data.first[clip] :][: data.frames[clip], 0]
+            got = batch.features["rms"][row, :length, 0].numpy().astype(np.float16)
+            windows = np.lib.stride_tricks.sliding_window_view(own, length)
+            assert (windows == got).all(axis=1).any()
+
+
+def test_batches_are_bucketed_by_length():
+    data = toy_data(clips=600)
+    padded = sum(b.lengths.max() * len(b.clips) for b in Batches(data, np.arange(600), size=8))
+    shuffled = Batches(data, np.arange(600), size=8, shuffle_seed=0)
+    assert sum(b.lengths.max() * len(b.clips) for b in shuffled) < 1.15 * padded
+
+
+def test_statistics_are_those_of_the_given_clips_alone():
+    data = toy_data()
+    some = np.arange(0, 60, 7)
+    mean, deviation = data.statistics(some)["logmel"]
+    rows = np.concatenate(
+        [data.caches["logmel"][data.first[c] :][: data.frames[c]] for c in some]
+    ).astype(np.float64)
+    np.testing.assert_allclose(mean, rows.mean(0), atol=1e-5)
+    np.testing.assert_allclose(deviation, rows.std(0), atol=1e-5)
+
+
+def test_spec_augment_hides_behind_the_clip_mean():
+    data = toy_data()
+    batch = next(iter(Batches(data, np.arange(60), size=60)))
+    torch.manual_seed(0)
+    masks = {"time_masks": 1, "time_frames": 5, "band_masks": 1, "band_share": 0.5}
+    result = spec_augment(batch, **masks)
+    mean = batch.features["logmel"].sum(1, keepdim=True) / batch.lengths[:, None, None]
+    kept = result["logmel"] == batch.features["logmel"]
+    hidden = torch.isclose(result["logmel"], mean.expand_as(kept), atol=1e-6)
+    assert (kept | hidden).all()
+    assert 0.5 < kept.float().mean() < 0.95
+    untouched = spec_augment(batch, **masks | {"time_masks": 0, "band_masks": 0})
+    for name, values in batch.features.items():
+        torch.testing.assert_close(untouched[name], values)
+
+
+def test_functionals_of_a_ramp():
+    ramp = np.arange(10.0)[:, None] * [1.0, -2.0]
+    values = {name: function(ramp) for name, function in FUNCTIONALS.items()}
+    np.testing.assert_allclose(values["mean"], [4.5, -9])
+    np.testing.assert_allclose(values["slope"], [1, -2])
+    np.testing.assert_allclose(values["deviation"], ramp.std(0))
+    np.testing.assert_allclose(values["change"], [1, 2, 0, 0], atol=1e-12)
+    assert values["percentiles"].reshape(5, 2)[2].tolist() == [4.5, -9]
+    assert all(np.isfinite(f(ramp[:1])).all() for f in FUNCTIONALS.values())
+
+
+def test_unknown_functional_is_named():
+    with pytest.raises(ValueError, match=r"functionals: got \['mode'\], want some of \['mean'"):
+        functionals(toy_data(), np.arange(3), names=["mean", "mode"])
+
+
+# Jobs ------------------------------------------------------------------------------------------
+
+
+def experiment(tmp_path, model, *, lacking="", epochs=3):
+    """A small experiment on disk: two folds of toy clips of four speakers."""
+    data = toy_data(clips=64, classes=3)
+    names = np.array(["angry", "happy", "sad"])
+    table = pd.DataFrame(
+        {
+            "clip": [f"x/{i:02}" for i in range(64)],
+            "frames": data.frames,
+            "label": names[data.labels],
+            "speaker": np.arange(64) // 16,
+        }
+    )
+    caches = tmp_path / "features"
+    caches.mkdir(exist_ok=True)
+    for name, cache in data.caches.items():
+        np.save(caches / f"{name}.npy", cache)
+    np.save(caches / "leftover.npy", np.zeros((3, 3)))  # of an earlier choice, never read
+    split = table[["clip", "label"]].copy()
+    for fold in (0, 1):
+        held_out = table["speaker"] % 2 == fold
+        split[str(fold)] = np.where(
+            held_out, "test", np.where(table["speaker"] < 2, "train", "validation")
+        )
+    split[ALL] = np.where(table["speaker"] < 2, "train", "validation")
+    if lacking:
+        split.loc[(split["label"] == lacking) & (split["0"] == "train"), "0"] = ""
+    params = composed(f"model={model}")
+    settings = {
+        "audio": params["audio"],
+        "features": dict.fromkeys(INPUTS, {}),
+        "model": params["model"],
+        "train": params["train"] | {"epochs": epochs, "batch_size": 8},
+    }
+    plan = make_plan(
+        table[["clip", "frames"]],
+        split,
+        labels=names.tolist(),
+        caches=caches,
+        scratch=tmp_path / "unfinished",
+        logs=tmp_path / "logs",
+        settings=settings,
+    )
+    return plan, all_jobs(split, [0])
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_jobs_learn_and_repeat_exactly(tmp_path, model):
+    results = []
+    for run in "ab":
+        (tmp_path / run).mkdir()
+        plan, jobs = experiment(tmp_path / run, model, epochs=6)
+        assert jobs == [Job("0", 0), Job("1", 0), Job(ALL, 0)]
+        run_jobs(jobs, plan)
+        results.append(gather(jobs, plan))
+        state = torch.load(plan.scratch / jobs[2].name / "model.pt", weights_only=True)
+        assert state["inputs"] == INPUTS and state["labels"] == ["angry", "happy", "sad"]
+        assert state["state"] and not (plan.scratch / jobs[2].name / "checkpoints").exists()
+    (predictions, history), again = results
+    pd.testing.assert_frame_equal(predictions, again[0], check_exact=True)
+    pd.testing.assert_frame_equal(history, again[1], check_exact=True)
+    assert predictions["clip"].tolist() == [f"x/{i:02}" for i in range(64)]
+    names = ["p_angry", "p_happy", "p_sad"]
+    np.testing.assert_allclose(predictions[names].sum(axis=1), 1, atol=1e-6)
+    guess = predictions[names].to_numpy().argmax(axis=1)
+    truth = predictions["label"].map(["angry", "happy", "sad"].index)
+    assert (guess == truth).mean() > 0.6
+    assert set(history["fold"]) == {"0", "1", ALL}
+    assert np.isfinite(history.drop(columns=["fold"]).to_numpy(float)).all()
+
+
+def test_an_interrupted_run_goes_on_where_it_was(tmp_path, caplog):
+    plan, jobs = experiment(tmp_path, "gru")
+    run_jobs(jobs[:1], plan)
+    finished = plan.scratch / jobs[0].name / "model.pt"
+    before = finished.stat().st_mtime_ns
+    with caplog.at_level("INFO"):
+        run_jobs(jobs, plan)
+    assert finished.stat().st_mtime_ns == before
+    assert "1 of 3 jobs were finished before" in caplog.text
+    assert len(gather(jobs, plan)[0]) == 64
+
+
+def test_the_scratch_folder_is_named_after_what_is_trained(tmp_path):
+    plan, _ = experiment(tmp_path, "gru")
+    assert experiment(tmp_path, "gru")[0].scratch == plan.scratch
+    assert experiment(tmp_path, "bigru")[0].scratch != plan.scratch
+    assert experiment(tmp_path, "gru", epochs=4)[0].scratch != plan.scratch
+    assert experiment(tmp_path, "gru", lacking="sad")[0].scratch != plan.scratch
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_class_that_training_lacks_is_survived(tmp_path, model):
+    plan, jobs = experiment(tmp_path, model, lacking="sad", epochs=2)
+    run_jobs(jobs[:1], plan)
+    probabilities = np.load(plan.scratch / jobs[0].name / "probabilities.npy")
+    assert np.isfinite(probabilities).all() and probabilities.shape == (32, 3)
+    if model == "svm":
+        validated = plan.clips.loc[plan.clips["0"] == "validation", "label"]
+        assert "sad" in set(validated)
+
+
+def test_test_clips_have_no_part_in_what_is_learned(tmp_path):
+    """Nothing that stands under the test clips' labels or frames changes a fold's weights."""
+    states = []
+    for run in "ab":
+        (tmp_path / run).mkdir()
+        plan, jobs = experiment(tmp_path / run, "bigru", epochs=2)
+        if run == "b":
+            tested = plan.clips["0"] == "test"
+            plan.clips.loc[tested, "label"] = "sad"
+            rows = np.concatenate(
+                [np.arange(f, f + n) for f, n in plan.clips.loc[tested, ["first", "frames"]].values]
+            )
+            for name in INPUTS:
+                cache = np.load(plan.caches / f"{name}.npy")
+                cache[rows] = 100
+                np.save(plan.caches / f"{name}.npy", cache)
+        run_jobs(jobs[:1], plan)
+        path = plan.scratch / jobs[0].name / "model.pt"
+        states.append(torch.load(path, weights_only=True)["state"])
+    for name, values in states[0].items():
+        assert torch.equal(values, states[1][name]), name
+
+
+def test_best_epoch_is_kept_and_training_stops(tmp_path):
+    plan, jobs = experiment(tmp_path, "gru", epochs=40)
+    plan.settings["train"]["patience"] = 2
+    run_jobs(jobs[:1], plan)
+    history = pd.DataFrame(json.loads((plan.scratch / jobs[0].name / "history.json").read_text()))
+    best = history["validation_ua"].idxmax()
+    assert len(history) == best + 3 < 40
+
+
+def test_broken_features_name_fold_and_epoch(tmp_path):
+    plan, jobs = experiment(tmp_path, "gru")
+    cache = np.load(plan.caches / "rms.npy")
+    cache[:] = np.inf
+    np.save(plan.caches / "rms.npy", cache)
+    with pytest.raises(ValueError, match="fold 0, seed 0: epoch 1: the loss is nan"):
+        run_jobs(jobs[:1], plan)
+    assert not (plan.scratch / jobs[0].name).exists()
+
+
+def test_a_cache_of_other_clips_is_refused(tmp_path):
+    plan, jobs = experiment(tmp_path, "gru")
+    np.save(plan.caches / "rms.npy", np.zeros((7, 1), np.float16))
+    with pytest.raises(ValueError, match=r"rms.npy: got 7 frames, want \d+ of the clip table"):
+        run_jobs(jobs[:1], plan)
