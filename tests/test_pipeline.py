@@ -1,0 +1,236 @@
+"""The pipeline as its user runs it: DVC commands in a clone, on small corpora.
+
+One clone is carried through a story, because each command takes seconds: the demo, then a user's
+own corpus, then changes of settings. Tests read what each chapter left behind.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import soundfile
+from dvc.utils.hydra import compose_and_dump
+
+from stages.clips.table import read_clips
+from stages.synthesis.corpora import write_corpus
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = os.environ | {
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "GIT_AUTHOR_NAME": "test",
+    "GIT_AUTHOR_EMAIL": "test@example.org",
+    "GIT_COMMITTER_NAME": "test",
+    "GIT_COMMITTER_EMAIL": "test@example.org",
+}
+REAL = ("data=real", "corpora=[emodb]", "split.protocol.folds=3", "model=gru", "train.epochs=2")
+
+
+class Project:
+    """A clone of the repository, as it stands in the working tree."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for name in filter(None, listed.split("\0")):
+            if (ROOT / name).is_file() and name != "dvc.lock":
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, folder / name)
+        for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "start"]):
+            subprocess.run(["git", *command], cwd=folder, env=ENVIRONMENT, check=True)
+
+    def run(self, *command: str, fails: bool = False, cores: set[int] | None = None) -> str:
+        """Run a command of Python's module folder, `dvc` or `stages.x`; all that it printed."""
+        result = subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=self.folder,
+            env=ENVIRONMENT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            preexec_fn=(lambda: os.sched_setaffinity(0, cores)) if cores else None,
+        )
+        assert (result.returncode != 0) == fails, result.stdout
+        return result.stdout
+
+    def exp_run(self, *overrides: str, **options) -> str:
+        flags = [flag for override in overrides for flag in ("-S", override)]
+        return self.run("dvc", "exp", "run", *flags, **options)
+
+    def changed_by(self, *overrides: str) -> set[str]:
+        """The stages that have to run again because of these settings."""
+        params = self.folder / "params.yaml"
+        before = params.read_bytes()
+        compose_and_dump(
+            params, str(self.folder / "conf"), None, "config", os.devnull, list(overrides)
+        )
+        try:
+            return set(json.loads(self.run("dvc", "status", "--json"))) - {"check"}
+        finally:
+            params.write_bytes(before)
+
+    def predictions(self) -> pd.DataFrame:
+        return pd.read_csv(self.folder / "data" / "predictions.csv")
+
+    def results(self) -> dict[str, str]:
+        names = ("data/predictions.csv", "reports/metrics.json", "reports/training.csv")
+        return {
+            name: hashlib.sha256((self.folder / name).read_bytes()).hexdigest() for name in names
+        }
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, str]]:
+    """Every file below a folder: when it was changed, and what it holds."""
+    return {
+        path.relative_to(folder).as_posix(): (
+            path.stat().st_mtime_ns,
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+        )
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    return Project(tmp_path_factory.mktemp("clone"))
+
+
+@pytest.fixture(scope="module")
+def demo(project):
+    """Chapter one: the demo, with two corpora and the quickest model."""
+    printed = project.exp_run("model=svm", "corpora=[emodb,savee]")
+    return printed, project.predictions()
+
+
+@pytest.fixture(scope="module")
+def real(project, demo):
+    """Chapter two: a user's own copy of one corpus, in the default place, with files beside it."""
+    raw = project.folder / "data" / "raw"
+    write_corpus("emodb", folder=raw / "emodb", speakers=3, sentences=2)
+    (raw / "emodb" / "wav" / "broken.wav").write_bytes(b"")
+    (raw / "emodb" / "wav" / "03b10Wa.wav").write_bytes(b"not audio")
+    (raw / "notes.txt").write_text("mine")
+    before = snapshot(raw)
+    printed = project.exp_run(*REAL)
+    assert snapshot(raw) == before
+    return printed, project.predictions()
+
+
+def test_demo_runs_offline_and_says_that_its_figures_mean_nothing(project, demo):
+    _, predictions = demo
+    assert set(predictions["corpus"]) == {"emodb", "savee"}
+    assert set(predictions["fold"]) == set(range(5))
+    assert "mean nothing for real speech" in (project.folder / "reports/index.html").read_text()
+
+
+def test_leftovers_of_earlier_choices_do_not_enter(project, real):
+    _, predictions = real
+    raw = {path.stem for path in (project.folder / "data/raw/emodb").rglob("*.wav")}
+    clips = set(predictions["clip"].str.removeprefix("emodb/"))
+    assert clips == raw - {"broken", "03b10Wa"}
+    assert set(predictions["fold"]) == {0, 1, 2}
+    metrics = json.loads((project.folder / "reports/metrics.json").read_text())
+    assert metrics["n_clips"] == len(predictions) and metrics["n_speakers"] == 3
+    assert metrics["n_folds"] == 3 and not any(key.startswith("ua_s") for key in metrics)
+    models = {path.name for path in (project.folder / "models/folds").iterdir()}
+    assert models == {f"fold_{fold}-seed_0.pt" for fold in (0, 1, 2, "all")}
+    assert not (project.folder / "models/unfinished").exists()
+
+
+def test_files_that_cannot_be_used_keep_their_rows(project, real):
+    printed, _ = real
+    clips = read_clips(project.folder / "data/merged/clips.csv").set_index("file")
+    assert clips.loc["wav/broken.wav", "excluded"].startswith("name does not parse: got wav/broken")
+    assert clips.loc["wav/03b10Wa.wav", "excluded"].startswith("cannot be decoded")
+    assert "emodb: 1 excluded, cannot be decoded" in printed
+    assert "emodb: 1 excluded, name does not parse" in printed
+
+
+def test_nothing_changed_means_nothing_runs(project, real):
+    assert project.changed_by(*REAL) == set()
+    assert "Running stage 'train'" not in project.run("dvc", "repro")
+
+
+@pytest.mark.parametrize(
+    ("override", "stages"),
+    [
+        ("model=bigru", {"features@zcr", "features@rms", "train", "evaluate"}),
+        ("train.lr=0.01", {"train"}),
+        ("seeds=[0,1]", {"train", "evaluate"}),
+        ("features.mfcc.n_mfcc=20", {"features@mfcc", "train", "evaluate"}),
+        ("labels=six", {"split", "train", "evaluate"}),
+        ("split=loso", {"split", "evaluate"}),
+        ("audio.level=peak", {"prepare@emodb", "train"}),
+    ],
+)
+def test_a_setting_re_runs_only_what_it_concerns(project, real, override, stages):
+    settings = [s for s in REAL if not s.startswith("split") or "split" not in override]
+    # train follows from its dependencies where its own settings did not change
+    changed = project.changed_by(*settings, override)
+    leftovers = {"features@zcr", "features@rms"} if "bigru" in override else set()
+    assert changed - leftovers == stages - leftovers
+
+
+def test_results_repeat_byte_for_byte_on_one_core_and_on_two(project, real):
+    want = project.results()
+    for cores in ({0}, None):
+        for stage in ("train", "evaluate"):
+            project.run(f"stages.{stage}", cores=cores)
+        assert project.results() == want
+
+
+def test_a_users_files_survive_every_command(project, real):
+    raw = project.folder / "data" / "raw"
+    samples, rate = soundfile.read(raw / "emodb/wav/03a01Wa.wav")
+    soundfile.write(raw / "emodb/wav/03a01Wa.wav", samples[: len(samples) // 2], rate)
+    (raw / "emodb" / "wav" / "broken.wav").write_bytes(b"edited")
+    soundfile.write(raw / "emodb" / "wav" / "03a01Wz.wav", samples[::-1], rate)
+    before = snapshot(raw)
+    project.run("dvc", "repro")
+    assert snapshot(raw) == before
+    assert "emodb/03a01Wz" in set(project.predictions()["clip"])
+    project.exp_run(*REAL, "labels=four")
+    assert snapshot(raw) == before
+    project.run("dvc", "remote", "modify", "--local", "corpora", "url", str(raw))
+    flags = [flag for override in (*REAL, "labels=six") for flag in ("-S", override)]
+    project.run("dvc", "exp", "run", "--temp", "--name", "six", *flags)
+    assert snapshot(raw) == before
+    project.run("dvc", "exp", "apply", "six")
+    assert snapshot(raw) == before
+    assert "other" not in set(project.predictions()["label"])
+
+
+def test_missing_corpus_says_where_it_was_looked_for_and_how_to_get_it(project, real):
+    printed = project.exp_run("data=real", "corpora=[tess,savee]", fails=True)
+    for name in ("tess", "savee"):
+        assert f"{name}: no folder {project.folder / 'data/raw' / name}" in printed
+    assert "OAF_angry" in printed and "dvc remote modify --local corpora url" in printed
+
+
+def test_empty_corpus_folder_is_named(project, real):
+    (project.folder / "data/raw/tess").mkdir()
+    printed = project.exp_run("data=real", "corpora=[tess]", fails=True)
+    assert "data/raw/tess: no audio file below it, got nothing" in printed
+
+
+@pytest.mark.parametrize(
+    "override", ["model=alexnet", "features=[loudness]", "split=vibes", "corpora=[msp]"]
+)
+def test_unknown_choice_is_named_and_changes_nothing(project, real, override):
+    params = (project.folder / "params.yaml").read_bytes()
+    printed = project.exp_run(override, fails=True)
+    group, _, name = override.partition("=")
+    assert f"{group}/{name.strip('[]')}" in printed
+    assert (project.folder / "params.yaml").read_bytes() == params
