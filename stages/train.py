@@ -45,7 +45,9 @@ def main() -> None:
         part.mkdir()
         for job in jobs:
             shutil.copyfile(plan.scratch / job.name / "model.pt", part / f"{job.name}.pt")
-    shutil.rmtree(plan.scratch.parent)
+    shutil.rmtree(plan.scratch)
+    if not any(plan.scratch.parent.iterdir()):  # else another run was interrupted, and may go on
+        plan.scratch.parent.rmdir()
 
 
 if __name__ == "__main__":

@@ -152,6 +152,15 @@ def test_batches_hold_every_clip_once_and_only_its_own_frames():
         assert sorted(seen) == chosen.tolist()
 
 
+@settings(max_examples=20, deadline=None)
+@given(clips=st.integers(2, 60), size=st.integers(2, 20))
+def test_no_batch_is_much_smaller_than_the_others(clips, size):
+    batches = Batches(toy_data(), np.arange(clips), size=size, shuffle_seed=0)
+    sizes = [len(batch.clips) for batch in batches]
+    assert max(sizes) - min(sizes) <= 1 and max(sizes) <= size
+    assert len(sizes) == len(batches) == -(-clips // size)
+
+
 def test_shuffled_batches_change_from_pass_to_pass_and_repeat_from_run_to_run():
     data = toy_data()
 

@@ -104,7 +104,7 @@ class Batches:
     clips : int64 [n]
         positions of the clips to use
     size : int
-        clips per batch
+        clips per batch, at most
     shuffle_seed : int or None
         None: by length, always the same
     crop : int or None
@@ -137,11 +137,11 @@ class Batches:
         else:
             offset = self._random.integers(0, whole - frames + 1)
             order = self._random.permutation(len(whole))
-            pool = np.arange(len(order)) // (self._POOL * self._size)
+            pool = np.arange(len(order)) * len(self) // len(order) // self._POOL
             order = order[np.lexsort((frames[order], pool))]
-        starts = np.arange(0, len(order), self._size)
+        # Of even sizes: a last batch of a single clip could not be normalised over clips.
+        batches = np.array_split(order, len(self))
         if self._random is not None:
-            self._random.shuffle(starts)
-        for start in starts:
-            some = order[start : start + self._size]
+            self._random.shuffle(batches)
+        for some in batches:
             yield self._data.cut(self._clips[some], offset=offset[some], frames=frames[some])
