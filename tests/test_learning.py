@@ -16,7 +16,7 @@ from torch import nn
 from stages.clips.folds import ALL
 from stages.clips.settings import bind
 from stages.learning.batches import Batches, ClipData
-from stages.learning.functionals import FUNCTIONALS, functionals
+from stages.learning.functionals import FUNCTIONALS, functional_names, functionals
 from stages.learning.jobs import Job, all_jobs, gather, make_plan, run_jobs
 from stages.learning.layers import AttentiveStatistics, InputLayer, TimePooling
 from stages.learning.training import spec_augment
@@ -384,3 +384,17 @@ def test_a_cache_of_other_clips_is_refused(tmp_path):
     np.save(plan.caches / "rms.npy", np.zeros((7, 1), np.float16))
     with pytest.raises(ValueError, match=r"rms.npy: got 7 frames, want \d+ of the clip table"):
         run_jobs(jobs[:1], plan)
+
+
+def test_functionals_are_named_in_their_order():
+    data = toy_data()
+    names = ["percentiles", "mean", "change"]
+    columns = functional_names(data.inputs, names=names)
+    values = pd.Series(functionals(data, np.array([4]), names=names)[0], index=columns)
+    frames = data.caches["logmel"][data.first[4] :][: data.frames[4]].astype(float)
+    assert values["logmel_3_p80"] == pytest.approx(np.percentile(frames[:, 3], 80), abs=1e-4)
+    assert values["logmel_11_mean"] == pytest.approx(frames[:, 11].mean(), abs=1e-4)
+    assert values["logmel_0_step_deviation"] == pytest.approx(np.diff(frames[:, 0]).std(), abs=1e-4)
+    assert len(columns) == len(set(columns)) == 13 * 8
+    every = functional_names(data.inputs, names=list(FUNCTIONALS))
+    assert len(every) == functionals(data, np.array([0]), names=list(FUNCTIONALS)).shape[1]

@@ -166,6 +166,17 @@ def test_nothing_changed_means_nothing_runs(project, real):
     assert "Running stage 'train'" not in project.run("dvc", "repro")
 
 
+def test_table_for_other_tools_has_a_row_per_clip(project, real, tmp_path):
+    output = tmp_path / "table.csv"
+    project.run("app.table", "--output", str(output))
+    table = pd.read_csv(output)
+    predicted = project.predictions().drop_duplicates("clip").set_index("clip")["label"]
+    assert table.set_index("clip")["label"].to_dict() == predicted.to_dict()
+    assert "mfcc_39_p95" in table and not any(name.startswith("zcr") for name in table)
+    printed = project.run("app.table", "--output", str(output), fails=True)
+    assert "is there already, want a new file" in printed
+
+
 @pytest.mark.parametrize(
     ("override", "stages"),
     [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -37,6 +37,28 @@ def change(frames: np.ndarray) -> np.ndarray:
 
 #: What a name in conf/model stands for: frames [frames, dimensions] -> vector.
 FUNCTIONALS = {f.__name__: f for f in (mean, deviation, slope, percentiles, change)}
+#: What each gives of every dimension; the vector holds all dimensions of the first, then the next.
+_VALUES = {
+    "mean": ("mean",),
+    "deviation": ("deviation",),
+    "slope": ("slope",),
+    "percentiles": ("p5", "p20", "p50", "p80", "p95"),
+    "change": ("step_mean", "step_deviation"),
+}
+
+
+def functional_names(inputs: Mapping[str, int], *, names: Sequence[str]) -> list[str]:
+    """Name every value of `functionals`: <feature>_<dimension>_<value>.
+
+    Parameters
+    ----------
+    inputs : dimensions by feature
+    names : sequence of str
+        of FUNCTIONALS
+    """
+    dimensions = [f"{name}_{i}" for name, size in inputs.items() for i in range(size)]
+    values = [value for name in names for value in _VALUES[name]]
+    return [f"{dimension}_{value}" for value in values for dimension in dimensions]
 
 
 def functionals(data: ClipData, clips: np.ndarray, *, names: Sequence[str]) -> np.ndarray:

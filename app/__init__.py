@@ -1,0 +1,1 @@
+"""Using what the pipeline trained: python -m app.<name>."""

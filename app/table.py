@@ -1,0 +1,65 @@
+"""Functionals of every clip's features with its label, as one CSV for other tools.
+
+python -m app.table [--output FILE]
+
+Reads what the pipeline cached for the features of params.yaml. Columns: clip, corpus, speaker, sex,
+emotion, label, then <feature>_<dimension>_<value>.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from stages.clips.cache import open_caches
+from stages.clips.folds import label_clips
+from stages.clips.frames import first_frames
+from stages.clips.outputs import complete
+from stages.clips.settings import load_params
+from stages.clips.table import read_clips
+from stages.learning.batches import ClipData
+from stages.learning.functionals import FUNCTIONALS, functional_names, functionals
+
+OUTPUT = Path("reports/functionals.csv")
+_ROWS = 256  # clips in memory at a time
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, default=OUTPUT, help=f"default: {OUTPUT}")
+    output = parser.parse_args().output
+    if output != OUTPUT and output.exists():
+        sys.exit(f"{output}: is there already, want a new file")
+    params = load_params()
+    clips = read_clips("data/merged/clips.csv")
+    clips["first"] = first_frames(clips["frames"].to_numpy())
+    caches = open_caches(
+        Path("data/features"), names=list(params.features), frames=int(clips["frames"].sum())
+    )
+    clips = label_clips(clips, name=params.labels.name, mapping=params.labels.map)
+    data = ClipData(
+        caches=caches,
+        first=clips["first"].to_numpy(),
+        frames=clips["frames"].to_numpy(),
+        labels=np.zeros(len(clips), dtype=np.int64),
+        n_classes=1,
+    )
+    names = list(FUNCTIONALS)
+    columns = functional_names(data.inputs, names=names)
+    described = clips[["clip", "corpus", "speaker", "sex", "emotion", "label"]]
+    with complete(output) as part:
+        for start in tqdm(range(0, len(clips), _ROWS), disable=None):
+            rows = np.arange(start, min(start + _ROWS, len(clips)))
+            values = pd.DataFrame(functionals(data, rows, names=names), columns=columns, index=rows)
+            described.iloc[rows].join(values).to_csv(
+                part, mode="a", header=start == 0, index=False, float_format="%.6g"
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Short-time power spectrum in decibels, linear in frequency."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from stages.clips.spectra import check_setting, power_spectrum
+
+
+def spectrogram(
+    waveform: Tensor,
+    *,
+    sample_rate: int,
+    hop_length: int,
+    n_fft: int,
+    win_length: int,
+    fmax: float | None,
+    bins: int | None,
+    floor_db: float,
+) -> Tensor:
+    """Power in bins of equal width in Hz, in decibels.
+
+    Line k of the transform lies at k * sample_rate / n_fft. The lines over 0 Hz up to fmax are cut
+    into `bins` groups of neighbours, as many in each, and a bin is the mean of its group's power.
+    The line at 0 Hz is left out: it holds a recording's offset and no speech. As in
+    `stages.acoustics.logmel.logmel`, nothing is measured against the clip's own maximum.
+
+    Parameters
+    ----------
+    waveform : Tensor [..., samples]
+        mono signal in [-1, 1]
+    sample_rate : int
+        in Hz
+    hop_length, n_fft, win_length : int
+        in samples; frames are centred, zeros are taken beyond the ends
+    fmax : float
+        highest line that is kept, in Hz; None is half the sample rate
+    bins : int
+        a divisor of the number of lines kept; None keeps each line for itself
+    floor_db : float
+        smallest value, -120 to 0
+
+    Returns
+    -------
+    Tensor [..., bins, frames]
+        10 log10 of the mean squared magnitude, lowest frequency first;
+        frames = 1 + samples // hop_length
+
+    Raises
+    ------
+    ValueError
+        for a setting outside its range; if the waveform is empty or holds NaN or infinity
+
+    References
+    ----------
+    librosa.stft (Hann window), its magnitude squared, grouped, floored and in decibels, equal to
+    1e-9 dB in float64
+    """
+    check_setting("n_fft", n_fft, low=2)
+    lines = _lines(sample_rate, n_fft, fmax)
+    bins = lines if bins is None else bins
+    if bins < 1 or lines % bins:
+        raise ValueError(
+            f"bins: got {bins}, want a divisor of {lines}, the lines over 0 Hz "
+            f"(fmax {fmax}, n_fft {n_fft})"
+        )
+    # Under -120 dB a float16 cache would be coarser than .06 dB.
+    check_setting("floor_db", floor_db, low=-120, high=0)
+    power = power_spectrum(waveform, n_fft=n_fft, win_length=win_length, hop_length=hop_length)
+    grouped = power[..., 1 : lines + 1, :].unflatten(-2, (bins, lines // bins))
+    return 10 * grouped.mean(-2).clamp_min(10 ** (floor_db / 10)).log10()
+
+
+def _lines(sample_rate: int, n_fft: int, fmax: float | None) -> int:
+    """How many lines of the transform lie over 0 Hz and at most at fmax."""
+    if fmax is None:
+        return n_fft // 2
+    lowest, nyquist = sample_rate / n_fft, sample_rate / 2
+    if not lowest <= fmax <= nyquist:
+        raise ValueError(
+            f"fmax: got {fmax}, want {lowest} (the first line over 0 Hz) to {nyquist} "
+            "(half sample_rate)"
+        )
+    return int(fmax * n_fft // sample_rate)

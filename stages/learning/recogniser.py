@@ -1,0 +1,117 @@
+"""From a waveform to logits in one module: level, features, normalisation and network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from stages.clips.settings import bind
+from stages.clips.spectra import check_waveform
+
+
+class Recogniser(nn.Module):
+    """A trained network with everything that stands before it.
+
+    Parameters
+    ----------
+    network : nn.Module
+        features, lengths -> logits; its input layer holds the normalisation
+    features : waveform [batch, samples] -> [batch, dimensions, frames], by name
+    labels : list of str
+        of the logits, in their order
+    sample_rate : int
+        of the waveforms, in Hz
+    level : rms, peak or none
+    level_db : float
+        see stages.clips.audio.condition
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        features: Mapping[str, Callable[[Tensor], Tensor]],
+        labels: list[str],
+        sample_rate: int,
+        level: str,
+        level_db: float,
+    ) -> None:
+        super().__init__()
+        if level not in ("rms", "peak", "none"):
+            raise ValueError(f"audio.level: got {level!r}, want rms, peak or none")
+        self.network = network
+        self.labels, self.sample_rate = labels, sample_rate
+        self._features = dict(features)
+        self._level, self._target = level, 10.0 ** (level_db / 20)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Logits [batch, labels] of mono waveforms [batch, samples] of one length, in [-1, 1].
+
+        Raises
+        ------
+        ValueError
+            if the waveform is empty or not finite
+        """
+        check_waveform(waveform)
+        waveform = self._levelled(waveform)
+        features = {name: f(waveform).transpose(1, 2) for name, f in self._features.items()}
+        first = next(iter(features.values()))  # [batch, frames, dimensions]
+        lengths = torch.full((first.shape[0],), first.shape[1], device=first.device)
+        return self.network(features, lengths)
+
+    def _levelled(self, waveform: Tensor) -> Tensor:
+        """The same gain as in the `prepare` stage; none for a waveform of zeros."""
+        if self._level == "none":
+            return waveform
+        peak = waveform.abs().amax(dim=1, keepdim=True).clamp_min(1e-9)
+        mean = waveform.square().mean(dim=1, keepdim=True).sqrt().clamp_min(1e-9)
+        gain = self._target / (mean if self._level == "rms" else peak)
+        return waveform * torch.minimum(gain, 1 / peak)
+
+
+def load_recogniser(path: str | Path) -> tuple[Recogniser, dict]:
+    """Build the recogniser that a checkpoint of the `train` stage describes, ready to predict.
+
+    Parameters
+    ----------
+    path : path
+        models/folds/<job>.pt
+
+    Returns
+    -------
+    Recogniser
+        in evaluation mode
+    dict
+        settings of stages.clips.audio.condition, for files that are to be recognised
+
+    Raises
+    ------
+    FileNotFoundError
+        saying how to make the file
+    ValueError
+        if the file is no checkpoint of a network
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such checkpoint; `dvc repro` trains and writes it")
+    checkpoint = torch.load(path, weights_only=True, map_location="cpu")
+    settings = checkpoint["model"]["network"]
+    build = bind(settings)
+    if not issubclass(build.func, nn.Module):
+        raise ValueError(
+            f"{path}: holds {checkpoint['model']['name']}, want a network: it has no layers to join"
+        )
+    network = build(checkpoint["inputs"], len(checkpoint["labels"]))
+    network.load_state_dict(checkpoint["state"])
+    audio = {key: value for key, value in checkpoint["audio"].items() if key != "hop_length"}
+    recogniser = Recogniser(
+        network,
+        features={name: bind(feature) for name, feature in checkpoint["features"].items()},
+        labels=checkpoint["labels"],
+        sample_rate=audio["sample_rate"],
+        level=audio["level"],
+        level_db=audio["level_db"],
+    )
+    return recogniser.eval(), audio

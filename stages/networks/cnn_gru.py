@@ -1,0 +1,140 @@
+"""`cnn_gru`: one convolution branch per feature, fused, a GRU over time, attentive pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from stages.learning.layers import (
+    AttentiveStatistics,
+    BidirectionalGRU,
+    InputLayer,
+    Normalisation,
+    valid_frames,
+)
+
+
+class Branch(nn.Module):
+    """Convolutions over one feature, which shorten time by 4 and the feature's axis to one vector.
+
+    Features of few dimensions, such as loudness, have no axis to convolve over: their dimensions
+    are channels of a convolution over time.
+
+    Parameters
+    ----------
+    dimensions : int
+        of the feature
+    channels : four ints
+        of the convolutions, 3 x 3 each
+    size : int
+        dimensions of the result
+    bands : int
+        a feature with more dimensions than this is halved by the first convolution already
+    """
+
+    _FEWEST = 16  # dimensions: four halvings
+
+    def __init__(self, dimensions: int, *, channels: Sequence[int], size: int, bands: int) -> None:
+        super().__init__()
+        self.flat = dimensions < self._FEWEST
+        height = 1 if self.flat else dimensions
+        before = dimensions if self.flat else 1
+        blocks = []
+        for number, after in enumerate(channels):
+            stride = 2 if number == 0 and height > bands else 1
+            height = -(-height // stride)
+            pool = (2 if height > 1 else 1, 2 if number < 2 else 1)
+            blocks.append(_Block(before, after, stride=stride, pool=pool))
+            height, before = -(-height // pool[0]), after
+        self.blocks = nn.ModuleList(blocks)
+        self.project = nn.Linear(before * height, size)
+
+    def forward(self, values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """[batch, frames, dimensions] -> [batch, ceil(frames / 4), size], and the new lengths."""
+        values = values.transpose(1, 2)  # [batch, dimensions, frames]
+        values = values[:, :, None] if self.flat else values[:, None]
+        for block in self.blocks:
+            values, lengths = block(values, lengths)  # [batch, channels, height, frames]
+        values = values.flatten(1, 2).transpose(1, 2)
+        return self.project(values), lengths
+
+
+class _Block(nn.Module):
+    """Convolution, batch norm, GELU, maximum; what lies beyond a clip's end stays zero."""
+
+    def __init__(self, before: int, after: int, *, stride: int, pool: tuple[int, int]) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(before, after, 3, stride=(stride, 1), padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(after)
+        self.pool = pool
+
+    def forward(self, values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        values = nn.functional.gelu(self.norm(self.convolution(values)))
+        padding = ~valid_frames(lengths, values.shape[3])[:, None, None]
+        # A last group that is part padding is the maximum of its own frames.
+        values = values.masked_fill(padding, torch.finfo(values.dtype).min)
+        values = nn.functional.max_pool2d(values, self.pool, ceil_mode=True)
+        lengths = torch.div(lengths + self.pool[1] - 1, self.pool[1], rounding_mode="floor")
+        padding = ~valid_frames(lengths, values.shape[3])[:, None, None]
+        return values.masked_fill(padding, 0.0), lengths
+
+
+class CNNGRU(nn.Module):
+    """The features' branches side by side, through a bidirectional GRU and attentive statistics.
+
+    Parameters
+    ----------
+    inputs : dimensions by feature
+        any set of features
+    n_classes : int
+    normalisation : fold, clip or fold_clip_mean
+        see InputLayer
+    channels : four ints
+        of each branch's convolutions
+    bands : int
+        see Branch
+    branch : int
+        dimensions that each branch gives to the fusion
+    hidden : int
+        of the GRU, per direction
+    attention : int
+        hidden units of the attention
+    dropout : float
+        after the fusion and before the classifier
+    """
+
+    def __init__(
+        self,
+        inputs: Mapping[str, int],
+        n_classes: int,
+        *,
+        normalisation: Normalisation,
+        channels: Sequence[int],
+        bands: int,
+        branch: int,
+        hidden: int,
+        attention: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.input = InputLayer(inputs, normalisation=normalisation)
+        self.branches = nn.ModuleDict(
+            {
+                name: Branch(dimensions, channels=channels, size=branch, bands=bands)
+                for name, dimensions in inputs.items()
+            }
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.gru = BidirectionalGRU(branch * len(inputs), hidden=hidden, n_layers=1, dropout=0.0)
+        self.statistics = AttentiveStatistics(2 * hidden, hidden=attention)
+        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(4 * hidden, n_classes))
+
+    def forward(self, features: dict[str, Tensor], lengths: Tensor) -> Tensor:
+        values = self.input(features, lengths)
+        fused = [branch(values[name], lengths) for name, branch in self.branches.items()]
+        lengths = fused[0][1]
+        values = self.dropout(torch.cat([vectors for vectors, _ in fused], dim=2))
+        values = self.gru(values, lengths)  # [batch, frames / 4, 2 hidden]
+        return self.classifier(self.statistics(values, lengths))  # [batch, classes]
