@@ -3,8 +3,8 @@
 python -m benchmarks.caches --corpora DIR [--names emodb ravdess tess]
 
 The usual loop reads file by file with librosa.load, computes the same features with librosa and
-saves one .npy per file and feature. It runs in the same process count of one, over every 20th file,
-and its time is multiplied; both are also given per core. The last line is a JSON object.
+saves one .npy per file and feature. It runs in one process, over every 20th file, and its time is
+multiplied. The last line is a JSON object.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def bad(tmp_path_factory):
     + [
         ("nan.wav", "not finite: 1 samples"),
         ("short.wav", "too short: 0.050 s, want at least 0.1 s"),
-        ("gone.wav", "No such file"),
+        ("gone.wav", "cannot be read: No such file or directory"),
         ("odd.wav", "name does not parse"),
     ],
 )
@@ -143,6 +143,35 @@ def test_second_copy_of_a_name_is_excluded_and_names_the_first(tmp_path):
     assert clips.loc["b/A/x.wav", "excluded"] == "second copy: named like A/x.wav"
 
 
+def test_a_good_copy_is_used_where_the_first_is_broken_and_a_lossless_one_before_a_lossy(tmp_path):
+    for folder in ("a", "b", "c"):
+        (tmp_path / folder).mkdir()
+        soundfile.write(tmp_path / folder / "x.wav", noise(), 16000)
+    (tmp_path / "a" / "x.wav").write_bytes(b"broken")
+    soundfile.write(tmp_path / "a" / "y.mp3", noise(seed=1), 16000)
+    soundfile.write(tmp_path / "c" / "y.wav", noise(seed=1), 16000)
+    (tmp_path / "b" / "z.wav").write_bytes(b"")
+    (tmp_path / "c" / "z.wav").write_bytes(b"")
+    names = ["a/x.wav", "b/x.wav", "c/x.wav", "a/y.mp3", "c/y.wav", "b/z.wav", "c/z.wav"]
+    rows = [row(name, clip=name[2]) for name in names]
+    clips = prepare(rows, tmp_path, tmp_path / "out")
+    assert clips["clip"].to_dict() == {
+        "a/x.wav": "toy/a/x.wav",
+        "b/x.wav": "toy/x",
+        "c/x.wav": "toy/c/x.wav",
+        "a/y.mp3": "toy/a/y.mp3",
+        "c/y.wav": "toy/y",
+        "b/z.wav": "toy/z",
+        "c/z.wav": "toy/c/z.wav",
+    }
+    assert clips.loc["a/x.wav", "excluded"].startswith("cannot be decoded")
+    assert clips.loc["c/x.wav", "excluded"] == "second copy: named like b/x.wav"
+    assert clips.loc["a/y.mp3", "excluded"] == "second copy: named like c/y.wav"
+    assert set(clips.index[clips["excluded"] == ""]) == {"b/x.wav", "c/y.wav"}
+    audio = open_audio(tmp_path / "out" / "audio.npy")
+    assert len(audio) == clips["samples"].sum()
+
+
 def test_results_do_not_depend_on_the_number_of_processes(tmp_path, monkeypatch):
     names = [f"{i:03}.wav" for i in range(70)]
     for i, name in enumerate(names):
@@ -163,6 +192,19 @@ def test_every_format_is_read_whatever_the_name(tmp_path, suffix):
     decoded = decode(path)
     assert decoded.rate_hz == 16000
     assert abs(len(decoded.samples) - 16000) <= 2400  # mp3 pads to whole frames
+
+
+@pytest.mark.parametrize(
+    "suffix", ["wav", "aiff", "flac", "caf", "ogg", "opus", "mp3", "au", "w64", "rf64"]
+)
+def test_half_a_file_is_not_taken_for_a_whole_one(tmp_path, suffix):
+    kind = {"format": "OGG", "subtype": "OPUS"} if suffix == "opus" else {}
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, noise(3), 48000, **kind)
+    assert len(decode(path).samples)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match="truncated|cannot be decoded"):
+        decode(path)
 
 
 def test_same_samples_in_two_lossless_containers_have_one_digest(tmp_path):

@@ -290,7 +290,7 @@ def test_demo_and_shared_speakers_are_said_whatever_the_settings_claim(run):
 
 def test_model_without_epochs_has_no_curves(run):
     reports = run(epochs=1)
-    assert "Fitted in a single step: 4 jobs" in (reports / "figures/history.svg").read_text()
+    assert "One epoch only: 4 jobs" in (reports / "figures/history.svg").read_text()
     assert len(pd.read_csv(reports / "plots/learning_curves.csv")) == 1
 
 

@@ -153,8 +153,42 @@ def test_a_planted_leak_is_found(column):
         leakage(clips, split, speaker_dependent=False)
 
 
+@settings(max_examples=30, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 12), min_size=4, max_size=12),
+    corpora=st.sampled_from([("x",), ("x", "y")]),
+)
+def test_uneven_speakers_leave_no_fold_empty_and_validate_with_about_the_share(sizes, corpora):
+    clips = clips_of(len(sizes), 12, corpora)
+    who = clips["speaker"].str.slice(2).astype(int) - 1
+    take = clips["clip"].str.rpartition("-")[2].astype(int)
+    clips = clips[take < who.map(dict(enumerate(sizes)))].reset_index(drop=True)
+    split = cut(clips, by_speaker(4))
+    leakage(clips, split, speaker_dependent=False)
+    for fold in folds_of(split):
+        counts = split[fold].value_counts()
+        assert counts["train"] > 0 and counts["validation"] > 0
+        assert fold == ALL or counts["test"] > 0
+        side = clips[split[fold] != "test"]
+        speakers = side["speaker"].value_counts()
+        share = counts["validation"] / len(side)
+        # Never further from the share than a lone speaker would be, or an even cut of them all.
+        nearest = (speakers / len(side) - 0.15).abs().max()
+        assert abs(share - 0.15) <= max(nearest, 0.36)
+
+
+def test_a_large_speaker_among_small_ones_does_not_validate():
+    clips = clips_of(8, 3, ("x",))
+    large = clips_of(1, 40, ("y",))
+    clips = pd.concat([clips, large], ignore_index=True)
+    split = cut(clips, loso.assign)
+    for fold in folds_of(split):
+        if fold != "8":
+            assert speakers_of(clips, split, fold, "validation").isdisjoint({"y/01"})
+
+
 def test_validation_is_found_among_very_few_clips():
-    clips = clips_of(2, takes=2)
+    clips = clips_of(2, takes=1)
     split = cut(clips, loso.assign)
     assert ((split[["0", "1", ALL]] == "validation").sum() > 0).all()
 
@@ -176,6 +210,13 @@ def test_more_folds_than_speakers_become_as_many_as_speakers(caplog):
     split = cut(clips_of(3), by_speaker(5))
     assert folds_of(split) == ["0", "1", "2", ALL]
     assert "3 folds for 3 speakers, not 5" in caplog.text
+
+
+def test_training_of_one_label_is_refused():
+    clips = clips_of(2)
+    clips = clips[(clips["label"] == "sad") | (clips["speaker"] == "x/02")].reset_index(drop=True)
+    with pytest.raises(ValueError, match=r"fold 1: got \['sad'\] as labels of training, want"):
+        leakage(clips, cut(clips, loso.assign), speaker_dependent=False)
 
 
 def test_a_class_that_training_lacks_is_reported(caplog):

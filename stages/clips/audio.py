@@ -19,7 +19,9 @@ FULL_SCALE = 32767
 _POINTER = b"version https://git-lfs"
 #: Lengths from here on are what a recorder writes that does not know the length yet.
 _LENGTH_UNKNOWN = 0x7FFFF000
-_DECLARED = re.compile(r"(?:data|SSND) : (\d+) \(should be (\d+)\)")
+#: What libsndfile notes where a file is shorter than its header says.
+_DECLARED = re.compile(r"(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)")
+_UNFINISHED = "Last page lacks an end-of-stream bit"
 
 
 class Decoded(NamedTuple):
@@ -53,13 +55,17 @@ def decode(path: str | Path) -> Decoded:
     try:
         with soundfile.SoundFile(path) as file:
             samples = file.read(dtype="float32", always_2d=True)
-            rate_hz, notes = file.samplerate, file.extra_info
+            rate_hz, notes, frames = file.samplerate, file.extra_info, file.frames
     except soundfile.LibsndfileError as error:
         raise ValueError(f"cannot be decoded: {error.error_string}") from error
     if declared := _DECLARED.search(notes):
         want, got = map(int, declared.groups())
         if got < want < _LENGTH_UNKNOWN:
             raise ValueError(f"truncated: {got} bytes of samples, its header says {want}")
+    if len(samples) < frames:
+        raise ValueError(f"truncated: {len(samples)} samples, its header says {frames}")
+    if _UNFINISHED in notes:
+        raise ValueError("truncated: its stream has no end")
     if not len(samples):
         raise ValueError("empty: no samples")
     if broken := np.count_nonzero(~np.isfinite(samples)):
@@ -161,7 +167,9 @@ def _read_file(path: Path, settings: Mapping) -> tuple[dict, np.ndarray]:
             "sha256": digest(decoded.samples),
         }
         samples = condition(decoded, **settings)
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        facts["excluded"] = f"cannot be read: {error.strerror}"
+    except ValueError as error:
         facts["excluded"] = str(error)
     return facts, samples
 

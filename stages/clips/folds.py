@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -101,8 +100,7 @@ def split_clips(
     if not 0 < validation <= 0.5:
         raise ValueError(f"split.validation: got {validation}, want over 0 and at most 0.5")
     clean = clips[clips["variant"] == "clean"].reset_index(drop=True)
-    with _quiet_splits():
-        tested = protocol(clean)
+    tested = protocol(clean)
     parts = {}
     for fold in [*range(tested.max() + 1), ALL]:
         part = np.where(tested == fold, "test", "train").astype(object)
@@ -120,27 +118,50 @@ def split_clips(
 
 def _choose_validation(side: pd.DataFrame, *, by_speaker: bool, share: float) -> np.ndarray:
     """Positions in a training side that validate."""
-    kind = side["corpus"] + "/" + side["label"]
-    pieces = max(2, round(1 / share))
-    speakers = side["speaker"].nunique()
-    groups = side["speaker"] if by_speaker and speakers > 1 else None
-    if groups is not None:
-        pieces = min(pieces, speakers)
+    groups = side["speaker"] if by_speaker and side["speaker"].nunique() > 1 else None
+    pieces = share_out(side, pieces=max(2, round(1 / share)), groups=groups, seed=0)
+    # Whole speakers do not come in equal sizes: the piece that is nearest to the share.
+    return min(pieces, key=lambda piece: abs(len(piece) / len(side) - share))
+
+
+def share_out(
+    clips: pd.DataFrame, *, pieces: int, groups: pd.Series | None, seed: int
+) -> list[np.ndarray]:
+    """Share clips out into pieces of about equal numbers of every corpus and label.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        with columns corpus, label
+    pieces : int
+        wanted; no more are made than there are groups, or clips
+    groups : Series or None
+        what must stay together, such as the speaker of each clip
+    seed : int
+        of the shuffle
+
+    Returns
+    -------
+    list of int64 arrays
+        positions of each piece's clips; no piece is empty
+
+    Raises
+    ------
+    ValueError
+        if two pieces cannot be made
+    """
+    pieces = min(pieces, len(clips) if groups is None else groups.nunique())
+    if pieces < 2:
+        raise ValueError(f"got {len(clips)} clips, want enough to share out into two pieces")
+    kind = clips["corpus"] + "/" + clips["label"]
     if kind.value_counts().max() < pieces:  # too few clips to share out kind by kind
-        kind = pd.Series("any", index=side.index)
+        kind = pd.Series("any", index=clips.index)
     splitter = StratifiedKFold if groups is None else StratifiedGroupKFold
-    with _quiet_splits():
-        splits = splitter(pieces, shuffle=True, random_state=0).split(side, kind, groups=groups)
-        return next(splits)[1]
-
-
-@contextmanager
-def _quiet_splits() -> Iterator[None]:
-    """Let scikit-learn split a class with fewer clips than pieces without a word: what training
-    then lacks is counted, fold by fold, in `leakage`."""
     with warnings.catch_warnings():
+        # Some kinds may still be fewer than the pieces: `leakage` counts what training then lacks.
         warnings.filterwarnings("ignore", message="The least populated class")
-        yield
+        splits = splitter(pieces, shuffle=True, random_state=seed).split(clips, kind, groups)
+        return [piece for _, piece in splits if len(piece)]
 
 
 def folds_of(split: pd.DataFrame) -> list[str]:
@@ -167,7 +188,8 @@ def leakage(clips: pd.DataFrame, split: pd.DataFrame, *, speaker_dependent: bool
     Raises
     ------
     ValueError
-        naming what stands on both sides: any source or hash; any speaker, unless allowed
+        naming what stands on both sides: any source or hash; any speaker, unless allowed; naming
+        a fold whose training has fewer than two labels
     """
     table = split.merge(
         clips[["clip", "speaker", "source", "sha256"]], on="clip", validate="one_to_one"
@@ -199,6 +221,11 @@ def leakage(clips: pd.DataFrame, split: pd.DataFrame, *, speaker_dependent: bool
         entry["classes_missing_in_training"] = sorted(
             set(split["label"]) - set(sides["train"]["label"])
         )
+        if sides["train"]["label"].nunique() < 2:
+            raise ValueError(
+                f"fold {fold}: got {sorted(set(sides['train']['label']))} as labels of training, "
+                "want at least 2"
+            )
         if entry["classes_missing_in_training"]:
             log.warning(
                 "fold %s: no training clip of %s, so none is predicted",

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from tqdm import tqdm
@@ -18,6 +17,7 @@ from stages.clips.settings import processes
 from stages.clips.table import COLUMNS, DESCRIPTION, count_reasons, write_clips
 
 log = logging.getLogger(__name__)
+_LOSSY = (".mp3", ".ogg", ".oga", ".opus")
 _BATCH = 32  # files per task: enough to hide the cost of a task, few enough to hold in memory
 
 
@@ -49,26 +49,23 @@ def prepare_corpus(
     ValueError
         if no file of the corpus can be used
     """
-    clips = _describe(rows, corpus=corpus)
-    todo = np.flatnonzero(clips["excluded"] == "")
-    batches = [todo[i : i + _BATCH] for i in range(0, len(todo), _BATCH)]
-    files = clips["file"].to_numpy()
-    results = Parallel(n_jobs=processes(len(batches)), return_as="generator")(
-        delayed(read_files)(root, list(files[batch]), audio) for batch in batches
-    )
-    facts: list[dict] = []
+    clips = _describe(rows)
     with complete(folder) as part:
         part.mkdir()
         with AudioStore(part / "audio.npy") as store:
-            progress = tqdm(total=len(todo), desc=f"prepare {corpus}", unit="clip", disable=None)
-            for read in results:
-                for fact, samples in read:
-                    facts.append(fact | {"start": store.samples, "samples": len(samples)})
-                    store.append(samples)
-                progress.update(len(read))
-            progress.close()
-        found = pd.DataFrame(facts, index=clips.index[todo])
-        clips.loc[todo, found.columns] = found
+            todo = clips["excluded"] == ""
+            while todo.any():
+                # The first file of each name; the next one of a name only if that was not usable.
+                chosen = clips.index[todo & ~clips["clip"].where(todo).duplicated()]
+                found = _read(clips.loc[chosen, "file"], root=root, store=store, audio=audio)
+                clips.loc[chosen, found.columns] = found
+                used = clips.loc[chosen].query("excluded == ''").set_index("clip")["file"]
+                todo[chosen] = False
+                again = todo & clips["clip"].isin(used.index)
+                copies = "second copy: named like " + clips.loc[again, "clip"].map(used)
+                clips.loc[again, "excluded"] = copies
+                todo &= ~again
+        clips = _name(clips, corpus=corpus)
         usable = clips["excluded"] == ""
         clips.loc[usable, "frames"] = frame_count(clips["samples"], hop_length=hop_length)[usable]
         write_clips(clips, part / "clips.csv")
@@ -76,17 +73,38 @@ def prepare_corpus(
     return clips
 
 
-def _describe(rows: Iterable[dict], *, corpus: str) -> pd.DataFrame:
-    """Complete the reader's rows to a clip table with unique, prefixed names, sorted by clip."""
+def _read(files: pd.Series, *, root: Path, store: AudioStore, audio: dict) -> pd.DataFrame:
+    """Decode files, side by side, into the store; what was found of each, by the files' index."""
+    batches = [list(files.iloc[i : i + _BATCH]) for i in range(0, len(files), _BATCH)]
+    results = Parallel(n_jobs=processes(len(batches)), return_as="generator")(
+        delayed(read_files)(root, batch, audio) for batch in batches
+    )
+    facts = []
+    with tqdm(total=len(files), desc="prepare", unit="clip", disable=None) as progress:
+        for read in results:
+            for fact, samples in read:
+                facts.append(fact | {"start": store.samples, "samples": len(samples)})
+                store.append(samples)
+            progress.update(len(read))
+    return pd.DataFrame(facts, index=files.index)
+
+
+def _describe(rows: Iterable[dict]) -> pd.DataFrame:
+    """Complete the reader's rows to a clip table; of files with one name, lossless ones first."""
     clips = pd.DataFrame(list(rows)).reindex(columns=list(COLUMNS))
     clips[list(DESCRIPTION)] = clips[list(DESCRIPTION)].fillna("")
     numbers = [column for column in COLUMNS if column not in DESCRIPTION]
     clips[numbers] = clips[numbers].fillna(0)
-    clips = clips.astype(COLUMNS).sort_values(["clip", "file"], ignore_index=True)
-    first = clips.groupby("clip")["file"].transform("first")
-    again = clips["file"] != first
-    clips.loc[again & (clips["excluded"] == ""), "excluded"] = "second copy: named like " + first
-    clips.loc[again, "clip"] = clips["file"]
+    lossy = clips["file"].str.lower().str.endswith(_LOSSY)
+    clips = clips.astype(COLUMNS).assign(lossy=lossy)
+    return clips.sort_values(["clip", "lossy", "file"], ignore_index=True).drop(columns="lossy")
+
+
+def _name(clips: pd.DataFrame, *, corpus: str) -> pd.DataFrame:
+    """Unique names with the corpus before them, sorted; a file that another one's name goes to,
+    the one that is used, is named by its path."""
+    first = ~clips.sort_values("excluded", kind="stable").duplicated("clip").sort_index()
+    clips["clip"] = clips["clip"].where(first, clips["file"])
     clips["corpus"] = corpus
     clips["variant"] = "clean"
     clips["clip"] = corpus + "/" + clips["clip"]

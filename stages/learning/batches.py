@@ -104,7 +104,7 @@ class Batches:
     clips : int64 [n]
         positions of the clips to use
     size : int
-        clips per batch, at most
+        clips per batch, at most (one more where a single clip would be left); even sizes
     shuffle_seed : int or None
         None: by length, always the same
     crop : int or None
@@ -126,7 +126,8 @@ class Batches:
         self._random = None if shuffle_seed is None else np.random.default_rng(shuffle_seed)
 
     def __len__(self) -> int:
-        return -(-len(self._clips) // self._size)
+        # No batch of a single clip, which could not be normalised over clips.
+        return max(1, min(-(-len(self._clips) // self._size), len(self._clips) // 2))
 
     def __iter__(self) -> Iterator[Batch]:
         whole = self._data.frames[self._clips]
@@ -139,7 +140,6 @@ class Batches:
             order = self._random.permutation(len(whole))
             pool = np.arange(len(order)) * len(self) // len(order) // self._POOL
             order = order[np.lexsort((frames[order], pool))]
-        # Of even sizes: a last batch of a single clip could not be normalised over clips.
         batches = np.array_split(order, len(self))
         if self._random is not None:
             self._random.shuffle(batches)

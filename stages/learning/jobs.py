@@ -90,7 +90,7 @@ def make_plan(
     table = split.merge(table, on="clip", validate="one_to_one")
     if len(table) != len(split):
         raise ValueError(f"split: {len(split) - len(table)} of its clips are not in the clip table")
-    key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    key = hashlib.sha256(json.dumps([settings, labels], sort_keys=True).encode())
     key.update(torch.__version__.encode())
     for part in (clips, split):
         key.update(part.to_csv(index=False).encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -88,7 +89,10 @@ class _Loop(lightning.LightningModule):
     def _step(self, part: str, batch: Batch, features: dict[str, Tensor]) -> Tensor:
         logits = self.network(features, batch.lengths)
         loss = self.loss(logits, batch.labels)
-        self._seen[part].append((loss.detach(), batch.labels, logits.argmax(dim=1)))
+        # The history shows the plain loss of both parts: the weighted one of a batch depends on the
+        # classes that happen to be in it.
+        plain = nn.functional.cross_entropy(logits.detach(), batch.labels, reduction="sum")
+        self._seen[part].append((plain, batch.labels, logits.argmax(dim=1)))
         return loss
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
@@ -105,9 +109,8 @@ class _Loop(lightning.LightningModule):
         row: dict = {"epoch": self.current_epoch + 1}
         for part, seen in self._seen.items():
             losses, truth, guess = zip(*seen, strict=True)
-            sizes = torch.tensor([len(labels) for labels in truth], dtype=torch.float32)
             truth, guess = torch.cat(truth).cpu(), torch.cat(guess).cpu()
-            row[f"{part}_loss"] = float((torch.stack(losses).cpu() * sizes).sum() / sizes.sum())
+            row[f"{part}_loss"] = float(torch.stack(losses).sum()) / len(truth)
             row[f"{part}_ua"] = float(
                 recall_score(truth, guess, labels=truth.unique().numpy(), average="macro")
             )
@@ -119,10 +122,12 @@ class _Loop(lightning.LightningModule):
         optimiser = torch.optim.AdamW(
             self.network.parameters(), lr=self._lr, weight_decay=self._weight_decay
         )
+        steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimiser,
             max_lr=self._lr,
-            total_steps=int(self.trainer.estimated_stepping_batches),
+            # Of few steps none would rise, which the schedule divides by.
+            total_steps=max(steps, math.ceil(2 / min(self._warmup, 1 - self._warmup))),
             pct_start=self._warmup,
         )
         return {
@@ -185,6 +190,10 @@ class NetworkLearner:
         band_masks: int,
         band_share: float,
     ) -> None:
+        if batch_size < 2:
+            raise ValueError(f"train.batch_size: got {batch_size}, want at least 2")
+        if not 0 < warmup < 1:
+            raise ValueError(f"train.warmup: got {warmup}, want a share between 0 and 1")
         self._build, self._folder, self._logs, self._on_epoch = build, folder, logs, on_epoch
         self._epochs, self._batch_size, self._patience = epochs, batch_size, patience
         self._crop = round(crop_s * sample_rate / hop_length)
@@ -214,7 +223,7 @@ class NetworkLearner:
         Returns
         -------
         list of dict
-            per epoch: epoch, and loss and UA of training and validation
+            per epoch: epoch, and loss (plain cross-entropy) and UA of training and validation
 
         Raises
         ------

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedKFold
+
+from stages.clips.folds import share_out
 
 
 def assign(clips: pd.DataFrame, *, folds: int, seed: int) -> np.ndarray:
@@ -27,11 +28,9 @@ def assign(clips: pd.DataFrame, *, folds: int, seed: int) -> np.ndarray:
     Raises
     ------
     ValueError
-        if there are fewer clips than folds
+        if there are fewer than two clips or folds
     """
-    kind = clips["corpus"] + "/" + clips["label"]
     fold = np.zeros(len(clips), dtype=np.int64)
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    for number, (_, test) in enumerate(splitter.split(clips, kind)):
-        fold[test] = number
+    for number, piece in enumerate(share_out(clips, pieces=folds, groups=None, seed=seed)):
+        fold[piece] = number
     return fold

@@ -6,7 +6,8 @@ import logging
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold
+
+from stages.clips.folds import share_out
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +39,10 @@ def assign(clips: pd.DataFrame, *, folds: int, seed: int) -> np.ndarray:
         raise ValueError(
             f"split speaker: got {speakers} speakers and folds={folds}, want at least 2 of both"
         )
-    if folds > speakers:
-        log.warning("split speaker: %d folds for %d speakers, not %d", speakers, speakers, folds)
-    kind = clips["corpus"] + "/" + clips["label"]
-    splitter = StratifiedGroupKFold(min(folds, speakers), shuffle=True, random_state=seed)
     fold = np.zeros(len(clips), dtype=np.int64)
-    for number, (_, test) in enumerate(splitter.split(clips, kind, groups=clips["speaker"])):
-        fold[test] = number
+    pieces = share_out(clips, pieces=folds, groups=clips["speaker"], seed=seed)
+    for number, piece in enumerate(pieces):
+        fold[piece] = number
+    if len(pieces) < folds:
+        log.warning("split speaker: %d folds for %d speakers, not %d", len(pieces), speakers, folds)
     return fold

@@ -119,7 +119,7 @@ def history_figure(training: pd.DataFrame, *, notes: Sequence[str]) -> Figure:
     if not training["epoch"].max() > 1:  # also when there is no row at all
         figure, axes = _figure(7, 1.0)
         axes.set_axis_off()
-        text = f"Fitted in a single step: {len(training)} jobs with one row each, no curve to draw."
+        text = f"One epoch only: {len(training)} jobs with one row each, no curve to draw."
         axes.text(0, 0.5, text, transform=axes.transAxes, va="center")
         _title(axes, title, notes)
         return figure
