@@ -289,7 +289,7 @@ def test_jobs_learn_and_repeat_exactly(tmp_path, model):
     results = []
     for run in "ab":
         (tmp_path / run).mkdir()
-        plan, jobs = experiment(tmp_path / run, model, epochs=25)
+        plan, jobs = experiment(tmp_path / run, model, epochs=15)
         assert jobs == [Job("0", 0), Job("1", 0), Job(ALL, 0)]
         run_jobs(jobs, plan)
         results.append(gather(jobs, plan))

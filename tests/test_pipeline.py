@@ -113,7 +113,7 @@ def project(tmp_path_factory):
 @pytest.fixture(scope="module")
 def demo(project):
     """Chapter one: the demo, with two corpora and the quickest model."""
-    printed = project.exp_run("model=svm", "corpora=[emodb,savee]")
+    printed = project.exp_run("model=svm", "corpora=[emodb,savee]", "features=[mfcc,zcr]")
     return printed, project.predictions()
 
 

@@ -1,5 +1,6 @@
 """From waveform to probabilities in one module, and its use on files: equal to the cached path."""
 
+import io
 import json
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import nn
 
+from app.predict import main
 from stages.clips.audio import FULL_SCALE, open_audio
 from stages.clips.cache import open_caches, write_cache
 from stages.clips.prepare import prepare_corpus
@@ -149,13 +151,15 @@ def test_a_classical_model_is_refused_by_name(tmp_path):
 # app.predict -----------------------------------------------------------------------------------
 
 
-def run_predict(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "app.predict", *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+@pytest.fixture
+def run_predict(monkeypatch, capsys):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["predict", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, capsys.readouterr().out
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +201,8 @@ REASONS = {
 
 
 def test_good_files_among_bad_ones_are_answered(files, model):
-    result = run_predict(files, "--model", model, "--format", "json")
+    command = [sys.executable, "-m", "app.predict", files, "--model", model, "--format", "json"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 1, result.stderr
     answers = {Path(answer["file"]).name: answer for answer in json.loads(result.stdout)}
     assert set(answers) == GOOD | set(REASONS)
@@ -209,22 +214,18 @@ def test_good_files_among_bad_ones_are_answered(files, model):
         assert answers[name]["emotion"] == max(probabilities, key=probabilities.get)
 
 
-def test_only_good_files_end_with_zero_as_csv_and_table(files, model, tmp_path):
-    result = run_predict(
-        files / "good.flac", files / "low.wav", "--model", model, "--format", "csv"
-    )
-    assert result.returncode == 0, result.stderr
-    (tmp_path / "answers.csv").write_text(result.stdout)
-    table = pd.read_csv(tmp_path / "answers.csv")
+def test_only_good_files_end_with_zero_as_csv_and_table(files, model, run_predict):
+    good = [files / "good.flac", files / "low.wav"]
+    code, printed = run_predict(*good, "--model", model, "--format", "csv")
+    table = pd.read_csv(io.StringIO(printed))
+    assert code == 0 and len(table) == 2
     assert table.columns.tolist() == ["file", "emotion", *(f"p_{label}" for label in LABELS)]
-    result = run_predict(files / "good.flac", "--model", model)
-    assert result.stdout.split()[:5] == ["file", "emotion", *LABELS]
+    code, printed = run_predict(good[0], "--model", model)
+    assert code == 0 and printed.split()[:5] == ["file", "emotion", *LABELS]
 
 
-def test_a_file_that_is_not_there_and_a_folder_without_audio(files, model, tmp_path):
-    result = run_predict(files / "gone.wav", "--model", model, "--format", "json")
-    assert result.returncode == 1 and "No such file" in json.loads(result.stdout)[0]["error"]
-    result = run_predict(tmp_path, "--model", model)
-    assert result.returncode == 1 and "no audio file below it" in result.stderr
-    result = run_predict(files, "--model", tmp_path / "none.pt")
-    assert result.returncode == 1 and "no such checkpoint" in result.stderr
+def test_a_file_that_is_not_there_and_a_folder_without_audio(files, model, run_predict, tmp_path):
+    code, printed = run_predict(files / "gone.wav", "--model", model, "--format", "json")
+    assert code == 1 and "No such file" in json.loads(printed)[0]["error"]
+    assert "no audio file below it" in run_predict(tmp_path, "--model", model)[0]
+    assert "no such checkpoint" in run_predict(files, "--model", tmp_path / "none.pt")[0]

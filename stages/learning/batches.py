@@ -104,7 +104,7 @@ class Batches:
     clips : int64 [n]
         positions of the clips to use
     size : int
-        clips per batch, at most (one more where a single clip would be left); even sizes
+        clips per batch, at most; even sizes. If shuffled, one more where one would be left alone
     shuffle_seed : int or None
         None: by length, always the same
     crop : int or None
@@ -126,8 +126,11 @@ class Batches:
         self._random = None if shuffle_seed is None else np.random.default_rng(shuffle_seed)
 
     def __len__(self) -> int:
-        # No batch of a single clip, which could not be normalised over clips.
-        return max(1, min(-(-len(self._clips) // self._size), len(self._clips) // 2))
+        number = -(-len(self._clips) // self._size)
+        if self._random is None:
+            return number
+        # Training has no batch of a single clip, which could not be normalised over clips.
+        return max(1, min(number, len(self._clips) // 2))
 
     def __iter__(self) -> Iterator[Batch]:
         whole = self._data.frames[self._clips]
