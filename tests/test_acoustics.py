@@ -69,7 +69,7 @@ def sine(frequency: float, *, samples: int = RATE, amplitude: float = 0.5) -> to
 # Properties
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(frequency=st.floats(100, 7500))
 def test_a_pure_tone_lands_in_its_mel_band(frequency):
     edges = librosa.mel_frequencies(64 + 2, fmin=50, fmax=RATE / 2)
@@ -80,7 +80,7 @@ def test_a_pure_tone_lands_in_its_mel_band(frequency):
     assert (frequency <= edges[loudest + 2] + 16).all()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(gain_db=st.floats(-30, 30))
 def test_gain_shifts_decibels_and_nothing_else(gain_db):
     waveform = torch.from_numpy(speech_like(8000))
@@ -120,7 +120,7 @@ def test_a_frame_does_not_depend_on_the_rest_of_its_clip():
         )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(frequency=st.floats(200, 7900))
 def test_zcr_of_a_sine_is_twice_its_frequency_over_the_rate(frequency):
     inner = zcr(sine(frequency), **ZCR)[:, 2:-2]
@@ -128,7 +128,7 @@ def test_zcr_of_a_sine_is_twice_its_frequency_over_the_rate(frequency):
     assert (inner - 2 * frequency / RATE).abs().max() <= 2 / 512
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(amplitude=st.floats(0.001, 1), cycles=st.integers(3, 250))
 def test_rms_of_a_sine_is_its_amplitude_over_root_two(amplitude, cycles):
     # Whole cycles in a frame of 512: the mean square is then exact.

@@ -45,7 +45,7 @@ def tone(frequency: float) -> torch.Tensor:
 
 
 @BOTH
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(frequency=st.floats(100, 7000))
 def test_a_pure_tone_lands_in_the_nearest_channel(bound, frequency):
     centres = centre_freqs(RATE, 64, 50)[::-1]

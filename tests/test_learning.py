@@ -107,7 +107,7 @@ def test_normalisation(normalisation):
         InputLayer(INPUTS, normalisation="none")
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(1, 23), min_size=1, max_size=5), st.integers(1, 5))
 def test_time_pooling_is_the_mean_of_what_is_there(lengths, factor):
     values = torch.zeros(len(lengths), max(lengths), 2)
@@ -152,7 +152,7 @@ def test_batches_hold_every_clip_once_and_only_its_own_frames():
         assert sorted(seen) == chosen.tolist()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(clips=st.integers(2, 60), size=st.integers(2, 20))
 def test_no_batch_is_much_smaller_than_the_others(clips, size):
     batches = Batches(toy_data(), np.arange(clips), size=size, shuffle_seed=0)

@@ -33,7 +33,7 @@ labelled = st.integers(1, 40).flatmap(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(labelled)
 def test_metrics_equal_scikit_learn(case):
     truth, predicted, _ = case
@@ -116,7 +116,7 @@ def test_bad_input_is_named(truth, predicted, groups, message):
         metrics.confusion_by_group(truth, predicted, groups, n_classes=N_CLASSES)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(labelled)
 def test_jackknife_equals_a_literal_loop(case):
     truth, predicted, speakers = case

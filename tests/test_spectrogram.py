@@ -30,7 +30,7 @@ def noise(samples: int, *, seed: int = 0) -> np.ndarray:
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(frequency=st.floats(50, 7900), lines=st.sampled_from([1, 2, 4]))
 def test_a_pure_tone_lands_in_its_bin(frequency, lines):
     time = torch.arange(RATE, dtype=torch.float64) / RATE

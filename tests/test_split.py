@@ -63,7 +63,7 @@ def speakers_of(clips, split, fold, part):
     return set(clips.merge(split[split[fold] == part][["clip"]], on="clip")["speaker"])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     speakers=st.integers(2, 9),
     takes=st.integers(3, 5),
@@ -153,7 +153,7 @@ def test_a_planted_leak_is_found(column):
         leakage(clips, split, speaker_dependent=False)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     sizes=st.lists(st.integers(1, 12), min_size=4, max_size=12),
     corpora=st.sampled_from([("x",), ("x", "y")]),

@@ -1,0 +1,9 @@
+"""Settings of the whole suite."""
+
+from hypothesis import HealthCheck, settings
+
+# No test asserts a time, and the same examples are tried on every run.
+settings.register_profile(
+    "inflect", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("inflect")
