@@ -2,6 +2,7 @@
 every feature in conf/features keeps by existing there."""
 
 import inspect
+from functools import partial
 from pathlib import Path
 
 import librosa
@@ -18,6 +19,7 @@ from stages.acoustics.mfcc import mfcc
 from stages.acoustics.rms import rms
 from stages.acoustics.zcr import zcr
 from stages.clips.frames import frame_count
+from stages.clips.room import peak_memory
 
 RATE = 16000
 HOP = 256
@@ -270,7 +272,10 @@ def test_rms_equals_librosa(seconds, rate, frame_length, hop_length, floor_db):
     ("feature", "bound", "change", "message"),
     [
         (logmel, MEL, {"n_fft": 256}, "win_length: got 512, want 2 to 256"),
+        (logmel, MEL, {"n_fft": 32}, "win_length: got 512, want 2 to 32"),
         (logmel, MEL, {"n_fft": 0}, "n_fft: got 0, want at least 2"),
+        (logmel, MEL, {"win_length": -512}, "win_length: got -512, want 2 to 512"),
+        (logmel, MEL, {"sample_rate": 0}, "sample_rate: got 0, want at least 1"),
         (logmel, MEL, {"hop_length": 0}, "hop_length: got 0, want at least 1"),
         (logmel, MEL, {"fmax": 8001}, r"fmax: got 8001, want over 0 and at most 8000"),
         (logmel, MEL, {"fmax": 0}, "fmax: got 0, want over 0"),
@@ -278,10 +283,20 @@ def test_rms_equals_librosa(seconds, rate, frame_length, hop_length, floor_db):
         (logmel, MEL, {"fmin": -1}, "fmin: got -1, want 0 to below 8000"),
         (logmel, MEL, {"n_mels": 0}, "n_mels: got 0, want at least 1"),
         (logmel, MEL, {"n_mels": 256}, r"n_mels: got 256, want at most \d+ .*n_fft 512"),
+        (logmel, MEL, {"n_mels": 10**12}, r"n_mels: got 1000000000000, want at most \d+ "),
+        (
+            logmel,
+            MEL,
+            {"n_fft": 1 << 20, "n_mels": 500_000},
+            "n_fft: got 1048576, want less, or a smaller n_mels: the filterbank takes 4718.6 GB",
+        ),
+        (logmel, MEL, {"fmax": 51, "n_mels": 9}, "n_mels: got 9, want at most 0 .*fmax 51"),
         (logmel, MEL, {"floor_db": 1}, "floor_db: got 1, want -120 to 0"),
         (logmel, MEL, {"floor_db": float("nan")}, "floor_db: got nan, want -120 to 0"),
         (mfcc, MFCC, {"n_mfcc": 65}, "n_mfcc: got 65, want 1 to 64"),
         (mfcc, MFCC, {"n_mfcc": 0}, "n_mfcc: got 0, want 1 to 64"),
+        (mfcc, MFCC, {"n_mels": 39}, "n_mfcc: got 40, want 1 to 39"),
+        (mfcc, MFCC, {"n_mels": 10**12}, r"n_mels: got 1000000000000, want at most \d+ "),
         (mfcc, MFCC, {"deltas": 3}, "deltas: got 3, want 0 to 2"),
         (mfcc, MFCC, {"deltas": -1}, "deltas: got -1, want 0 to 2"),
         (mfcc, MFCC, {"fmax": 9000}, "fmax: got 9000"),
@@ -341,6 +356,56 @@ def test_every_setting_stands_in_the_yaml(name):
     assert all(p.default is inspect.Parameter.empty for p in keywords)
     assert {p.name for p in keywords} == set(bound) - {"_target_"}
     assert {"sample_rate", "hop_length"} <= set(bound)
+
+
+@EVERY
+def test_no_count_length_or_rate_is_below_one(name):
+    counts = [key for key, value in settings_of(name).items() if type(value) is int and value > 0]
+    assert {"sample_rate", "hop_length"} <= set(counts)
+    for key in counts:
+        refused = (-1,) if key == "fmin" else (0, -1)
+        for value in refused:
+            with pytest.raises(ValueError, match=f"^{key}: got {value}, want "):
+                feature_of(name)(torch.zeros(RATE), **{key: value})
+
+
+@EVERY
+def test_no_band_lies_above_half_the_sample_rate(name):
+    if "fmax" in settings_of(name):
+        with pytest.raises(ValueError, match=r"^fmax: got 8001, want .*\(half sample_rate\)"):
+            feature_of(name)(torch.zeros(RATE), fmax=8001)
+
+
+@EVERY
+def test_what_no_memory_holds_is_refused_by_the_setting(name):
+    """As long a window as has no room anywhere, by its own check: not by running out of memory."""
+    lengths = {"n_fft", "win_length", "frame_length"} & set(settings_of(name))
+    longest = dict.fromkeys(lengths, 1 << 42)
+    if lengths:
+        before = peak_memory()
+        with pytest.raises(
+            ValueError, match=r"^(\w+): got 4398046511104, .* GB are free$"
+        ) as error:
+            feature_of(name)(torch.zeros(RATE), **longest)
+        assert str(error.value).partition(":")[0] in lengths
+        assert peak_memory() < before + 2**28
+
+
+@EVERY
+@pytest.mark.parametrize("samples", [1, 100, 1600])
+def test_a_clip_shorter_than_the_window_is_followed_by_nothing_or_its_last_sample(name, samples):
+    lengths = {"n_fft", "win_length", "frame_length"} & set(settings_of(name))
+    feature = partial(feature_of(name), **dict.fromkeys(lengths, 4096))
+    waveform = torch.from_numpy(speech_like(samples) + 0.01)
+    alone = feature(waveform)
+    assert alone.shape[1] == 1 + samples // HOP and alone.isfinite().all()
+    # A slope is taken over frames, of which the longer clip has more.
+    followed = [
+        feature(torch.cat([waveform, last * torch.ones(4096, dtype=torch.float64)]))
+        for last in (0, waveform[-1])
+    ]
+    difference = min((f[:, : alone.shape[1]] - alone).abs().max() for f in followed)
+    assert difference < 1e-6
 
 
 @EVERY

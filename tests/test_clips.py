@@ -1,5 +1,6 @@
 """From files to clip table and audio store: whatever a file is, its row says what happened."""
 
+import librosa
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,6 +27,7 @@ AUDIO = {
     "sample_rate": 16000,
     "level": "rms",
     "level_db": -30,
+    "trim_db": None,
     "min_duration_s": 0.1,
     "min_peak": 0.001,
 }
@@ -250,6 +252,54 @@ def test_level_settings():
     assert np.abs(peak).max() / FULL_SCALE == pytest.approx(10 ** (-6 / 20), abs=1e-3)
     with pytest.raises(ValueError, match="audio.level: got 'loud', want rms, peak or none"):
         condition(quiet, **AUDIO | {"level": "loud"})
+
+
+def quiet_ends(before=0.7, after=0.4, rate=16000, ratio_db=50):
+    """Half a second of noise between two stretches of much weaker noise."""
+    gain = np.full(int((before + 0.5 + after) * rate), 10 ** (-ratio_db / 20))
+    gain[int(before * rate) : int((before + 0.5) * rate)] = 1
+    samples = noise(seconds=len(gain) / rate, rate=rate) * gain[:, None]
+    return Decoded(samples.astype(np.float32), rate)
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 48000])
+def test_quiet_ends_are_cut_and_only_the_ends(rate):
+    settings = AUDIO | {"level": "none"}
+    clip = quiet_ends(rate=rate)
+    whole, trimmed = (condition(clip, **settings | {"trim_db": db}) for db in (None, 40))
+    assert 8000 <= len(trimmed) <= 8000 + 2 * 320 < len(whole)
+    windows = np.lib.stride_tricks.sliding_window_view(whole, len(trimmed))
+    (start,) = np.flatnonzero((windows == trimmed).all(axis=1))
+    assert 11200 - 320 <= start <= 11200
+    assert len(condition(clip, **settings | {"trim_db": 60})) == len(whole)
+    pause = Decoded(np.concatenate([clip.samples, clip.samples]), rate)
+    assert len(condition(pause, **settings | {"trim_db": 40})) >= 8000 + 17600
+
+
+def test_trimming_equals_that_of_librosa():
+    """On the same stretches of 20 ms, side by side."""
+    clip = quiet_ends()
+    _, (first, last) = librosa.effects.trim(
+        np.pad(clip.samples[:, 0], (160, 0)), top_db=40, frame_length=320, hop_length=320
+    )
+    got = condition(clip, **AUDIO | {"trim_db": 40})
+    assert len(got) == last - first
+
+
+def test_the_level_is_that_of_what_is_left():
+    for ratio_db in (45, 80):
+        samples = condition(quiet_ends(ratio_db=ratio_db), **AUDIO | {"trim_db": 40})
+        level = 20 * np.log10(np.sqrt(np.mean((samples / FULL_SCALE) ** 2)))
+        assert level == pytest.approx(-30, abs=0.01)
+
+
+def test_a_click_in_silence_is_too_short():
+    click = np.zeros((16000, 1), np.float32)
+    click[8000:8010] = 0.5
+    with pytest.raises(
+        ValueError, match="too short without its quiet ends: 0.020 s, want at least"
+    ):
+        condition(Decoded(click, 16000), **AUDIO | {"trim_db": 40})
 
 
 @given(st.lists(arrays.arrays(np.int16, st.integers(0, 50)), max_size=5))

@@ -229,7 +229,10 @@ def test_iir_cannot_be_frozen_into_a_graph():
     [
         ({"method": "FFT"}, "method: got FFT, want fft or iir"),
         ({"hop_length": 0}, "hop_length: got 0, want at least 1"),
+        ({"hop_length": -256}, "hop_length: got -256, want at least 1"),
         ({"win_length": 1}, "win_length: got 1, want at least 2"),
+        ({"win_length": 1 << 42}, "win_length: got 4398046511104, want less, .* GB are free"),
+        ({"sample_rate": 0}, "sample_rate: got 0, want at least 1"),
         ({"n_channels": 0}, "n_channels: got 0, want at least 1"),
         ({"floor_db": -121}, "floor_db: got -121, want -120 to 0"),
         ({"fmax": 8001}, r"fmax: got 8001, want over 0 and at most 8000.0 \(half sample_rate\)"),
@@ -243,6 +246,22 @@ def test_bad_settings_are_named(bound, change, message):
     for waveform in (torch.zeros(RATE), torch.zeros(0)):  # the setting comes before the waveform
         with pytest.raises(ValueError, match=message):
             cochleagram(waveform, **bound | change)
+
+
+def test_a_filterbank_that_memory_does_not_hold_is_refused_before_it_is_made():
+    many = {"win_length": 1 << 18, "n_channels": 250_000}
+    with pytest.raises(
+        ValueError, match="win_length: got 262144, .*the filterbank takes 2621.4 GB"
+    ):
+        cochleagram(torch.zeros(RATE), **FFT | many)
+
+
+@pytest.mark.parametrize(
+    ("bound", "wanted"), [(FFT, r"at most 509: the lines"), (IIR, "less, .* GB are free")]
+)
+def test_channels_beyond_number_are_refused_before_they_are_made(bound, wanted):
+    with pytest.raises(ValueError, match=f"n_channels: got 1000000000000, want {wanted}"):
+        cochleagram(torch.zeros(RATE), **bound | {"n_channels": 10**12})
 
 
 @pytest.mark.parametrize(

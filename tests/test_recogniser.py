@@ -1,26 +1,20 @@
-"""From waveform to probabilities in one module, and its use on files: equal to the cached path."""
+"""From waveform to probabilities in one module: equal to the cached path, at any length."""
 
-import io
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import soundfile
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import nn
 
-from app.predict import main
-from stages.clips.audio import FULL_SCALE, open_audio
+from stages.clips.audio import FULL_SCALE, AudioStore, Decoded, condition, open_audio
 from stages.clips.cache import open_caches, write_cache
 from stages.clips.prepare import prepare_corpus
 from stages.clips.settings import bind
-from stages.learning.batches import Batches, ClipData
+from stages.learning.batches import ClipData, WholeBatches
 from stages.learning.recogniser import Recogniser, load_recogniser
 from stages.synthesis.corpora import write_corpus
 
@@ -95,7 +89,7 @@ def test_recogniser_equals_the_cached_path(name, corpus):
     audio = open_audio(folder / "out" / "audio.npy")
     functions = {key: bind(settings) for key, settings in params["features"].items()}
     seen = []
-    for batch in Batches(data, np.arange(len(clips)), size=1):
+    for batch in WholeBatches(data, np.arange(len(clips)), size=1, most_frames=1):
         clip = clips.iloc[int(batch.clips)]
         samples = audio[clip["start"] : clip["start"] + clip["samples"]]
         waveform = torch.from_numpy(samples.astype(np.float32) / FULL_SCALE)[None]
@@ -105,9 +99,50 @@ def test_recogniser_equals_the_cached_path(name, corpus):
         torch.testing.assert_close(  # float16 in the cache
             got, network(batch.features, batch.lengths).softmax(1), atol=1e-2, rtol=0
         )
-        # The level of the stored clip is off by its rounding to 16 bits, 1e-6 of the gain.
         torch.testing.assert_close(got, network(exact, batch.lengths).softmax(1), atol=1e-5, rtol=0)
     assert torch.cat(seen).std(0).max() > 1e-2
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    """Clips of 1, 2, 3, 5, 8 and 188 frames: shorter than any window, stride or receptive field."""
+    folder = tmp_path_factory.mktemp("short")
+    (folder / "out").mkdir()
+    audio = composed()["audio"] | {"min_duration_s": 0, "min_peak": 0}
+    hop = audio.pop("hop_length")
+    random = np.random.default_rng(0)
+    rows = []
+    with AudioStore(folder / "out" / "audio.npy") as store:
+        for samples in (1, 300, 700, 1100, 1800, 48000):
+            sound = 0.1 * random.standard_normal((samples, 1)).cumsum(axis=0).astype(np.float32)
+            levelled = condition(Decoded(sound, audio["sample_rate"]), **audio)
+            rows.append((f"x/{samples}", store.samples, samples, 1 + samples // hop))
+            store.append(levelled)
+    return folder, pd.DataFrame(rows, columns=["clip", "start", "samples", "frames"])
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@torch.inference_mode()
+def test_a_short_clip_is_the_same_alone_beside_long_ones_and_as_a_waveform(name, short):
+    folder, clips = short
+    _, network, data, path = checkpoint_of(name, clips, folder)
+    assert data.frames.tolist() == [1, 2, 3, 5, 8, 188]
+
+    def answer(some):
+        batch = data.cut(some, offset=np.zeros_like(some), frames=data.frames[some])
+        return network(batch.features, batch.lengths).softmax(1)
+
+    every = np.arange(len(clips))
+    together, alone = answer(every), torch.cat([answer(every[i : i + 1]) for i in every])
+    assert together.isfinite().all()
+    assert together.std(0).max() > 1e-2
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+    recogniser, _ = load_recogniser(path)
+    audio = open_audio(folder / "out" / "audio.npy")
+    for clip, want in zip(clips.itertuples(), alone, strict=True):
+        waveform = audio[clip.start : clip.start + clip.samples].astype(np.float32) / FULL_SCALE
+        got = recogniser(torch.from_numpy(waveform)[None]).softmax(1)[0]
+        torch.testing.assert_close(got, want, atol=1e-2, rtol=0)  # float16 in the cache
 
 
 @pytest.mark.parametrize("level", ["rms", "peak", "none"])
@@ -141,91 +176,15 @@ def test_missing_checkpoint_says_how_to_make_it(tmp_path):
         load_recogniser(tmp_path / "model.pt")
 
 
+@pytest.mark.parametrize("content", [b"", b"weights", b"PK\x03\x04"])
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, content):
+    (tmp_path / "model.pt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"model.pt: no checkpoint; `dvc repro` trains"):
+        load_recogniser(tmp_path / "model.pt")
+
+
 def test_a_classical_model_is_refused_by_name(tmp_path):
     params = composed("model=svm")
     torch.save({"model": params["model"]}, tmp_path / "model.pt")
     with pytest.raises(ValueError, match="holds svm, want a network"):
         load_recogniser(tmp_path / "model.pt")
-
-
-# app.predict -----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def run_predict(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["predict", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return ended.value.code, capsys.readouterr().out
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def model(corpus):
-    folder, clips = corpus
-    return checkpoint_of("bigru", clips, folder)[3]
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("files")
-    random = np.random.default_rng(0)
-
-    def sound(seconds, rate, channels=1):
-        return random.normal(0, 0.1, (round(seconds * rate), channels))
-
-    for name, seconds, rate, channels in [
-        ("good.flac", 2, 16000, 1),
-        ("stereo.wav", 1, 44100, 2),
-        ("low.wav", 1, 8000, 1),
-        ("high.wav", 1, 192000, 1),
-        ("long.wav", 100, 8000, 1),
-        ("short.wav", 0.01, 16000, 1),
-    ]:
-        soundfile.write(folder / name, sound(seconds, rate, channels), rate)
-    soundfile.write(folder / "silent.wav", np.zeros(16000), 16000)
-    (folder / "empty.wav").write_bytes(b"")
-    (folder / "text.wav").write_text("dear diary")
-    return folder
-
-
-GOOD = {"good.flac", "stereo.wav", "low.wav", "high.wav", "long.wav"}
-REASONS = {
-    "short.wav": "too short: 0.010 s",
-    "silent.wav": "silent",
-    "empty.wav": "cannot be decoded",
-    "text.wav": "cannot be decoded",
-}
-
-
-def test_good_files_among_bad_ones_are_answered(files, model):
-    command = [sys.executable, "-m", "app.predict", files, "--model", model, "--format", "json"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert result.returncode == 1, result.stderr
-    answers = {Path(answer["file"]).name: answer for answer in json.loads(result.stdout)}
-    assert set(answers) == GOOD | set(REASONS)
-    for name, reason in REASONS.items():
-        assert answers[name]["error"].startswith(reason) and "emotion" not in answers[name]
-    for name in GOOD:
-        probabilities = {label: answers[name][f"p_{label}"] for label in LABELS}
-        assert sum(probabilities.values()) == pytest.approx(1, abs=1e-5)
-        assert answers[name]["emotion"] == max(probabilities, key=probabilities.get)
-
-
-def test_only_good_files_end_with_zero_as_csv_and_table(files, model, run_predict):
-    good = [files / "good.flac", files / "low.wav"]
-    code, printed = run_predict(*good, "--model", model, "--format", "csv")
-    table = pd.read_csv(io.StringIO(printed))
-    assert code == 0 and len(table) == 2
-    assert table.columns.tolist() == ["file", "emotion", *(f"p_{label}" for label in LABELS)]
-    code, printed = run_predict(good[0], "--model", model)
-    assert code == 0 and printed.split()[:5] == ["file", "emotion", *LABELS]
-
-
-def test_a_file_that_is_not_there_and_a_folder_without_audio(files, model, run_predict, tmp_path):
-    code, printed = run_predict(files / "gone.wav", "--model", model, "--format", "json")
-    assert code == 1 and "No such file" in json.loads(printed)[0]["error"]
-    assert "no audio file below it" in run_predict(tmp_path, "--model", model)[0]
-    assert "no such checkpoint" in run_predict(files, "--model", tmp_path / "none.pt")[0]

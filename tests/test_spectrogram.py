@@ -130,6 +130,8 @@ def test_it_equals_librosa(samples, changes, lines):
         ({"fmax": 31}, "fmax: got 31, want 31.25"),
         ({"fmax": float("nan")}, "fmax: got nan, want 31.25"),
         ({"n_fft": 1}, "n_fft: got 1, want at least 2"),
+        ({"n_fft": -512}, "n_fft: got -512, want at least 2"),
+        ({"sample_rate": 0}, "sample_rate: got 0, want at least 1"),
         ({"win_length": 513}, "win_length: got 513, want 2 to 512"),
         ({"hop_length": 0}, "hop_length: got 0, want at least 1"),
         ({"floor_db": -121}, "floor_db: got -121, want -120 to 0"),

@@ -13,7 +13,16 @@ from gammatone.fftweight import fft_weights
 from gammatone.filters import centre_freqs, make_erb_filters
 from torch import Tensor
 
-from stages.clips.spectra import centre_pad, check_setting, frame_mean, power_spectrum
+from stages.acoustics import Description
+from stages.clips.room import check_memory
+from stages.clips.spectra import (
+    centre_pad,
+    check_room,
+    check_setting,
+    check_transforms,
+    frame_mean,
+    power_spectrum,
+)
 
 _NOTHING = 1e-30  # power far under any floor, yet a normal number in float32
 
@@ -78,6 +87,7 @@ def cochleagram(
     """
     if method not in ("fft", "iir"):
         raise ValueError(f"method: got {method}, want fft or iir")
+    check_setting("sample_rate", sample_rate, low=1)
     check_setting("hop_length", hop_length, low=1)
     check_setting("win_length", win_length, low=2)
     check_setting("n_channels", n_channels, low=1)
@@ -94,6 +104,21 @@ def cochleagram(
     return 20 * values.clamp_min(10 ** (floor_db / 20)).log10()
 
 
+def describe(
+    *, sample_rate: int, n_channels: int, fmin: float, fmax: float | None, **_: object
+) -> Description:
+    """Decibels by channel: the centre of its filter, in Hz. Settings as of `cochleagram`."""
+    fmax = sample_rate / 2 if fmax is None else fmax
+    return Description(
+        "amplitude (dB)", "frequency (Hz)", _centres(sample_rate, n_channels, fmin, fmax)
+    )
+
+
+def _centres(sample_rate: int, n_channels: int, fmin: float, fmax: float) -> np.ndarray:
+    """The centre of each filter in Hz, the lowest first."""
+    return centre_freqs(sample_rate, n_channels, fmin, fmax)[::-1]
+
+
 def _from_spectrum(
     waveform: Tensor,
     sample_rate: int,
@@ -105,12 +130,16 @@ def _from_spectrum(
     win_length: int,
 ) -> Tensor:
     """Amplitude [..., n_channels, frames] as weighted sums of a spectrum's magnitudes."""
+    n_fft = _n_fft(win_length)
+    check_transforms(
+        "win_length", win_length, waveform=waveform, n_fft=n_fft, hop_length=hop_length
+    )
     weights = _spectrum_weights(
         sample_rate, n_channels, fmin, fmax, win_length, waveform.dtype, waveform.device
     )  # [n_channels, n_fft // 2 + 1]
     power = power_spectrum(
         waveform,
-        n_fft=_n_fft(win_length),
+        n_fft=n_fft,
         win_length=win_length // 2 * 2,  # the package's window is as long on both sides
         hop_length=hop_length,
     )
@@ -137,6 +166,11 @@ def _spectrum_weights(
 ) -> Tensor:
     """The weight [n_channels, n_fft // 2 + 1] of each line, once per process, settings checked."""
     n_fft = _n_fft(win_length)
+    # The filters and what they are made from. More of them than points are refused hereafter.
+    check_memory(
+        f"win_length: got {win_length}, want less, or a smaller n_channels: the filterbank",
+        need=20 * n_fft * min(n_channels, n_fft),
+    )
     lines = np.fft.rfftfreq(n_fft, 1 / sample_rate)
     most = int(((fmin <= lines) & (lines <= fmax)).sum())
     if n_channels > most:
@@ -182,10 +216,15 @@ def _from_filters(
         raise ValueError(
             "method: got iir, want fft on other devices than the CPU, for gradients and for export"
         )
-    coefficients, gains = _sections(sample_rate, n_channels, fmin, fmax)
-    padded = centre_pad(waveform, frame_length=win_length, pad_mode="constant").double()
     # What both hop and window are made of: energy is kept for each such step, not each sample.
     step = math.gcd(hop_length, win_length)
+    samples = waveform.shape[-1] + win_length
+    energies = (10 + samples // step) * n_channels
+    copies = 24 / waveform.element_size()  # three in float64
+    check_room("win_length", win_length, waveform=waveform, numbers=copies * samples)
+    check_room("n_channels", n_channels, waveform=waveform, numbers=copies * energies)
+    coefficients, gains = _sections(sample_rate, n_channels, fmin, fmax)
+    padded = centre_pad(waveform, frame_length=win_length, pad_mode="constant").double()
     energy = _kernel()(padded.reshape(-1, padded.shape[-1]).numpy(), coefficients, step)
     power = torch.from_numpy(energy * gains).transpose(-1, -2)  # [waveforms, n_channels, steps]
     means = frame_mean(power, frame_length=win_length // step, hop_length=hop_length // step)
@@ -206,8 +245,7 @@ def _sections(
     float64 [n_channels]
         what to multiply the energy of the last section's output with
     """
-    centres = centre_freqs(sample_rate, n_channels, fmin, fmax)
-    bank = make_erb_filters(sample_rate, centres)[::-1].T  # the lowest frequency first
+    bank = make_erb_filters(sample_rate, _centres(sample_rate, n_channels, fmin, fmax)).T
     a0, a11, a12, a13, a14, _, _, b1, b2, gain = bank
     rows = np.stack([a11 / a0, a12 / a0, a13 / a0, a14 / a0, b1, b2])
     return rows, (a0**4 / gain) ** 2

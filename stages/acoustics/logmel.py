@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import lru_cache
 
 import librosa.filters
@@ -10,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.clips.spectra import check_setting, power_spectrum
+from stages.acoustics import Description
+from stages.clips.room import check_memory
+from stages.clips.spectra import check_setting, check_transforms, power_spectrum
 
 
 def logmel(
@@ -62,6 +63,11 @@ def logmel(
     librosa.feature.melspectrogram (power 2, Slaney's mel scale and norm), floored and in decibels,
     equal to 1e-5 dB in float64
     """
+    check_setting("sample_rate", sample_rate, low=1)
+    check_setting("n_fft", n_fft, low=2)
+    check_setting("win_length", win_length, low=2, high=n_fft)
+    check_setting("hop_length", hop_length, low=1)
+    check_transforms("n_fft", n_fft, waveform=waveform, n_fft=n_fft, hop_length=hop_length)
     filters = _mel_filters(
         sample_rate, n_fft, n_mels, fmin, fmax, waveform.dtype, waveform.device
     )  # [n_mels, n_fft // 2 + 1]
@@ -69,6 +75,15 @@ def logmel(
     check_setting("floor_db", floor_db, low=-120, high=0)
     power = power_spectrum(waveform, n_fft=n_fft, win_length=win_length, hop_length=hop_length)
     return 10 * (filters @ power).clamp_min(10 ** (floor_db / 10)).log10()
+
+
+def describe(
+    *, sample_rate: int, n_mels: int, fmin: float, fmax: float | None, **_: object
+) -> Description:
+    """Decibels by band: the frequency at its filter's peak, in Hz. Settings as of `logmel`."""
+    fmax = sample_rate / 2 if fmax is None else fmax
+    edges = librosa.mel_frequencies(n_mels + 2, fmin=fmin, fmax=fmax)  # each band's, and its peak
+    return Description("power (dB)", "frequency (Hz)", edges[1:-1])
 
 
 # Inference mode is left while a constant is built: it would stay barred from gradients ever after.
@@ -86,32 +101,40 @@ def _mel_filters(
     """The filterbank [n_mels, n_fft // 2 + 1], once per process, its settings checked."""
     nyquist = sample_rate / 2
     fmax = nyquist if fmax is None else fmax
-    check_setting("n_fft", n_fft, low=2)
     check_setting("n_mels", n_mels, low=1)
     if not 0 < fmax <= nyquist:
         raise ValueError(f"fmax: got {fmax}, want over 0 and at most {nyquist} (half sample_rate)")
     if not 0 <= fmin < fmax:
         raise ValueError(f"fmin: got {fmin}, want 0 to below {fmax} (fmax)")
-    bands = _design(sample_rate, n_fft, n_mels, fmin, fmax)
-    if not _filled(bands):
-        fewer = range(n_mels - 1, 0, -1)
-        most = next((n for n in fewer if _filled(_design(sample_rate, n_fft, n, fmin, fmax))), 0)
+    # The filters and what they are made from. More of them than points are refused hereafter.
+    check_memory(
+        f"n_fft: got {n_fft}, want less, or a smaller n_mels: the filterbank",
+        need=9 * n_fft * min(n_mels, n_fft),
+    )
+    if not _filled(sample_rate, n_fft, n_mels, fmin, fmax):
+        most, beyond = 0, min(n_mels, n_fft)  # so many are filled, and so many not
+        while beyond - most > 1:
+            middle = (most + beyond) // 2
+            if _filled(sample_rate, n_fft, middle, fmin, fmax):
+                most = middle
+            else:
+                beyond = middle
         raise ValueError(
             f"n_mels: got {n_mels}, want at most {most} (fmin {fmin}, fmax {fmax}, n_fft {n_fft}): "
             "a narrower band would hold no line of the transform"
         )
+    bands = librosa.filters.mel(
+        sr=sample_rate, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax, dtype=np.float64
+    )  # triangles of equal area
     return torch.from_numpy(bands).to(device, dtype)
 
 
-def _design(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float) -> np.ndarray:
-    """Triangular filters [n_mels, n_fft // 2 + 1] of equal area."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of empty filters: they are an error here
-        return librosa.filters.mel(
-            sr=sample_rate, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax, dtype=np.float64
-        )
-
-
-def _filled(bands: np.ndarray) -> bool:
-    """Whether each band lets something through."""
-    return bool(bands.any(axis=1).all())
+def _filled(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float) -> bool:
+    """Whether each band holds a line of the transform."""
+    if n_mels >= n_fft:  # a line lies in two bands at most
+        return False
+    edges = librosa.mel_frequencies(n_mels + 2, fmin=fmin, fmax=fmax)
+    lines = librosa.fft_frequencies(sr=sample_rate, n_fft=n_fft)
+    first = np.searchsorted(lines, edges[:-2], side="right")  # the first line above
+    after = np.searchsorted(lines, edges[2:], side="left")  # the first one not below
+    return bool((first < after).all())

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stages.acoustics import Description
 from stages.acoustics.logmel import logmel
 from stages.clips.spectra import check_setting
 
@@ -60,7 +61,8 @@ def mfcc(
     librosa.feature.mfcc (type-2 orthonormal cosine transform) of `logmel`, and
     librosa.feature.delta with mode "nearest" of that; equal to 1e-4 in float64
     """
-    basis = _cosines(n_mfcc, n_mels, waveform.dtype, waveform.device)  # [n_mfcc, n_mels]
+    check_setting("n_mels", n_mels, low=1)
+    check_setting("n_mfcc", n_mfcc, low=1, high=n_mels)
     check_setting("deltas", deltas, low=0, high=2)
     mel_db = logmel(
         waveform,
@@ -73,9 +75,17 @@ def mfcc(
         fmax=fmax,
         floor_db=floor_db,
     )
+    basis = _cosines(n_mfcc, n_mels, waveform.dtype, waveform.device)  # [n_mfcc, n_mels]
     coefficients = basis @ mel_db  # [..., n_mfcc, frames]
     slopes = [_delta(coefficients, order=order) for order in range(1, deltas + 1)]
     return torch.cat([coefficients, *slopes], dim=-2)
+
+
+def describe(*, n_mfcc: int, deltas: int, **_: object) -> Description:
+    """Decibels, as the transform keeps its input's unit, by number. Settings as of `mfcc`."""
+    kinds = ("coefficient", f"{n_mfcc} on: slope", f"{2 * n_mfcc} on: curvature")
+    numbers = np.arange(n_mfcc * (1 + deltas))
+    return Description("coefficient (dB)", ", ".join(kinds[: 1 + deltas]), numbers)
 
 
 def _delta(coefficients: Tensor, *, order: int) -> Tensor:
@@ -101,7 +111,5 @@ def _fit(order: int) -> list[float]:
 @torch.inference_mode(False)
 def _cosines(n_mfcc: int, n_mels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """The first rows [n_mfcc, n_mels] of the cosine transform, once per process."""
-    check_setting("n_mels", n_mels, low=1)
-    check_setting("n_mfcc", n_mfcc, low=1, high=n_mels)
     transform = scipy.fft.dct(np.eye(n_mels), type=2, norm="ortho", axis=0)
     return torch.from_numpy(transform[:n_mfcc].copy()).to(device, dtype)

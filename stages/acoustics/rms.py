@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 from torch import Tensor
 
+from stages.acoustics import Description
 from stages.clips.spectra import centre_pad, check_setting, frame_mean
 
 
@@ -41,9 +43,15 @@ def rms(
     ----------
     librosa.feature.rms, floored and in decibels, equal to 1e-5 dB in float64
     """
+    check_setting("sample_rate", sample_rate, low=1)
     check_setting("frame_length", frame_length, low=1)
     check_setting("hop_length", hop_length, low=1)
     check_setting("floor_db", floor_db, low=-120, high=0)
     padded = centre_pad(waveform, frame_length=frame_length, pad_mode="constant")
     power = frame_mean(padded.square(), frame_length=frame_length, hop_length=hop_length)
     return 10 * power.clamp_min(10 ** (floor_db / 10)).log10()
+
+
+def describe(**_: object) -> Description:
+    """Decibels, of a single dimension. Settings as of `rms`."""
+    return Description("level (dB)", "", np.zeros(1))

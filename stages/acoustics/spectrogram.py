@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 from torch import Tensor
 
+from stages.acoustics import Description
 from stages.clips.spectra import check_setting, power_spectrum
 
 
@@ -56,6 +58,26 @@ def spectrogram(
     librosa.stft (Hann window), its magnitude squared, grouped, floored and in decibels, equal to
     1e-9 dB in float64
     """
+    bins, each = _groups(sample_rate, n_fft, fmax, bins)
+    # Under -120 dB a float16 cache would be coarser than .06 dB.
+    check_setting("floor_db", floor_db, low=-120, high=0)
+    power = power_spectrum(waveform, n_fft=n_fft, win_length=win_length, hop_length=hop_length)
+    grouped = power[..., 1 : bins * each + 1, :].unflatten(-2, (bins, each))
+    return 10 * grouped.mean(-2).clamp_min(10 ** (floor_db / 10)).log10()
+
+
+def describe(
+    *, sample_rate: int, n_fft: int, fmax: float | None, bins: int | None, **_: object
+) -> Description:
+    """Decibels by bin: the mean frequency of its lines, in Hz. Settings as of `spectrogram`."""
+    bins, each = _groups(sample_rate, n_fft, fmax, bins)
+    lines = np.arange(1, bins * each + 1).reshape(bins, each)
+    return Description("power (dB)", "frequency (Hz)", lines.mean(axis=1) * sample_rate / n_fft)
+
+
+def _groups(sample_rate: int, n_fft: int, fmax: float | None, bins: int | None) -> tuple[int, int]:
+    """How many bins there are and how many lines each holds, settings checked."""
+    check_setting("sample_rate", sample_rate, low=1)
     check_setting("n_fft", n_fft, low=2)
     lines = _lines(sample_rate, n_fft, fmax)
     bins = lines if bins is None else bins
@@ -64,11 +86,7 @@ def spectrogram(
             f"bins: got {bins}, want a divisor of {lines}, the lines over 0 Hz "
             f"(fmax {fmax}, n_fft {n_fft})"
         )
-    # Under -120 dB a float16 cache would be coarser than .06 dB.
-    check_setting("floor_db", floor_db, low=-120, high=0)
-    power = power_spectrum(waveform, n_fft=n_fft, win_length=win_length, hop_length=hop_length)
-    grouped = power[..., 1 : lines + 1, :].unflatten(-2, (bins, lines // bins))
-    return 10 * grouped.mean(-2).clamp_min(10 ** (floor_db / 10)).log10()
+    return bins, lines // bins
 
 
 def _lines(sample_rate: int, n_fft: int, fmax: float | None) -> int:

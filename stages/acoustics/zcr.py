@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 from torch import Tensor
 
+from stages.acoustics import Description
 from stages.clips.spectra import centre_pad, check_setting, frame_mean
 
 _ZERO = 1e-10  # librosa's default: what lies nearer to zero counts as zero, and zero as positive
@@ -31,13 +33,13 @@ def zcr(waveform: Tensor, *, sample_rate: int, hop_length: int, frame_length: in
     Raises
     ------
     ValueError
-        if hop_length is below 1 or frame_length below 2; if the waveform is empty or holds NaN or
-        infinity
+        for a setting outside its range; if the waveform is empty or holds NaN or infinity
 
     References
     ----------
     librosa.feature.zero_crossing_rate, equal to 1e-6
     """
+    check_setting("sample_rate", sample_rate, low=1)
     check_setting("frame_length", frame_length, low=2)
     check_setting("hop_length", hop_length, low=1)
     padded = centre_pad(waveform, frame_length=frame_length, pad_mode="replicate")
@@ -46,3 +48,8 @@ def zcr(waveform: Tensor, *, sample_rate: int, hop_length: int, frame_length: in
     pairs = frame_length - 1  # within a frame; the reference divides them by its samples
     share = frame_mean(changes, frame_length=pairs, hop_length=hop_length)
     return share * (pairs / frame_length)
+
+
+def describe(**_: object) -> Description:
+    """A share, of a single dimension. Settings as of `zcr`."""
+    return Description("share (0 to 1)", "", np.zeros(1))

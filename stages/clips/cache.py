@@ -16,6 +16,7 @@ from tqdm import tqdm
 from stages.clips.audio import FULL_SCALE, open_audio
 from stages.clips.frames import first_frames
 from stages.clips.outputs import complete
+from stages.clips.room import check_disk, check_memory, free_memory, peak_memory
 from stages.clips.settings import processes
 
 log = logging.getLogger(__name__)
@@ -49,16 +50,17 @@ def write_cache(
     Raises
     ------
     ValueError
-        for a bad setting, before any clip is read; naming the clip whose frames do not fit the
-        table or are not finite in float16
+        for a bad setting, and if the disk does not hold the cache or memory not what the longest
+        clip takes, before anything is written; naming the clip whose frames do not fit the table
+        or are not finite in float16
     """
-    dimensions = feature(torch.zeros(sample_rate)).shape[-2]
     firsts = first_frames(clips["frames"].to_numpy())
-    shape = (int(clips["frames"].sum()), dimensions)
+    shape = (int(clips["frames"].sum()), _dimensions(feature, clips, name=path.stem))
     task = clips["samples"].cumsum().to_numpy() // (sample_rate * _TASK_S)
     cuts = [0, *(np.flatnonzero(np.diff(task)) + 1), len(clips)]
     columns = clips[["clip", "start", "samples", "frames"]].assign(first=firsts)
     with complete(path) as part:
+        _check_disk(feature, shape=shape, name=path.stem, folder=part.parent)
         np.lib.format.open_memmap(part, mode="w+", dtype=np.float16, shape=shape).flush()
         tasks = [
             delayed(_fill)(part, audio, columns.iloc[start:end], feature)
@@ -68,10 +70,48 @@ def write_cache(
             begun = time.perf_counter()
             progress.update(_fill(part, audio, columns.iloc[: cuts[1]], feature))
             left_s = (time.perf_counter() - begun) * (len(tasks) - 1)
-            jobs = processes(len(tasks) - 1) if left_s > _START_S else 1
+            jobs = _workers(len(tasks) - 1) if left_s > _START_S else 1
             for number in Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks[1:]):
                 progress.update(number)
     log.info("%s: %d frames of %d dimensions", path.stem, *shape)
+
+
+def _dimensions(
+    feature: Callable[[torch.Tensor], torch.Tensor], clips: pd.DataFrame, *, name: str
+) -> int:
+    """Dimensions of a feature, from silence as long as the longest clip: none takes more memory."""
+    longest = clips.loc[clips["samples"].idxmax()]
+    samples = max(1, int(longest["samples"]))
+    try:
+        check_memory(
+            f"{longest['clip']}: got {samples} samples, want a shorter clip: it alone",
+            need=2 * samples * np.dtype(np.float32).itemsize,  # before and after scaling
+        )
+        return feature(torch.zeros(samples)).shape[-2]
+    except (ValueError, RuntimeError, MemoryError) as error:  # torch's own when memory ends
+        raise ValueError(f"features.{name}: {error}") from error
+
+
+def _check_disk(
+    feature: Callable[[torch.Tensor], torch.Tensor],
+    *,
+    shape: tuple[int, int],
+    name: str,
+    folder: Path,
+) -> None:
+    """Refuse a cache that the disk does not hold: written to a map, it would kill the process."""
+    settings = ", ".join(f"{k} {v}" for k, v in getattr(feature, "keywords", {}).items())
+    check_disk(
+        f"features.{name}: got {shape[0]} frames of {shape[1]} dimensions ({settings}), want fewer "
+        "clips, a longer hop_length or settings with fewer dimensions: the cache",
+        need=shape[0] * shape[1] * np.dtype(np.float16).itemsize,
+        folder=folder,
+    )
+
+
+def _workers(tasks: int) -> int:
+    """Processes to use: each may grow as this one has, which had the longest clip."""
+    return max(1, min(processes(tasks), free_memory() // peak_memory()))
 
 
 def _fill(

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stages.clips.room import check_memory
+
 
 def check_setting(name: str, value: float, *, low: float, high: float = math.inf) -> None:
     """Raise a ValueError that names the setting unless low <= value <= high."""
@@ -34,6 +36,39 @@ def check_waveform(waveform: Tensor) -> None:
         raise ValueError("waveform: got NaN or infinite samples, want finite ones")
 
 
+def check_room(setting: str, value: int, *, waveform: Tensor, numbers: float) -> None:
+    """Raise a ValueError that names the setting if memory does not hold what is made with it.
+
+    Only for what is computed on a CPU; not looked at while a graph is traced.
+
+    Parameters
+    ----------
+    setting, value
+        what to make smaller
+    waveform : Tensor [..., samples]
+    numbers : float
+        how many of its type are in memory at the same time, per waveform
+    """
+    if torch.jit.is_tracing() or waveform.device.type != "cpu":
+        return
+    size = math.prod(waveform.shape[:-1]) * waveform.element_size()
+    check_memory(
+        f"{setting}: got {value}, want less, or shorter clips: one of {waveform.shape[-1]} samples",
+        need=math.ceil(numbers * size),
+    )
+
+
+def check_transforms(
+    setting: str, value: int, *, waveform: Tensor, n_fft: int, hop_length: int
+) -> None:
+    """The same for what `power_spectrum` makes; n_fft may follow from the setting named."""
+    samples = waveform.shape[-1]
+    # The padded waveform; each transform's result, its squares, and their sum. The window, and what
+    # it is made from, are no more than four transforms.
+    numbers = samples + n_fft + 2.5 * n_fft * (5 + samples // hop_length)
+    check_room(setting, value, waveform=waveform, numbers=numbers)
+
+
 def centre_pad(
     waveform: Tensor, *, frame_length: int, pad_mode: Literal["constant", "replicate"]
 ) -> Tensor:
@@ -54,9 +89,11 @@ def centre_pad(
     Raises
     ------
     ValueError
-        if the waveform is empty or holds NaN or infinity
+        if the waveform is empty or holds NaN or infinity; if memory does not hold its frames
     """
     check_waveform(waveform)
+    numbers = 4 * (waveform.shape[-1] + frame_length)
+    check_room("frame_length", frame_length, waveform=waveform, numbers=numbers)
     left = frame_length // 2
     flat = waveform.reshape(-1, waveform.shape[-1])  # replication takes no other shape
     padded = F.pad(flat, (left, frame_length - left), mode=pad_mode)
@@ -104,15 +141,18 @@ def power_spectrum(waveform: Tensor, *, n_fft: int, win_length: int, hop_length:
     Raises
     ------
     ValueError
-        unless 2 <= win_length <= n_fft and hop_length >= 1; if the waveform is empty or holds NaN
-        or infinity
+        unless 2 <= win_length <= n_fft and hop_length >= 1; if memory does not hold the
+        transforms; if the waveform is empty or holds NaN or infinity
 
     References
     ----------
     librosa.stft, its magnitude squared, equal to 1e-10 of the largest value in float64
     """
-    window = _hann_window(n_fft, win_length, waveform.dtype, waveform.device)
+    check_setting("n_fft", n_fft, low=2)
+    check_setting("win_length", win_length, low=2, high=n_fft)
     check_setting("hop_length", hop_length, low=1)
+    check_transforms("n_fft", n_fft, waveform=waveform, n_fft=n_fft, hop_length=hop_length)
+    window = _hann_window(n_fft, win_length, waveform.dtype, waveform.device)
     padded = centre_pad(waveform, frame_length=n_fft, pad_mode="constant")
     # The exporter knows the transform only with real output, which torch otherwise warns about.
     complex_output = not torch.jit.is_tracing()
@@ -135,8 +175,6 @@ def power_spectrum(waveform: Tensor, *, n_fft: int, win_length: int, hop_length:
 @torch.inference_mode(False)
 def _hann_window(n_fft: int, win_length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """The window with zeros around it up to n_fft samples, once per process."""
-    check_setting("n_fft", n_fft, low=2)
-    check_setting("win_length", win_length, low=2, high=n_fft)
     left = (n_fft - win_length) // 2
     window = np.hanning(win_length + 1)[:-1]  # one sample less of the symmetric one: periodic
     padded = np.pad(window, (left, n_fft - win_length - left))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -69,7 +70,9 @@ class Recogniser(nn.Module):
         peak = waveform.abs().amax(dim=1, keepdim=True).clamp_min(1e-9)
         mean = waveform.square().mean(dim=1, keepdim=True).sqrt().clamp_min(1e-9)
         gain = self._target / (mean if self._level == "rms" else peak)
-        return waveform * torch.minimum(gain, 1 / peak)
+        gain = torch.minimum(gain, 1 / peak)
+        # A clip of the audio store has its level already, but for its rounding to 16 bits.
+        return waveform * torch.where((gain - 1).abs() < 1e-4, torch.ones_like(gain), gain)
 
 
 def load_recogniser(path: str | Path) -> tuple[Recogniser, dict]:
@@ -92,11 +95,14 @@ def load_recogniser(path: str | Path) -> tuple[Recogniser, dict]:
     FileNotFoundError
         saying how to make the file
     ValueError
-        if the file is no checkpoint of a network
+        if the file is no checkpoint, or none of a network
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such checkpoint; `dvc repro` trains and writes it")
-    checkpoint = torch.load(path, weights_only=True, map_location="cpu")
+    try:
+        checkpoint = torch.load(path, weights_only=True, map_location="cpu")
+    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        raise ValueError(f"{path}: no checkpoint; `dvc repro` trains and writes it") from error
     settings = checkpoint["model"]["network"]
     build = bind(settings)
     if not issubclass(build.func, nn.Module):

@@ -1,0 +1,392 @@
+"""`python -m app.predict`: whatever is named, it is answered or refused with the reason, and memory
+does not grow with the length of a file."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from app.predict import main, predict
+from stages.clips import audio as reading
+from stages.clips.audio import FULL_SCALE, Decoded, condition, decode, read_files, read_windows
+from stages.clips.settings import bind
+from stages.learning.recogniser import load_recogniser
+
+ROOT = Path(__file__).parents[1]
+LABELS = ["angry", "happy", "sad"]
+AUDIO = {
+    "sample_rate": 16000,
+    "level": "rms",
+    "level_db": -30,
+    "trim_db": None,
+    "min_duration_s": 0.1,
+    "min_peak": 0.001,
+}
+
+
+def noise(seconds, rate=16000, *, channels=1, seed=0):
+    """Noise whose loudness comes and goes, another way in each second."""
+    random = np.random.default_rng(seed)
+    samples = round(seconds * rate)
+    depth = random.uniform(0, 1, samples // rate + 1).repeat(rate)[:samples, None]
+    beat = 1 + depth * np.sin(2 * np.pi * 5 * np.arange(samples) / rate)[:, None]
+    return 0.05 * beat * random.standard_normal((samples, channels))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A checkpoint of a small untrained network on two quick features."""
+    small = ["model=gru", "features=[rms,zcr]", "model.network.pooling=16"]
+    with initialize_config_dir(str(ROOT / "conf"), version_base=None):
+        params = OmegaConf.to_container(compose("config", small), resolve=True)
+    torch.manual_seed(0)
+    inputs = {"rms": 1, "zcr": 1}
+    network = bind(params["model"]["network"])(inputs, len(LABELS)).eval()
+    network.input.fit(
+        {"rms": (torch.tensor([-30.0]), torch.ones(1)), "zcr": (torch.ones(1) / 2, torch.ones(1))}
+    )
+    for weight in network.parameters():
+        weight.data *= 2  # so that the answers differ from file to file
+    path = tmp_path_factory.mktemp("model") / "model.pt"
+    sections = {name: params[name] for name in ("audio", "features", "model", "train")}
+    torch.save(
+        {**sections, "labels": LABELS, "inputs": inputs, "state": network.state_dict()}, path
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def recogniser(model):
+    return load_recogniser(model)[0]
+
+
+@pytest.fixture
+def run_predict(model, monkeypatch, capsys):
+    """Run the command; its exit code and the answers that it printed as JSON."""
+
+    def run(*arguments):
+        command = ["predict", *map(str, arguments), "--model", str(model), "--format", "json"]
+        monkeypatch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, json.loads(capsys.readouterr().out)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    for name, seconds, rate, channels in [
+        ("good.flac", 2, 16000, 1),
+        ("stereo.wav", 1, 44100, 2),
+        ("low.wav", 1, 8000, 1),
+        ("high.wav", 1, 192000, 1),
+        ("long.wav", 100, 8000, 1),
+        ("short.wav", 0.01, 16000, 1),
+    ]:
+        soundfile.write(folder / name, noise(seconds, rate, channels=channels), rate)
+    soundfile.write(folder / "silent.wav", np.zeros(16000), 16000)
+    soundfile.write(folder / "silence.wav", np.zeros(35 * 16000), 16000)
+    ultrasound = 0.3 * np.hanning(192_000) * np.sin(2 * np.pi * np.arange(192_000) * 50 / 192)
+    soundfile.write(folder / "ultrasound.wav", ultrasound, 192_000)
+    soundfile.write(folder / "phases.wav", noise(1) * [[1, -1]], 16000)  # nothing is left in mono
+    holed = noise(35)
+    holed[[16000, -1]] = np.nan
+    soundfile.write(folder / "nan.wav", holed, 16000, subtype="FLOAT")
+    huge = np.float32(3e38) * np.sign(noise(1, 44100))
+    soundfile.write(folder / "huge.wav", huge, 44100, subtype="FLOAT")
+    for suffix in ("wav", "flac", "ogg"):
+        path = folder / f"truncated.{suffix}"
+        soundfile.write(path, noise(35), 16000)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size * 9 // 10])
+    (folder / "empty.wav").write_bytes(b"")
+    (folder / "text.wav").write_text("dear diary")
+    (folder / "pointer.wav").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0")
+    return folder
+
+
+GOOD = {"good.flac", "stereo.wav", "low.wav", "high.wav", "long.wav"}
+REASONS = {
+    "short.wav": "too short: 0.010 s, want at least 0.1 s",
+    "silent.wav": "silent: peak 0.0000, want over 0.001",
+    "silence.wav": "silent: peak 0.0000, want over 0.001",
+    "ultrasound.wav": "silent: peak 0.0000, want over 0.001",
+    "phases.wav": "silent: peak 0.0000, want over 0.001",
+    "nan.wav": "not finite: 2 samples",
+    "huge.wav": "not finite: ",
+    "truncated.wav": "truncated: ",
+    "truncated.flac": "cannot be decoded: ",
+    "truncated.ogg": "truncated: ",
+    "empty.wav": "cannot be decoded: Format not recognised. Got 0 bytes, want WAV, FLAC",
+    "text.wav": "cannot be decoded: Format not recognised. Got 10 bytes, want WAV, FLAC",
+    "pointer.wav": "Git LFS pointer",
+}
+
+
+def test_good_files_among_bad_ones_are_answered(files, model):
+    command = [sys.executable, "-m", "app.predict", files, "--model", model, "--format", "json"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 1, result.stderr
+    answers = {Path(answer["file"]).name: answer for answer in json.loads(result.stdout)}
+    assert set(answers) == GOOD | set(REASONS)
+    for name, reason in REASONS.items():
+        assert answers[name]["error"].startswith(reason) and "emotion" not in answers[name]
+    for name in GOOD:
+        probabilities = {label: answers[name][f"p_{label}"] for label in LABELS}
+        assert sum(probabilities.values()) == pytest.approx(1, abs=1e-5)
+        assert answers[name]["emotion"] == max(probabilities, key=probabilities.get)
+    assert len({answers[name]["p_sad"] for name in GOOD}) == len(GOOD)
+
+
+@pytest.mark.parametrize("form", ["csv", "table"])
+def test_columns_do_not_depend_on_what_comes_first(files, model, form, monkeypatch, capsys):
+    paths = [str(files / name) for name in ("text.wav", "good.flac", "low.wav")]
+    monkeypatch.setattr(sys, "argv", ["predict", *paths, "--model", str(model), "--format", form])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    printed = capsys.readouterr().out
+    assert ended.value.code == 1
+    if form == "table":
+        assert printed.split()[:6] == ["file", "emotion", *LABELS, "error"]
+        assert printed.count("\n") == 4
+        return
+    table = pd.read_csv(io.StringIO(printed))
+    assert table.columns.tolist() == ["file", "emotion", *(f"p_{x}" for x in LABELS), "error"]
+    assert table["file"].tolist() == paths
+    assert table["error"].notna().tolist() == table["emotion"].isna().tolist() == [True, 0, 0]
+
+
+def test_only_good_files_end_with_zero(files, run_predict):
+    code, answers = run_predict(files / "good.flac", files / "low.wav")
+    assert code == 0 and not any("error" in answer for answer in answers)
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("", "empty path, want a file or a folder"),
+        ("gone.wav", "cannot be read: No such file or directory"),
+        ("gone/", "cannot be read: "),
+        ("text.txt/a.wav", "cannot be read: Not a directory"),
+        ("x" * 300, "cannot be read: File name too long"),
+        ("diary", "no audio file below it, got 1 .txt, want .wav, .flac or alike"),
+        ("none.wav", "no audio file below it, got nothing, want .wav, .flac or alike"),
+        ("a.raw", "cannot be decoded: Format not recognised. Got 2 bytes, want WAV"),
+        ("text.txt", "cannot be decoded: "),
+        (os.devnull, "cannot be decoded: "),
+    ],
+)
+def test_what_is_named_and_no_audio_is_refused_by_name(path, reason, run_predict, tmp_path):
+    soundfile.write(tmp_path / "good.wav", noise(1), 16000)
+    (tmp_path / "text.txt").write_text("dear diary")
+    (tmp_path / "a.raw").write_bytes(b"\x00\x01")
+    (tmp_path / "none.wav").mkdir()  # a folder, whatever its name
+    (tmp_path / "diary").mkdir()
+    (tmp_path / "diary" / "text.txt").touch()
+    named = f"{tmp_path}/{path}" if path and path != os.devnull else path
+    code, answers = run_predict(named, tmp_path / "good.wav")
+    assert code == 1
+    assert answers[0]["file"] == named and answers[0]["error"].startswith(reason)
+    assert answers[1]["emotion"] in LABELS
+
+
+def test_files_and_folders_that_may_not_be_read_are_refused(run_predict, tmp_path, monkeypatch):
+    """Refused here by hand: tests may run under an account that may read everything."""
+    for name in ("good.wav", "secret.wav", "vault/a.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        soundfile.write(tmp_path / name, noise(1), 16000)
+
+    def refusing(real):
+        def call(path, *arguments, **settings):
+            if str(path).endswith(("secret.wav", "vault")):
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path, *arguments, **settings)
+
+        return call
+
+    monkeypatch.setattr("builtins.open", refusing(open))
+    monkeypatch.setattr("os.scandir", refusing(os.scandir))
+    paths = [tmp_path / "secret.wav", tmp_path / "vault", tmp_path / "good.wav"]
+    code, answers = run_predict(*paths)
+    assert code == 1 and [answer["file"] for answer in answers] == [*map(str, paths)]
+    assert answers[0]["error"] == "cannot be read: Permission denied"
+    assert answers[1]["error"] == f"{tmp_path / 'vault'} cannot be read: Permission denied"
+    assert answers[2]["emotion"] in LABELS
+
+
+def test_same_names_in_several_folders_and_files_named_twice(run_predict, tmp_path):
+    for seed, name in enumerate(("a/x.wav", "b/x.wav", "b/x.wav/x.wav", "b/x.flac")):
+        if name == "b/x.wav":
+            (tmp_path / name).mkdir(parents=True)  # a folder with the name of a file
+            continue
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(tmp_path / name, noise(1, seed=seed), 16000)
+    code, answers = run_predict(tmp_path, tmp_path / "a/x.wav", tmp_path / "b/x.wav")
+    assert code == 0
+    got = [Path(answer["file"]).relative_to(tmp_path).as_posix() for answer in answers]
+    assert got == ["a/x.wav", "b/x.flac", "b/x.wav/x.wav", "a/x.wav", "b/x.wav/x.wav"]
+    assert answers[0] == answers[3] and answers[2] == answers[4]
+    assert len({answer["p_sad"] for answer in answers}) == 3
+
+
+def test_a_name_that_is_no_text_can_be_printed(model, tmp_path, monkeypatch, capsys):
+    name = os.fsdecode(b"\xff.wav")
+    soundfile.write(tmp_path / "a.wav", noise(1), 16000)
+    (tmp_path / "a.wav").rename(tmp_path / name)
+    for form in ("json", "csv", "table"):
+        monkeypatch.setattr(
+            sys, "argv", ["predict", str(tmp_path), "--model", str(model), "--format", form]
+        )
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 0 and r"\udcff.wav" in capsys.readouterr().out
+
+
+def test_missing_model_is_named(files, monkeypatch, tmp_path):
+    command = ["predict", str(files), "--model", str(tmp_path / "none.pt")]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit, match="none.pt: no such checkpoint"):
+        main()
+
+
+# Windows ---------------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def probabilities(recogniser, samples):
+    waveform = torch.from_numpy(samples).float()[None] / FULL_SCALE
+    return recogniser(waveform)[0].softmax(dim=0).numpy()
+
+
+def answered(recogniser, path):
+    answer = predict(recogniser, path, audio=AUDIO)
+    return np.array([answer[f"p_{label}"] for label in LABELS])
+
+
+@pytest.mark.parametrize("rate", [1, 8000, 16000, 24414, 44100, 192000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_what_fits_one_window_is_read_as_the_prepare_stage_reads_it(tmp_path, rate, channels):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, noise(9.9, rate, channels=channels), rate, subtype="FLOAT")
+    (window,) = read_windows(path, window_s=10, **AUDIO)
+    ((_, samples),) = read_files(tmp_path, ["a.wav"], AUDIO)
+    assert window.dtype == samples.dtype and np.array_equal(window, samples)
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+@pytest.mark.parametrize("block", [1000, 1 << 20])
+def test_windows_are_the_whole_file_cut(tmp_path, rate, block, monkeypatch):
+    monkeypatch.setattr(reading, "_BLOCK", block)
+    path = tmp_path / "a.wav"
+    soundfile.write(path, noise(3.3, rate, channels=2), rate)
+    unlevelled = AUDIO | {"level": "none"}
+    windows = list(read_windows(path, window_s=0.5, **unlevelled))
+    whole = condition(decode(path), **unlevelled)
+    assert np.array_equal(np.concatenate(windows), whole)
+    lengths = [len(window) for window in windows]
+    assert len(lengths) == 7 and max(lengths) <= 8000 and max(lengths) - min(lengths) < 7
+
+
+@pytest.mark.parametrize("name", sorted(REASONS))
+def test_a_file_is_refused_as_the_prepare_stage_refuses_it(files, name):
+    ((facts, _),) = read_files(files, [name], AUDIO)
+    with pytest.raises(ValueError) as refusal:
+        list(read_windows(files / name, window_s=10, **AUDIO))
+    assert str(refusal.value) == facts["excluded"]
+
+
+def test_the_answer_is_the_mean_over_windows_each_levelled_by_itself(recogniser, tmp_path):
+    parts = [gain * noise(9, seed=seed) for seed, gain in enumerate((0.1, 1, 5))]
+    soundfile.write(tmp_path / "a.wav", np.concatenate(parts), 16000, subtype="FLOAT")
+    each = [
+        probabilities(recogniser, condition(Decoded(part.astype(np.float32), 16000), **AUDIO))
+        for part in parts
+    ]
+    assert np.std(each, axis=0).max() > 0.01
+    got = answered(recogniser, tmp_path / "a.wav")
+    np.testing.assert_allclose(got, np.mean(each, axis=0), rtol=0, atol=2e-6)
+
+
+def test_a_window_counts_by_what_is_left_of_it(recogniser, tmp_path):
+    """Trimming leaves 9 s of one window and 1 s of the other."""
+    parts = [noise(9), 1e-3 * noise(9, seed=1)]
+    parts[1][3 * 16000 : 4 * 16000] = noise(2, seed=3)[16000:]
+    soundfile.write(tmp_path / "a.wav", np.concatenate(parts), 16000, subtype="FLOAT")
+    trimming = AUDIO | {"trim_db": 40}
+    left = [condition(Decoded(part.astype(np.float32), 16000), **trimming) for part in parts]
+    first, second = (probabilities(recogniser, samples) for samples in left)
+    share = len(left[1]) / (len(left[0]) + len(left[1]))
+    assert 0.08 < share < 0.12 and np.abs(second - first).max() > 0.01
+    answer = predict(recogniser, tmp_path / "a.wav", audio=trimming)
+    got = np.array([answer[f"p_{label}"] for label in LABELS])
+    np.testing.assert_allclose(got, first + share * (second - first), rtol=0, atol=2e-6)
+
+
+def test_a_silent_window_is_no_answer(recogniser, tmp_path):
+    speech, pause = noise(9), np.zeros((9 * 16000, 1))
+    soundfile.write(tmp_path / "speech.wav", speech, 16000)
+    soundfile.write(tmp_path / "pauses.wav", np.concatenate([pause, speech, pause]), 16000)
+    one, with_pauses = (
+        answered(recogniser, tmp_path / f"{name}.wav") for name in ("speech", "pauses")
+    )
+    assert np.array_equal(one, with_pauses)
+    silence = probabilities(recogniser, np.zeros(9 * 16000, np.int16))
+    assert np.abs(silence - one).max() > 0.01  # else counting it could not be told
+
+
+def write_long(path, *, seconds, rate, channels):
+    block = noise(10, rate, channels=channels)
+    with soundfile.SoundFile(path, "w", rate, channels) as file:
+        for _ in range(seconds // 10):
+            file.write(block)
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(16000, 1), (192000, 2)])
+def test_memory_does_not_grow_with_the_length_of_a_file(recogniser, tmp_path, rate, channels):
+    """All samples and what is made of them are numpy's until a window is given to the network."""
+    peaks = []
+    for seconds in (30, 120):
+        path = tmp_path / f"{seconds}.wav"
+        write_long(path, seconds=seconds, rate=rate, channels=channels)
+        tracemalloc.start()
+        try:
+            assert "emotion" in predict(recogniser, path, audio=AUDIO)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert peaks[0] > 1e6  # it is numpy's memory that is seen
+    assert peaks[1] < 1.1 * peaks[0]
+
+
+def test_memory_does_not_grow_with_the_number_of_channels(recogniser, tmp_path):
+    path = tmp_path / "many.wav"
+    sound = noise(4, 8000) * np.ones(256)
+    soundfile.write(path, sound, 8000)
+    tracemalloc.start()
+    try:
+        assert "emotion" in predict(recogniser, path, audio=AUDIO)
+        assert tracemalloc.get_traced_memory()[1] < sound.size * 4 / 2  # half of it in float32
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_hour_is_answered(recogniser, tmp_path):
+    path = tmp_path / "hour.wav"
+    write_long(path, seconds=3600, rate=8000, channels=1)
+    windows = []
+    hook = recogniser.register_forward_pre_hook(lambda _, x: windows.append(x[0].shape[1]))
+    assert "emotion" in predict(recogniser, path, audio=AUDIO)
+    hook.remove()
+    assert len(windows) == 360 and sum(windows) == 3600 * 16000
