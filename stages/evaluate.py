@@ -11,6 +11,8 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import OmegaConf
 
+from stages.clips.audio import open_audio
+from stages.clips.cache import open_caches
 from stages.clips.outputs import complete
 from stages.clips.settings import load_params
 from stages.clips.table import read_clips
@@ -21,13 +23,17 @@ REPORTS = Path("reports")
 
 def main() -> None:
     """Write reports/: metrics.json, tables/, plots/, figures/ and index.html."""
+    settings = OmegaConf.to_container(load_params(), resolve=True)
     clips = read_clips("data/merged/clips.csv")
+    names, frames = list(settings["features"]), int(clips["frames"].sum())
     found = report.evaluate(
         tables.read_predictions("data/predictions.csv", known=clips["clip"]),
         clips=clips,
+        store=open_audio("data/merged/audio.npy"),
+        caches=open_caches(Path("data/features"), names=names, frames=frames),
         training=pd.read_csv(REPORTS / "training.csv", dtype={"fold": "str"}),
         leakage=json.loads((REPORTS / "leakage.json").read_text(encoding="utf-8")),
-        settings=OmegaConf.to_container(load_params(), resolve=True),
+        settings=settings,
     )
     for name, frames in (("tables", found.tables), ("plots", found.plots)):
         with complete(REPORTS / name) as folder:

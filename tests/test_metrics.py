@@ -166,6 +166,93 @@ def test_interval_of_identical_speakers_has_no_width():
     assert low == high == pytest.approx(0.625)
 
 
+def _score(truth, answers):
+    return np.mean([np.mean(answers[truth == c] == c) for c in np.unique(truth)])
+
+
+two_systems = st.tuples(st.integers(1, 30), st.integers(1, 3)).flatmap(
+    lambda shape: st.tuples(
+        *(arrays(np.int64, shape[0], elements=st.integers(0, N_CLASSES - 1)),) * 2,
+        *(arrays(np.int64, shape, elements=st.integers(0, N_CLASSES - 1)),) * 2,
+    )
+)
+
+
+@settings(max_examples=60)
+@given(two_systems)
+def test_paired_difference_equals_a_literal_loop(case):
+    truth, speakers, predicted, reference = case
+    value, found = metrics.paired_difference(
+        statistic=metrics.unweighted_accuracy,
+        truth=truth,
+        predicted=predicted,
+        reference=reference,
+        speakers=speakers,
+        n_classes=N_CLASSES,
+    )
+
+    def ahead(rows):
+        ours, theirs = (
+            np.mean([_score(truth[rows], run[rows]) for run in system.T])
+            for system in (predicted, reference)
+        )
+        return ours - theirs
+
+    estimate = ahead(np.full(len(truth), True))
+    assert value == pytest.approx(estimate, abs=1e-12)
+    units = speakers if len(np.unique(speakers)) > 1 else np.arange(len(truth))
+    assert found.unit == ("speakers" if units is speakers else "clips")
+    n = len(np.unique(units))
+    if n == 1:
+        assert found[:2] == (-1.0, 1.0)
+        return
+    left_out = [ahead(units != unit) for unit in np.unique(units)]
+    error = np.sqrt((n - 1) / n * sum((left - np.mean(left_out)) ** 2 for left in left_out))
+    half = stats.t.ppf(0.975, n - 1) * error
+    assert found.low == pytest.approx(max(estimate - half, -1.0), abs=1e-9)
+    assert found.high == pytest.approx(min(estimate + half, 1.0), abs=1e-9)
+
+
+def test_what_both_systems_find_hard_does_not_widen_their_difference():
+    # six speakers from easy to hard; one system gains one more of ten clips of each
+    truth = np.tile(np.repeat([0, 1], 10), 6)
+    speakers = np.repeat(np.arange(6), 20)
+    place = np.tile(np.arange(10), 12)
+    reference = np.where(place < speakers + 3, truth, 1 - truth)[:, None]
+    predicted = np.where(place < speakers + 4, truth, 1 - truth)[:, None]
+    both = {"truth": truth, "speakers": speakers, "n_classes": 2}
+    value, interval = metrics.paired_difference(
+        statistic=metrics.unweighted_accuracy, predicted=predicted, reference=reference, **both
+    )
+    assert value == pytest.approx(0.1)
+    assert interval[:2] == pytest.approx((0.1, 0.1))
+    alone = metrics.speaker_interval(
+        lambda confusions: metrics.unweighted_accuracy(confusions).mean(-1),
+        truth,
+        predicted,
+        speakers,
+        n_classes=2,
+    )
+    assert alone.high - alone.low > 0.3
+    turned, mirrored = metrics.paired_difference(
+        statistic=metrics.unweighted_accuracy, predicted=reference, reference=predicted, **both
+    )
+    assert (turned, mirrored.low) == pytest.approx((-value, -interval.high))
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [((4, 1), (4, 2)), ((4, 1), (3, 1)), ((4,), (4,))])
+def test_systems_without_the_same_clips_and_seeds_are_refused(ours, theirs):
+    with pytest.raises(ValueError, match=r"got shapes .* want one equal \[clips, seeds\]"):
+        metrics.paired_difference(
+            statistic=metrics.unweighted_accuracy,
+            truth=np.zeros(4, int),
+            predicted=np.zeros(ours, int),
+            reference=np.zeros(theirs, int),
+            speakers=np.arange(4),
+            n_classes=2,
+        )
+
+
 def test_interval_covers_the_truth_as_often_as_it_says():
     rng = np.random.default_rng(4)
     n_speakers, experiments = 10, 4000

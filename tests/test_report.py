@@ -18,7 +18,21 @@ from stages.reporting import tables
 
 LABELS = ["angry", "happy", "sad"]
 LABEL_MAP = {"angry": "angry", "happy": "happy", "sad": "sad", "calm": None}
+#: Of the features that the model reads: an image with its own axis, a line, and one that is only
+#: numbered, as its module says nothing of it.
+FEATURES = {
+    "logmel": {
+        "_target_": "stages.acoustics.logmel.logmel",
+        "sample_rate": 16000,
+        "n_mels": 8,
+        "fmin": 50,
+        "fmax": None,
+    },
+    "rms": {"_target_": "stages.acoustics.rms.rms", "sample_rate": 16000},
+    "toy": {"_target_": "stages.protocols.random.assign", "size": 3},
+}
 FIGURES = {"confusion", "history", "emotions", "speakers", "recall"}
+FIGURES |= {f"example_{label}" for label in LABELS}
 
 
 def _clips() -> pd.DataFrame:
@@ -84,6 +98,12 @@ def _experiment(
     """Write everything that the stage reads."""
     clips = _clips()
     write_clips(clips, root / "data/merged/clips.csv")
+    rng = np.random.default_rng(1)
+    np.save(root / "data/merged/audio.npy", rng.integers(-999, 999, 16000).astype(np.int16))
+    (root / "data/features").mkdir()
+    for name, dimensions in {"logmel": 8, "rms": 1, "toy": 3}.items():
+        values = rng.normal(size=(clips["frames"].sum(), dimensions)).astype(np.float16)
+        np.save(root / f"data/features/{name}.npy", values)
     _predictions(clips).to_csv(root / "data/predictions.csv", index=False)
     (root / "reports/figures").mkdir(parents=True)
     (root / leftover).touch()
@@ -93,6 +113,7 @@ def _experiment(
     leakage = {"protocol": "random", "speaker_dependent": dependent, "folds": [fold]}
     (root / "reports/leakage.json").write_text(json.dumps(leakage))
     params = {
+        "audio": {"sample_rate": 16000, "hop_length": 256},
         "data": {"name": data},
         "corpora": {"ravdess": {}, "tess": {}},
         "labels": {"name": "three", "map": LABEL_MAP},
@@ -102,7 +123,7 @@ def _experiment(
             "description": "What <this> protocol measures.",
         },
         "model": {"name": "bigru"},
-        "features": {"logmel": {}, "mfcc": {}},
+        "features": FEATURES,
         "seeds": [0, 1],
     }
     (root / "params.yaml").write_text(yaml.safe_dump(params))
@@ -114,7 +135,10 @@ def run(tmp_path_factory):
 
     def run(**options):
         root = tmp_path_factory.mktemp("experiment")
+        change = options.pop("change", None)
         _experiment(root, **options)
+        if change:
+            change(root)
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(root)
             evaluate.main()
@@ -255,9 +279,82 @@ def test_page_stands_alone(reports):
     assert "speaker-dependent" not in text.lower()
     assert "synthetic" not in text
     assert "0 shared speakers, 0 shared source clips, 0 shared recordings" in text
-    for fact in ("bigru", "logmel, mfcc", "excluded: silent", "chance 0.333", "ravdess/3"):
+    for fact in ("bigru", "logmel, rms, toy", "excluded: silent", "chance 0.333", "ravdess/3"):
         assert fact in text
     assert "nan" not in re.sub(r"<[^>]*>", " ", text).lower().split()
+
+
+def test_every_figure_has_a_sentence_below_it(reports):
+    text = (reports / "index.html").read_text()
+    captions = re.findall(r"<figcaption>([^<]*)</figcaption>", text)
+    assert len(captions) == len(FIGURES)
+    assert all(caption.strip().endswith(".") for caption in captions)
+
+
+def test_one_clip_of_each_label_is_shown_and_what_was_answered(reports):
+    text = (reports / "index.html").read_text()
+    table = _predictions(_clips())
+    shares = table.groupby("clip")[[f"p_{label}" for label in LABELS]].mean()
+    for label in LABELS:
+        clip = f"ravdess/1-{label}-0"
+        answer = shares.loc[clip].idxmax().removeprefix("p_")
+        caption = re.search(rf"<figcaption>{label}: {clip}, ([^<]*)</figcaption>", text)[1]
+        assert caption.startswith("speaker ravdess/1 (female), 1.0 s. When it was held out, ")
+        said = f"the answer was {answer} (probability {shares.loc[clip].max():.2f}, mean over 2 "
+        verdict = "right." if answer == label else f"wrong, as {label} got "
+        assert said + f"seeds): {verdict}" in caption
+        svg = (reports / f"figures/example_{label}.svg").read_text()
+        for drawn in (f"{label}: {clip}", "waveform", *FEATURES, "frequency (Hz)", "dimension"):
+            assert f">{drawn}<" in svg
+        for unit in ("power (dB)", "level (dB)", "value"):
+            assert f">{unit}<" in svg
+    assert not re.search(r"first 5 s|No clip was held out", text)
+
+
+def _lengthen(root):
+    """Make the first clip 7 s long."""
+    clips = _clips()
+    long = clips["clip"] == "ravdess/1-angry-0"
+    clips.loc[long, ["samples", "frames"]] = [112000, 438]
+    write_clips(clips, root / "data/merged/clips.csv")
+    np.save(root / "data/merged/audio.npy", np.ones(112000, np.int16))
+    for name, dimensions in {"logmel": 8, "rms": 1, "toy": 3}.items():
+        values = np.zeros((clips["frames"].sum(), dimensions), np.float16)
+        np.save(root / f"data/features/{name}.npy", values)
+
+
+def _hold_out_no_happy_clip(root):
+    table = _predictions(_clips())
+    table[table["label"] != "happy"].to_csv(root / "data/predictions.csv", index=False)
+
+
+def test_a_long_clip_is_cut_and_that_is_said(run):
+    text = (run(change=_lengthen) / "index.html").read_text()
+    assert text.count("7.0 s of which the first 5 s are drawn") == 2  # caption and alternative text
+
+
+def test_a_label_of_which_no_clip_was_held_out_is_named(run):
+    reports = run(change=_hold_out_no_happy_clip)
+    assert "<p>No clip was held out of: happy.</p>" in (reports / "index.html").read_text()
+    examples = {path.stem for path in (reports / "figures").glob("example_*.png")}
+    assert examples == {"example_angry", "example_sad"}
+
+
+def _save(name, array):
+    return lambda root: np.save(root / "data" / name, array)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_save("merged/audio.npy", np.ones(99, np.int16)), "ravdess/1-angry-0: got 99 samples in"),
+        (_save("features/rms.npy", np.ones((9, 1))), "rms.npy: got 9 frames, want 3150 of the"),
+        (_save("features/logmel.npy", np.ones((3150, 9))), "logmel: got 9 dimensions in its cache"),
+    ],
+)
+def test_stores_that_do_not_fit_are_refused(run, change, message):
+    with pytest.raises(ValueError, match=message):
+        run(change=change)
 
 
 def test_speaker_dependence_is_said_everywhere(run):

@@ -30,6 +30,7 @@ COLOURS = (
 DPI = 200
 _TRAIN, _MAIN, _REFERENCE = COLOURS[5], COLOURS[0], COLOURS[4]
 _HATCHES = ("", "////")  # the second turn through the colours is hatched
+_KINDS = ((_REFERENCE, "D"), (_MAIN, "o"), (COLOURS[2], "s"))  # of rows: all, without, only
 _STYLE = {
     "axes.axisbelow": True,
     "axes.grid": True,
@@ -252,8 +253,54 @@ def recall_figure(
     return figure
 
 
-def _reference(axes: Axes, line: Callable, *, ua: float, chance: float) -> None:
-    line(ua, color=_REFERENCE, linewidth=1.2, label=f"pooled UA {ua:.3f}", zorder=1)
+def ablation_figure(
+    table: pd.DataFrame, *, heading: str, chance: float, notes: Sequence[str]
+) -> Figure:
+    """Unweighted accuracy of each set of features with its 95 % interval, one row each.
+
+    To the right of each row stands its difference to the first row in words, because intervals that
+    overlap say little of two systems that were run on the same speakers.
+
+    Parameters
+    ----------
+    table : DataFrame
+        variant, ua, ua_low, ua_high, difference, difference_low, difference_high; in the first row
+        all features. Rows whose names begin with the same word stand together
+    heading : str
+        what was compared, and on what
+    chance : float
+        chance level, drawn as a line
+    notes : what every title must add
+    """
+    kind, _ = pd.factorize(table["variant"].str.partition(" ")[0])
+    places = np.arange(len(table)) + 0.5 * kind
+    figure, axes = _figure(7, 2.1 + 0.27 * places[-1])
+    for number, (colour, marker) in enumerate(_KINDS):
+        rows, at = table[kind == number], places[kind == number]
+        axes.hlines(at, rows["ua_low"], rows["ua_high"], color=colour, linewidth=1.6)
+        axes.scatter(rows["ua"], at, color=colour, marker=marker, s=36, zorder=3)
+    axes.set_yticks(places, table["variant"])
+    axes.set_ylim(places[-1] + 0.6, -0.6)
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_xlabel("UA, unweighted accuracy (0 to 1), with 95 % interval")
+    axes.grid(visible=False, axis="y")
+    texts = [
+        f"{row.difference:+z.3f} ({row.difference_low:+z.3f} to {row.difference_high:+z.3f})"
+        for row in table.iloc[1:].itertuples()
+    ]
+    beside = axes.secondary_yaxis("right")
+    beside.set_yticks(places, ["difference to all, 95 % interval", *texts])
+    beside.tick_params(length=0)
+    beside.spines[:].set_visible(False)
+    _reference(axes, axes.axvline, ua=table["ua"].iloc[0], chance=chance, name="UA of all features")
+    _title(axes, heading, notes)
+    return figure
+
+
+def _reference(
+    axes: Axes, line: Callable, *, ua: float, chance: float, name: str = "pooled UA"
+) -> None:
+    line(ua, color=_REFERENCE, linewidth=1.2, label=f"{name} {ua:.3f}", zorder=1)
     line(chance, color=_REFERENCE, linewidth=1.2, linestyle=":", label=f"chance {chance:.3f}")
     axes.figure.legend(loc="outside lower right", ncols=2)
 

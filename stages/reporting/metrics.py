@@ -132,23 +132,29 @@ def log_loss(truth: ArrayLike, probabilities: ArrayLike) -> float:
 
 
 def jackknife_interval(
-    statistic: Callable[[NDArray], NDArray], confusions: NDArray, *, level: float = 0.95
+    statistic: Callable[[NDArray], NDArray],
+    confusions: NDArray,
+    *,
+    level: float = 0.95,
+    lowest: float = 0.0,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Confidence interval from leaving out one group at a time.
 
-    estimate +- t * sqrt((n - 1) / n * sum((replicate - mean replicate)^2)), clipped to [0, 1], with
-    the t quantile of n - 1 degrees of freedom. A replicate in which the statistic is undefined
+    estimate +- t * sqrt((n - 1) / n * sum((replicate - mean replicate)^2)), clipped to [lowest, 1],
+    with the t quantile of n - 1 degrees of freedom. A replicate in which the statistic is undefined
     (nothing of its class is left) does not count among the n. Fewer than two replicates say
-    nothing: the interval is then [0, 1].
+    nothing: the interval is then [lowest, 1].
 
     Parameters
     ----------
     statistic : callable
-        counts [..., *rest] -> values [...], in [0, 1], for any leading axes
+        counts [..., *rest] -> values [...], in [lowest, 1], for any leading axes
     confusions : int [groups, *rest]
         counts per group, such as [speakers, classes, classes]
     level : float
         wanted coverage
+    lowest : float
+        value that the statistic can take: -1 for a difference
 
     Returns
     -------
@@ -174,8 +180,8 @@ def jackknife_interval(
     centre = _ratio(np.where(defined, replicates, 0.0).sum(0), n, empty=0.0)
     squares = np.where(defined, (replicates - centre) ** 2, 0.0).sum(0)
     error = np.sqrt(_ratio((n - 1) * squares, n, empty=0.0))
-    half = np.where(n > 1, stats.t.ppf(0.5 + level / 2, np.maximum(n - 1, 1)) * error, 1.0)
-    return np.clip(estimate - half, 0.0, 1.0), np.clip(estimate + half, 0.0, 1.0)
+    half = np.where(n > 1, stats.t.ppf(0.5 + level / 2, np.maximum(n - 1, 1)) * error, np.inf)
+    return np.clip(estimate - half, lowest, 1.0), np.clip(estimate + half, lowest, 1.0)
 
 
 def speaker_interval(
@@ -185,6 +191,7 @@ def speaker_interval(
     speakers: NDArray,
     *,
     n_classes: int,
+    lowest: float = 0.0,
 ) -> Interval:
     """95 % interval of one figure by leaving out one speaker at a time, or clips of a lone speaker.
 
@@ -197,12 +204,66 @@ def speaker_interval(
     truth, predicted, speakers
         as for `confusion_by_group`: [clips], [clips, *runs], [clips]
     n_classes : int
+    lowest : float
+        as for `jackknife_interval`
     """
     several = len(np.unique(speakers)) > 1
     groups = speakers if several else np.arange(len(truth))
     _, confusions = confusion_by_group(truth, predicted, groups, n_classes=n_classes)
-    low, high = jackknife_interval(statistic, confusions)
+    low, high = jackknife_interval(statistic, confusions, lowest=lowest)
     return Interval(float(low), float(high), "speakers" if several else "clips")
+
+
+def paired_difference(
+    *,
+    statistic: Callable[[NDArray], NDArray],
+    truth: NDArray,
+    predicted: NDArray,
+    reference: NDArray,
+    speakers: NDArray,
+    n_classes: int,
+) -> tuple[float, Interval]:
+    """By how much one system is ahead of another on the same clips, with its 95 % interval.
+
+    Each figure is the mean over seeds. Both systems lose the same speaker in each replicate, so
+    what makes a speaker easy or hard for both does not widen the interval.
+
+    Parameters
+    ----------
+    statistic : callable
+        counts [..., classes, classes] -> values [...], in [0, 1], such as `unweighted_accuracy`
+    truth : int [clips]
+        index of the actual class
+    predicted, reference : int [clips, seeds]
+        index of the class that each system predicts
+    speakers : [clips]
+        what is left out in turn; the clips, if there is one speaker
+    n_classes : int
+
+    Returns
+    -------
+    difference, interval
+        figure of `predicted` minus figure of `reference`; both in [-1, 1]
+
+    Raises
+    ------
+    ValueError
+        if the systems were not run on the same clips and as many seeds; see `confusion_by_group`
+    """
+    if predicted.shape != reference.shape or predicted.ndim != 2:
+        got = f"{predicted.shape} and {reference.shape}"
+        raise ValueError(f"predicted, reference: got shapes {got}, want one equal [clips, seeds]")
+
+    def difference(confusions: NDArray) -> NDArray:
+        figures = statistic(confusions).mean(-2)  # [..., systems]
+        return figures[..., 0] - figures[..., 1]
+
+    systems = np.stack([predicted, reference], axis=-1)  # [clips, seeds, systems]
+    value = difference(confusion_matrix(truth, systems, n_classes=n_classes))
+    interval = speaker_interval(
+        difference, truth, systems, speakers, n_classes=n_classes, lowest=-1.0
+    )
+    return float(value), interval
 
 
 def _hits(confusion: NDArray) -> NDArray:

@@ -11,6 +11,7 @@ import jinja2
 import pandas as pd
 
 from stages.reporting import figures
+from stages.reporting.examples import LONGEST_S, SPREAD
 from stages.reporting.report import Report
 
 #: Key of a metric -> what it is called on the page; keys not listed (per corpus) have a table.
@@ -57,6 +58,9 @@ def render(report: Report) -> str:
             for file, content in report.figures.items()
             if file.endswith(".png")
         },
+        examples=report.examples,
+        longest_s=LONGEST_S,
+        spread=SPREAD,
         settings=report.settings,
         labels=report.labels,
         epochs=len(report.plots["learning_curves"]),

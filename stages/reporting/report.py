@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from stages.reporting import figures, tables
+from stages.reporting.examples import Example, examples
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,8 @@ class Report:
         for readers, and for `dvc plots`
     figures : dict of bytes
         file name -> PNG or SVG
+    examples : list of Example
+        a clip of each label; its figure is among the figures as example_<label>
     fates : DataFrame
         what became of every clip, see `tables.clip_fates`
     labels : list of str
@@ -36,6 +41,7 @@ class Report:
     tables: dict[str, pd.DataFrame]
     plots: dict[str, pd.DataFrame]
     figures: dict[str, bytes]
+    examples: list[Example]
     fates: pd.DataFrame
     labels: list[str]
     leakage: Mapping[str, Any]
@@ -47,6 +53,8 @@ def evaluate(
     predictions: tables.Predictions,
     *,
     clips: pd.DataFrame,
+    store: NDArray[np.int16],
+    caches: Mapping[str, NDArray],
     training: pd.DataFrame,
     leakage: Mapping[str, Any],
     settings: Mapping[str, Any],
@@ -59,13 +67,20 @@ def evaluate(
         of the held-out clips
     clips : DataFrame
         the clip table
+    store, caches : int16 [samples], and by feature float [frames, dimensions]
+        all clips' samples and features, best memory-mapped: few are looked at
     training : DataFrame
         one row per job and epoch; `fold` is text
     leakage : mapping
         what the split stage proved; if it found the protocol to be speaker-dependent, all that is
         made here says so, whatever the settings claim
     settings : mapping
-        data, labels, split, model, features, seeds, corpora of params.yaml
+        audio, corpora, data, features, labels, model, seeds, split of params.yaml
+
+    Raises
+    ------
+    ValueError
+        if the store or a cache does not fit the clip table or the settings
     """
     split, label_map = settings["split"], settings["labels"]["map"]
     dependent = bool(split["speaker_dependent"] or leakage["speaker_dependent"])
@@ -99,6 +114,9 @@ def evaluate(
             for name, figure in drawn.items()
             for kind in ("png", "svg")
         }
+        shown, pictures = examples(
+            predictions, clips=clips, store=store, caches=caches, settings=settings, notes=notes
+        )
     return Report(
         metrics=metrics,
         tables={name: _first(frame, protocol=protocol) for name, frame in rows.items()},
@@ -106,7 +124,8 @@ def evaluate(
             "confusion": tables.confusion_rows(predictions),
             "learning_curves": tables.learning_curves(training),
         },
-        figures=files,
+        figures=files | pictures,
+        examples=shown,
         fates=tables.clip_fates(clips, predicted=predictions.clips["clip"], label_map=label_map),
         labels=predictions.labels,
         leakage=leakage,
