@@ -1,6 +1,7 @@
 """Networks and jobs: padding changes nothing, nothing is learned from test clips, runs repeat."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,11 @@ from torch import nn
 
 from stages.clips.folds import ALL
 from stages.clips.settings import bind
-from stages.learning.batches import Batches, ClipData
+from stages.learning.augment import add_noise, mixup, spec_augment
+from stages.learning.batches import ClipData, TrainingBatches, WholeBatches
 from stages.learning.functionals import FUNCTIONALS, functional_names, functionals
-from stages.learning.jobs import Job, all_jobs, gather, make_plan, run_jobs
+from stages.learning.jobs import Job, _tick, all_jobs, gather, make_plan, run_jobs
 from stages.learning.layers import AttentiveStatistics, InputLayer, TimePooling
-from stages.learning.training import spec_augment
 
 ROOT = Path(__file__).parents[1]
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
@@ -52,6 +53,11 @@ def toy_data(clips=60, classes=3, seed=0, shift=3.0):
         rows += late * np.repeat(middle[labels], frames, 0)
         caches[name] = rows.astype(np.float16)
     return ClipData(caches=caches, first=first, frames=frames, labels=labels, n_classes=classes)
+
+
+def whole(data, clips=None, *, size=60, most_frames=10_000):
+    clips = np.arange(len(data.labels)) if clips is None else clips
+    return WholeBatches(data, clips, size=size, most_frames=most_frames)
 
 
 def built(name, n_classes=4):
@@ -93,7 +99,7 @@ def test_normalisation(normalisation):
     layer = InputLayer(INPUTS, normalisation=normalisation)
     data = toy_data()
     layer.fit(data.statistics(np.arange(60)))
-    batch = next(iter(Batches(data, np.arange(60), size=60)))
+    batch = next(iter(whole(data)))
     values = layer(batch.features, batch.lengths)["logmel"]
     valid = torch.arange(values.shape[1]) < batch.lengths[:, None]
     assert (values[~valid] == 0).all()
@@ -134,8 +140,8 @@ def test_batches_hold_every_clip_once_and_only_its_own_frames():
     data = toy_data()
     chosen = np.arange(3, 57)
     for batches in (
-        Batches(data, chosen, size=8),
-        Batches(data, chosen, size=8, shuffle_seed=0),
+        whole(data, chosen, size=8),
+        TrainingBatches(data, chosen, size=8, crop=40, seed=0),
     ):
         seen = []
         assert len(batches) == len(list(batches)) == 7
@@ -155,7 +161,7 @@ def test_batches_hold_every_clip_once_and_only_its_own_frames():
 @settings(max_examples=20)
 @given(clips=st.integers(2, 60), size=st.integers(2, 20))
 def test_no_batch_is_much_smaller_than_the_others(clips, size):
-    batches = Batches(toy_data(), np.arange(clips), size=size, shuffle_seed=0)
+    batches = TrainingBatches(toy_data(), np.arange(clips), size=size, crop=40, seed=0)
     sizes = [len(batch.clips) for batch in batches]
     assert max(sizes) - min(sizes) <= 1 < min(sizes) and max(sizes) <= max(size, 3)
     assert len(sizes) == len(batches) and sum(sizes) == clips
@@ -165,7 +171,7 @@ def test_shuffled_batches_change_from_pass_to_pass_and_repeat_from_run_to_run():
     data = toy_data()
 
     def passes():
-        batches = Batches(data, np.arange(60), size=8, shuffle_seed=5)
+        batches = TrainingBatches(data, np.arange(60), size=8, crop=40, seed=5)
         return [[batch.clips.tolist() for batch in batches] for _ in range(2)]
 
     first, second = passes()
@@ -175,7 +181,7 @@ def test_shuffled_batches_change_from_pass_to_pass_and_repeat_from_run_to_run():
 
 def test_crops_are_parts_of_their_clips():
     data = toy_data()
-    for batch in Batches(data, np.arange(60), size=8, shuffle_seed=0, crop=10):
+    for batch in TrainingBatches(data, np.arange(60), size=8, crop=10, seed=0):
         for row, clip in enumerate(batch.clips.tolist()):
             length = int(batch.lengths[row])
             assert length == min(10, data.frames[clip])
@@ -187,9 +193,20 @@ def test_crops_are_parts_of_their_clips():
 
 def test_batches_are_bucketed_by_length():
     data = toy_data(clips=600)
-    padded = sum(b.lengths.max() * len(b.clips) for b in Batches(data, np.arange(600), size=8))
-    shuffled = Batches(data, np.arange(600), size=8, shuffle_seed=0)
+    padded = sum(b.lengths.max() * len(b.clips) for b in whole(data, size=8))
+    shuffled = TrainingBatches(data, np.arange(600), size=8, crop=40, seed=0)
     assert sum(b.lengths.max() * len(b.clips) for b in shuffled) < 1.15 * padded
+
+
+@settings(max_examples=20)
+@given(st.integers(1, 200))
+def test_a_batch_holds_no_more_frames_than_allowed_or_one_clip(most_frames):
+    data = toy_data()
+    batches = list(whole(data, size=8, most_frames=most_frames))
+    assert sorted(np.concatenate([b.clips for b in batches])) == list(range(60))
+    for batch in batches:
+        size, padded = len(batch.clips), len(batch.clips) * int(batch.lengths.max())
+        assert size <= 8 and (padded <= most_frames or size == 1)
 
 
 def test_statistics_are_those_of_the_given_clips_alone():
@@ -204,19 +221,62 @@ def test_statistics_are_those_of_the_given_clips_alone():
 
 
 def test_spec_augment_hides_behind_the_clip_mean():
-    data = toy_data()
-    batch = next(iter(Batches(data, np.arange(60), size=60)))
+    batch = next(iter(whole(toy_data())))
     torch.manual_seed(0)
     masks = {"time_masks": 1, "time_frames": 5, "band_masks": 1, "band_share": 0.5}
-    result = spec_augment(batch, **masks)
+    result = spec_augment(batch, **masks).features
     mean = batch.features["logmel"].sum(1, keepdim=True) / batch.lengths[:, None, None]
     kept = result["logmel"] == batch.features["logmel"]
     hidden = torch.isclose(result["logmel"], mean.expand_as(kept), atol=1e-6)
     assert (kept | hidden).all()
     assert 0.5 < kept.float().mean() < 0.95
-    untouched = spec_augment(batch, **masks | {"time_masks": 0, "band_masks": 0})
+    untouched = spec_augment(batch, **masks | {"time_masks": 0, "band_masks": 0}).features
     for name, values in batch.features.items():
         torch.testing.assert_close(untouched[name], values)
+
+
+def test_mixup_mixes_clips_and_targets_by_the_same_share():
+    data = toy_data()
+    batch = next(iter(whole(data)))
+    targets = nn.functional.one_hot(batch.labels, 3).float()
+    torch.manual_seed(0)
+    mixed, soft = mixup(batch, targets, alpha=1.0)
+    assert torch.equal(mixed.lengths, batch.lengths) and torch.equal(mixed.labels, batch.labels)
+    torch.testing.assert_close(soft.sum(1), torch.ones(60))
+    assert (soft.argmax(1) == batch.labels).all() and (soft.max(1).values < 0.99).any()
+    partners = 0
+    for row, length in enumerate(batch.lengths.tolist()):
+        assert (mixed.features["logmel"][row, length:] == 0).all()
+        for other, reach in enumerate(batch.lengths.tolist()):
+            both = min(length, reach)
+            own, theirs = (batch.features["logmel"][i, :both] for i in (row, other))
+            got = mixed.features["logmel"][row]
+            share = ((got[:both] - theirs) * (own - theirs)).sum() / (own - theirs).square().sum()
+            expected = share * own + (1 - share) * theirs
+            if other == row or not torch.allclose(got[:both], expected, atol=1e-4):
+                continue
+            if share < 0.999:  # else unmixed, which any partner explains
+                partners += 1
+                torch.testing.assert_close(
+                    soft[row], torch.lerp(targets[other], targets[row], share)
+                )
+            assert torch.equal(got[both:], batch.features["logmel"][row, both:])
+    assert partners > 40
+    assert mixup(batch, targets, alpha=0) == (batch, targets)
+
+
+def test_noise_has_the_share_of_each_dimension_and_leaves_padding_alone():
+    batch = next(iter(whole(toy_data(clips=600), size=600, most_frames=10**6)))
+    deviation = {"logmel": torch.arange(12.0), "rms": torch.tensor([5.0])}
+    torch.manual_seed(0)
+    noisy = add_noise(batch, deviation, share=0.1)
+    valid = torch.arange(batch.features["rms"].shape[1]) < batch.lengths[:, None]
+    for name, values in batch.features.items():
+        noise = (noisy.features[name] - values)[valid]
+        torch.testing.assert_close(noise.std(0), 0.1 * deviation[name], rtol=0.05, atol=1e-6)
+        assert noise.mean(0).abs().max() < 0.05
+        assert (noisy.features[name][~valid] == 0).all()
+    assert add_noise(batch, deviation, share=0) is batch
 
 
 def test_functionals_of_a_ramp():
@@ -363,13 +423,59 @@ def test_test_clips_have_no_part_in_what_is_learned(tmp_path):
         assert torch.equal(values, states[1][name]), name
 
 
-def test_best_epoch_is_kept_and_training_stops(tmp_path):
-    plan, jobs = experiment(tmp_path, "gru", epochs=40)
-    plan.settings["train"]["patience"] = 2
-    run_jobs(jobs[:1], plan)
-    history = pd.DataFrame(json.loads((plan.scratch / jobs[0].name / "history.json").read_text()))
+def learned(tmp_path, **settings):
+    """History and weights of a `gru` on toy clips."""
+    train = composed("model=gru")["train"] | {"epochs": 6, "batch_size": 8} | settings
+    learner = bind(train)(network_of("gru"), tmp_path / "c", tmp_path / "logs", lambda: None)
+    data = toy_data(shift=0.3)
+    history = learner.fit(data, train=np.arange(40), validation=np.arange(40, 60), seed=0)
+    validated = learner.predict(data, np.arange(40, 60))
+    correct = validated.argmax(1) == data.labels[40:]
+    ua = np.mean([correct[data.labels[40:] == label].mean() for label in range(3)])
+    return pd.DataFrame(history), learner.state(), ua
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_with_patience_the_best_epoch_is_kept_and_training_stops(tmp_path, average):
+    history, _, ua = learned(tmp_path, epochs=60, patience=8, average=average)
     best = history["validation_ua"].idxmax()
-    assert len(history) == best + 3 < 40
+    assert len(history) == best + 9 < 60
+    assert ua == pytest.approx(history["validation_ua"].max(), abs=1e-6)
+    assert ua > history["validation_ua"].iloc[-1]
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_without_patience_the_last_epoch_is_kept(tmp_path, average):
+    history, _, ua = learned(tmp_path, epochs=12, patience=None, average=average)
+    assert len(history) == 12 and not (tmp_path / "c").exists()
+    assert ua == pytest.approx(history["validation_ua"].iloc[-1], abs=1e-6)
+    assert history["validation_ua"].nunique() > 2
+
+
+def test_validation_clips_choose_nothing_without_patience(tmp_path):
+    train = composed("model=gru")["train"] | {"epochs": 3, "batch_size": 8, "patience": None}
+    states = []
+    for run, validation in enumerate((np.arange(40, 50), np.arange(50, 60))):
+        folder = tmp_path / str(run)
+        learner = bind(train)(network_of("gru"), folder, folder / "logs", lambda: None)
+        learner.fit(toy_data(), train=np.arange(40), validation=validation, seed=0)
+        states.append(learner.state())
+    for name, values in states[0].items():
+        assert torch.equal(values, states[1][name]), name
+
+
+def test_weights_are_averaged_over_the_steps(tmp_path):
+    once = {"epochs": 1, "patience": None}
+    _, first, _ = learned(tmp_path, **once, average=0.0, lr=1e-9, weight_decay=0)
+    _, last, _ = learned(tmp_path, **once, average=0.0)
+    _, averaged, _ = learned(tmp_path, **once, average=0.9)
+    weights = [name for name in last if not name.startswith("input.")]
+    assert all(torch.equal(last[name], averaged[name]) for name in set(last) - set(weights))
+    reached, lagging = (
+        sum(torch.dist(state[name].float(), first[name].float()) for name in weights)
+        for state in (last, averaged)
+    )
+    assert lagging < reached
 
 
 @pytest.mark.parametrize("steps", range(1, 13))
@@ -382,7 +488,10 @@ def test_any_number_of_steps_has_a_schedule(tmp_path, steps):
     assert len(history) == 1
 
 
-@pytest.mark.parametrize(("name", "value"), [("batch_size", 1), ("warmup", 0), ("warmup", 1)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("batch_size", 1), ("warmup", 0), ("warmup", 1), ("average", 1), ("mixup", -1), ("noise", -1)],
+)
 def test_bad_training_settings_are_named(tmp_path, name, value):
     train = composed()["train"] | {name: value}
     with pytest.raises(ValueError, match=f"train.{name}: got {value}, want"):
@@ -402,6 +511,32 @@ def test_a_cache_of_other_clips_is_refused(tmp_path):
     np.save(plan.caches / "rms.npy", np.zeros((7, 1), np.float16))
     with pytest.raises(ValueError, match=r"rms.npy: got 7 frames, want \d+ of the clip table"):
         run_jobs(jobs[:1], plan)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_features_that_no_memory_holds_are_refused_with_their_size(tmp_path, model, monkeypatch):
+    plan, jobs = experiment(tmp_path, model)
+    size = 10**6  # dimensions, of which no value is ever read
+    cache = np.lib.format.open_memmap(
+        plan.caches / "rms.npy", "w+", dtype=np.float16, shape=(plan.frames, size)
+    )
+    del cache
+    monkeypatch.setattr("stages.clips.room.free_memory", lambda: 10**9)
+    with pytest.raises(
+        ValueError,
+        match=r"train: got features of logmel 12, rms 1000000 dimensions, want fewer, .*: "
+        r"fitting in \d processes takes \d+\.\d GB of memory, 1.0 GB are free",
+    ):
+        run_jobs(jobs, plan)
+    assert not list(plan.scratch.glob("fold_*"))
+
+
+def test_a_job_ends_when_nobody_waits_for_it(tmp_path):
+    _tick(tmp_path / "epochs", 2, main=os.getpid())
+    _tick(tmp_path / "epochs", 1, main=os.getppid())
+    with pytest.raises(SystemExit, match="the main process has ended"):
+        _tick(tmp_path / "epochs", 1, main=-1)
+    assert (tmp_path / "epochs").read_bytes() == b"..."
 
 
 def test_functionals_are_named_in_their_order():

@@ -95,8 +95,8 @@ class ClipData:
         return result
 
 
-class Batches:
-    """Batches of clips of about equal length; every pass in another order if shuffled.
+class TrainingBatches:
+    """Batches of clips of about equal length and even size, in another order on every pass.
 
     Parameters
     ----------
@@ -104,47 +104,66 @@ class Batches:
     clips : int64 [n]
         positions of the clips to use
     size : int
-        clips per batch, at most; even sizes. If shuffled, one more where one would be left alone
-    shuffle_seed : int or None
-        None: by length, always the same
-    crop : int or None
-        frames to cut longer clips to, at a place drawn anew on every pass; None: whole clips
+        clips per batch, at most; one more where a clip would be left alone, which could not be
+        normalised over clips
+    crop : int
+        frames to cut longer clips to, at a place drawn anew on every pass
+    seed : int
+        of the order and the crops
     """
 
     _POOL = 16  # batches that are sorted by length together, so that chance stays in the rest
 
     def __init__(
-        self,
-        data: ClipData,
-        clips: np.ndarray,
-        *,
-        size: int,
-        shuffle_seed: int | None = None,
-        crop: int | None = None,
+        self, data: ClipData, clips: np.ndarray, *, size: int, crop: int, seed: int
     ) -> None:
         self._data, self._clips, self._size, self._crop = data, clips, size, crop
-        self._random = None if shuffle_seed is None else np.random.default_rng(shuffle_seed)
+        self._random = np.random.default_rng(seed)
 
     def __len__(self) -> int:
-        number = -(-len(self._clips) // self._size)
-        if self._random is None:
-            return number
-        # Training has no batch of a single clip, which could not be normalised over clips.
-        return max(1, min(number, len(self._clips) // 2))
+        return max(1, min(-(-len(self._clips) // self._size), len(self._clips) // 2))
 
     def __iter__(self) -> Iterator[Batch]:
         whole = self._data.frames[self._clips]
-        frames = whole if self._crop is None else np.minimum(whole, self._crop)
-        if self._random is None:
-            offset = np.zeros_like(whole)
-            order = np.argsort(frames, kind="stable")
-        else:
-            offset = self._random.integers(0, whole - frames + 1)
-            order = self._random.permutation(len(whole))
-            pool = np.arange(len(order)) * len(self) // len(order) // self._POOL
-            order = order[np.lexsort((frames[order], pool))]
+        frames = np.minimum(whole, self._crop)
+        offset = self._random.integers(0, whole - frames + 1)
+        order = self._random.permutation(len(whole))
+        pool = np.arange(len(order)) * len(self) // len(order) // self._POOL
+        order = order[np.lexsort((frames[order], pool))]
         batches = np.array_split(order, len(self))
-        if self._random is not None:
-            self._random.shuffle(batches)
+        self._random.shuffle(batches)
         for some in batches:
             yield self._data.cut(self._clips[some], offset=offset[some], frames=frames[some])
+
+
+class WholeBatches:
+    """Batches of whole clips, the longest first, always the same.
+
+    Parameters
+    ----------
+    data : ClipData
+    clips : int64 [n]
+        positions of the clips to use
+    size : int
+        clips per batch, at most
+    most_frames : int
+        frames per batch with padding, at most, so that a batch of long clips takes no more memory
+        than one of short clips; a longer clip is a batch of its own
+    """
+
+    def __init__(self, data: ClipData, clips: np.ndarray, *, size: int, most_frames: int) -> None:
+        self._data, self._batches = data, []
+        clips = clips[np.argsort(-data.frames[clips], kind="stable")]
+        while len(clips):
+            number = min(size, max(1, most_frames // data.frames[clips[0]]))
+            self._batches.append(clips[:number])
+            clips = clips[number:]
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for clips in self._batches:
+            yield self._data.cut(
+                clips, offset=np.zeros_like(clips), frames=self._data.frames[clips]
+            )

@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from stages.clips.cache import open_caches
 from stages.clips.folds import ALL, folds_of
 from stages.clips.frames import first_frames
 from stages.clips.outputs import complete
+from stages.clips.room import check_memory
 from stages.clips.settings import bind, processes
 from stages.learning.batches import ClipData
 
@@ -124,18 +126,20 @@ def run_jobs(jobs: Sequence[Job], plan: Plan) -> None:
     """
     plan.scratch.mkdir(parents=True, exist_ok=True)
     todo = [job for job in jobs if not (plan.scratch / job.name).is_dir()]
+    _check_memory(plan, processes(len(todo)))
     if len(todo) < len(jobs):
         log.info("train: %d of %d jobs were finished before", len(jobs) - len(todo), len(jobs))
     ticks = plan.scratch / "epochs"
     ticks.write_bytes(b"")
     with _progress(ticks, total=len(todo) * _epochs(plan)):
         results = Parallel(n_jobs=processes(len(todo)), return_as="generator_unordered")(
-            delayed(_run)(job, plan, ticks) for job in todo
+            delayed(_run)(job, plan, ticks, main=os.getpid()) for job in todo
         )
-        for number, (job, epochs, ua) in enumerate(results, start=1):
+        for number, (job, ua) in enumerate(results, start=1):
             log.info(
-                "train: fold %s, seed %d: %d epochs, best validation UA %.3f (%d of %d)",
-                *(job.fold, job.seed, epochs, ua, number, len(todo)),
+                "train: fold %s, seed %d: %d epochs, validation UA %.3f at the end, %.3f at best "
+                "(%d of %d)",
+                *(job.fold, job.seed, len(ua), ua[-1], max(ua), number, len(todo)),
             )
 
 
@@ -169,6 +173,18 @@ def gather(jobs: Sequence[Job], plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame]
     return joined, pd.concat(history, ignore_index=True)[columns]
 
 
+def _check_memory(plan: Plan, number: int) -> None:
+    """Refuse features whose values no memory holds, in so many processes at once."""
+    data = _open(plan)
+    need = number * _learner(plan, Path(), Path(), lambda: None).least_memory(data)
+    dimensions = ", ".join(f"{name} {size}" for name, size in data.inputs.items())
+    check_memory(
+        f"train: got features of {dimensions} dimensions, want fewer, or smaller train.batch_size "
+        f"and train.crop_s: fitting in {number} processes",
+        need=need,
+    )
+
+
 def _epochs(plan: Plan) -> int:
     return plan.settings["train"]["epochs"] if _is_network(plan) else 1
 
@@ -177,37 +193,46 @@ def _is_network(plan: Plan) -> bool:
     return issubclass(bind(plan.settings["model"]["network"]).func, nn.Module)
 
 
-def _run(job: Job, plan: Plan, ticks: Path) -> tuple[Job, int, float]:
-    """One job, in a process of its own: the epochs that it took and its best validation UA."""
-    torch.set_num_threads(1)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+def _open(plan: Plan) -> ClipData:
     clips = plan.clips
-    data = ClipData(
+    return ClipData(
         caches=open_caches(plan.caches, names=list(plan.settings["features"]), frames=plan.frames),
         first=clips["first"].to_numpy(),
         frames=clips["frames"].to_numpy(),
         labels=clips["label"].map(plan.labels.index).to_numpy(),
         n_classes=len(plan.labels),
     )
-    parts = {
-        part: np.flatnonzero(clips[job.fold] == part) for part in ("train", "validation", "test")
-    }
+
+
+def _learner(plan: Plan, folder: Path, logs: Path, on_epoch: Callable[[], None]) -> Any:
+    """What the model's settings describe, with `fit`, `predict`, `state` and `least_memory`."""
     build = bind(plan.settings["model"]["network"])
+    if not _is_network(plan):
+        return build()
+    return bind(plan.settings["train"])(build, folder, logs, on_epoch)
+
+
+def _run(job: Job, plan: Plan, ticks: Path, *, main: int) -> tuple[Job, list[float]]:
+    """One job, in a process of its own: the validation UA of its epochs."""
+    torch.set_num_threads(1)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    data = _open(plan)
+    parts = {
+        part: np.flatnonzero(plan.clips[job.fold] == part)
+        for part in ("train", "validation", "test")
+    }
     with complete(plan.scratch / job.name) as folder:
         folder.mkdir()
-        if _is_network(plan):
-            learner = bind(plan.settings["train"])(
-                build, folder / "checkpoints", plan.logs / job.name, lambda: _tick(ticks, 1)
-            )
-        else:
-            learner = build()
+        learner = _learner(
+            plan, folder / "checkpoints", plan.logs / job.name, lambda: _tick(ticks, 1, main=main)
+        )
         try:
             history = learner.fit(
                 data, train=parts["train"], validation=parts["validation"], seed=job.seed
             )
         except ValueError as error:
             raise ValueError(f"fold {job.fold}, seed {job.seed}: {error}") from error
-        _tick(ticks, _epochs(plan) - (len(history) if _is_network(plan) else 0))
+        _tick(ticks, _epochs(plan) - (len(history) if _is_network(plan) else 0), main=main)
         if len(parts["test"]):
             np.save(folder / "probabilities.npy", learner.predict(data, parts["test"]))
         (folder / "history.json").write_text(json.dumps(history))
@@ -221,11 +246,13 @@ def _run(job: Job, plan: Plan, ticks: Path) -> tuple[Job, int, float]:
         }
         torch.save(checkpoint, folder / "model.pt")
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    return job, len(history), max(row["validation_ua"] for row in history)
+    return job, [row["validation_ua"] for row in history]
 
 
-def _tick(ticks: Path, number: int) -> None:
+def _tick(ticks: Path, number: int, *, main: int) -> None:
     """Tell the main process of finished epochs: a byte each, which no two processes can mix up."""
+    if main not in (os.getpid(), os.getppid()):
+        raise SystemExit("train: the main process has ended")  # killed: nobody waits for the rest
     with open(ticks, "ab") as file:
         file.write(b"." * number)
 

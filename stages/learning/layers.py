@@ -46,6 +46,11 @@ class InputLayer(nn.Module):
             self.get_buffer(f"{name}_mean").copy_(mean)
             self.get_buffer(f"{name}_deviation").copy_(deviation.clamp_min(1e-3))
 
+    @property
+    def deviation(self) -> dict[str, Tensor]:
+        """The training fold's deviation, [dimensions], by feature."""
+        return {name: self.get_buffer(f"{name}_deviation") for name in self.names}
+
     def forward(self, features: dict[str, Tensor], lengths: Tensor) -> dict[str, Tensor]:
         result = {}
         for name in self.names:

@@ -11,57 +11,22 @@ from pathlib import Path
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, LambdaCallback, ModelCheckpoint
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    LambdaCallback,
+    ModelCheckpoint,
+    WeightAveraging,
+)
 from lightning.pytorch.loggers import TensorBoardLogger
 from sklearn.metrics import recall_score
+from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
-from torchaudio.functional import mask_along_axis_iid
 
-from stages.learning.batches import Batch, Batches, ClipData
+from stages.learning.augment import add_noise, mixup, spec_augment
+from stages.learning.batches import Batch, ClipData, TrainingBatches, WholeBatches
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-_FEWEST_BANDS = 8  # features with fewer dimensions have no bands to mask
-
-
-def spec_augment(
-    batch: Batch, *, time_masks: int, time_frames: int, band_masks: int, band_share: float
-) -> dict[str, Tensor]:
-    """Hide stretches of time and bands of each feature behind the clip's own mean.
-
-    Parameters
-    ----------
-    batch : Batch
-    time_masks, band_masks : int
-        how many of each per clip
-    time_frames : int
-        longest stretch; the same frames are hidden in every feature
-    band_share : float
-        widest band, as a share of a feature's dimensions
-
-    Returns
-    -------
-    dict of Tensor [batch, frames, dimensions] by feature
-
-    References
-    ----------
-    Park et al.: SpecAugment, Interspeech 2019
-    """
-    first = next(iter(batch.features.values()))
-    seen = first.new_ones(len(first), 1, 1, first.shape[1])
-    for _ in range(time_masks):
-        seen = mask_along_axis_iid(seen, time_frames, 0.0, 3)
-    seen = seen[:, 0].transpose(1, 2)  # [batch, frames, 1]
-    result = {}
-    for name, values in batch.features.items():
-        dimensions = values.shape[2]
-        bands = values.new_ones(len(values), 1, dimensions, 1)
-        if dimensions >= _FEWEST_BANDS:
-            for _ in range(band_masks):
-                bands = mask_along_axis_iid(bands, round(band_share * dimensions), 0.0, 2)
-        keep = seen * bands[:, 0].transpose(1, 2)  # [batch, frames, dimensions]
-        mean = values.sum(dim=1, keepdim=True) / batch.lengths[:, None, None]
-        result[name] = values * keep + mean * (1 - keep)
-    return result
 
 
 class _Loop(lightning.LightningModule):
@@ -71,9 +36,9 @@ class _Loop(lightning.LightningModule):
         self,
         network: nn.Module,
         *,
-        class_weight: Tensor | None,
+        class_weight: Tensor,
         label_smoothing: float,
-        augment: Callable[[Batch], dict[str, Tensor]],
+        augment: Callable[[Batch, Tensor], tuple[Batch, Tensor]],
         lr: float,
         weight_decay: float,
         warmup: float,
@@ -82,27 +47,28 @@ class _Loop(lightning.LightningModule):
         self.network = network
         self.loss = nn.CrossEntropyLoss(class_weight, label_smoothing=label_smoothing)
         self.history: list[dict] = []
+        self._n_classes = len(class_weight)
         self._augment = augment
         self._lr, self._weight_decay, self._warmup = lr, weight_decay, warmup
         self._seen: dict[str, list] = {"train": [], "validation": []}
 
-    def _step(self, part: str, batch: Batch, features: dict[str, Tensor]) -> Tensor:
-        logits = self.network(features, batch.lengths)
-        loss = self.loss(logits, batch.labels)
-        # The history shows the plain loss of both parts: the weighted one of a batch depends on the
-        # classes that happen to be in it.
+    def _logits(self, part: str, batch: Batch) -> Tensor:
+        logits = self.network(batch.features, batch.lengths)
+        # The history shows the plain loss of both parts: neither weighted nor of mixed targets.
         plain = nn.functional.cross_entropy(logits.detach(), batch.labels, reduction="sum")
         self._seen[part].append((plain, batch.labels, logits.argmax(dim=1)))
-        return loss
+        return logits
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
-        loss = self._step("train", batch, self._augment(batch))
+        targets = nn.functional.one_hot(batch.labels, self._n_classes).float()
+        batch, targets = self._augment(batch, targets)
+        loss = self.loss(self._logits("train", batch), targets)
         if not torch.isfinite(loss):
             raise ValueError(f"epoch {self.current_epoch + 1}: the loss is {loss.item()}")
         return loss
 
     def validation_step(self, batch: Batch, _: int) -> None:
-        self._step("validation", batch, batch.features)
+        self._logits("validation", batch)
 
     def on_validation_epoch_end(self) -> None:
         # Lightning validates before it ends the training epoch, so both parts are complete here.
@@ -156,14 +122,18 @@ class NetworkLearner:
     lr, weight_decay, warmup : float
         highest learning rate of a one-cycle schedule; AdamW's decay; share of the steps that the
         learning rate rises
-    patience : int
-        epochs without a better validation UA after which training stops
+    average : float
+        what is validated and kept is the moving average of the weights over the steps, with this
+        decay (over fewer steps at the beginning); 0: the last step's weights
+    patience : int or None
+        epochs without a better validation UA after which training stops, and the best epoch is
+        kept. None: the last epoch is kept, and validation clips choose nothing
     class_weights : bool
         weigh each class by the inverse of its number of training clips
     label_smoothing, gradient_clip : float
         share of each target spread over all classes; largest norm of a step's gradient
-    time_masks, time_mask_s, band_masks, band_share
-        see spec_augment
+    mixup, noise, time_masks, time_mask_s, band_masks, band_share
+        see stages.learning.augment
     """
 
     def __init__(
@@ -181,10 +151,13 @@ class NetworkLearner:
         lr: float,
         weight_decay: float,
         warmup: float,
-        patience: int,
+        average: float,
+        patience: int | None,
         class_weights: bool,
         label_smoothing: float,
         gradient_clip: float,
+        mixup: float,
+        noise: float,
         time_masks: int,
         time_mask_s: float,
         band_masks: int,
@@ -194,12 +167,18 @@ class NetworkLearner:
             raise ValueError(f"train.batch_size: got {batch_size}, want at least 2")
         if not 0 < warmup < 1:
             raise ValueError(f"train.warmup: got {warmup}, want a share between 0 and 1")
+        if not 0 <= average < 1:
+            raise ValueError(f"train.average: got {average}, want at least 0 and less than 1")
+        for name, value in (("mixup", mixup), ("noise", noise)):
+            if value < 0:
+                raise ValueError(f"train.{name}: got {value}, want at least 0")
         self._build, self._folder, self._logs, self._on_epoch = build, folder, logs, on_epoch
-        self._epochs, self._batch_size, self._patience = epochs, batch_size, patience
+        self._epochs, self._batch_size = epochs, batch_size
+        self._average, self._patience = average, patience
         self._crop = round(crop_s * sample_rate / hop_length)
         self._class_weights, self._gradient_clip = class_weights, gradient_clip
         self._optimiser = {"lr": lr, "weight_decay": weight_decay, "warmup": warmup}
-        self._label_smoothing = label_smoothing
+        self._label_smoothing, self._mixup, self._noise = label_smoothing, mixup, noise
         self._masks = {
             "time_masks": time_masks,
             "time_frames": round(time_mask_s * sample_rate / hop_length),
@@ -207,10 +186,14 @@ class NetworkLearner:
             "band_share": band_share,
         }
 
+    def least_memory(self, data: ClipData) -> int:
+        """Bytes that a step takes at least: a batch as it is, normalised, and augmented."""
+        return 3 * 4 * self._batch_size * self._crop * sum(data.inputs.values())
+
     def fit(
         self, data: ClipData, *, train: np.ndarray, validation: np.ndarray, seed: int
     ) -> list[dict]:
-        """Train, and keep the epoch with the best validation UA.
+        """Train; `patience` says which epoch is kept.
 
         Parameters
         ----------
@@ -218,7 +201,7 @@ class NetworkLearner:
         train, validation : int64 [n]
             positions in the data
         seed : int
-            of the weights, the order, the crops and the masks
+            of the weights, the order, the crops and the augmentation
 
         Returns
         -------
@@ -233,27 +216,32 @@ class NetworkLearner:
         lightning.seed_everything(seed, verbose=False)
         self.network = self._build(data.inputs, data.n_classes)
         self.network.input.fit(data.statistics(train))
+        labels = data.labels[train] if self._class_weights else None
         loop = _Loop(
             self.network,
-            class_weight=_class_weight(data, train) if self._class_weights else None,
+            class_weight=_class_weight(labels, n_classes=data.n_classes),
             label_smoothing=self._label_smoothing,
-            augment=lambda batch: spec_augment(batch, **self._masks),
+            augment=self._augment,
             **self._optimiser,
         )
-        best = ModelCheckpoint(
-            dirpath=self._folder, monitor="validation_ua", mode="max", save_weights_only=True
-        )
-        stopping = EarlyStopping("validation_ua", mode="max", patience=self._patience)
-        progress = LambdaCallback(on_validation_end=lambda *_: self._on_epoch())
+        callbacks: list[Callback] = [
+            LambdaCallback(on_validation_end=lambda *_: self._on_epoch()),
+            WeightAveraging(avg_fn=self._averaged),
+        ]
+        if self._patience is not None:
+            # Whole checkpoints: one of weights only holds the weights of the step, not the average.
+            best = ModelCheckpoint(dirpath=self._folder, monitor="validation_ua", mode="max")
+            callbacks += [best, EarlyStopping("validation_ua", mode="max", patience=self._patience)]
         trainer = lightning.Trainer(
             accelerator="gpu" if torch.cuda.is_available() else "cpu",
             devices=1,
             max_epochs=self._epochs,
             gradient_clip_val=self._gradient_clip,
-            callbacks=[best, stopping, progress],
+            callbacks=callbacks,
             logger=TensorBoardLogger(self._logs.parent, name="", version=self._logs.name),
             log_every_n_steps=1_000_000,  # figures per epoch, not per step
             num_sanity_val_steps=0,
+            enable_checkpointing=self._patience is not None,
             enable_progress_bar=False,
             enable_model_summary=False,
         )
@@ -265,13 +253,29 @@ class NetworkLearner:
             warnings.filterwarnings("ignore", message=".*LeafSpec.*")
             trainer.fit(
                 loop,
-                Batches(data, train, size=self._batch_size, shuffle_seed=seed, crop=self._crop),
-                Batches(data, validation, size=self._batch_size),
+                TrainingBatches(data, train, size=self._batch_size, crop=self._crop, seed=seed),
+                self._whole(data, validation),
             )
-        kept = torch.load(best.best_model_path, weights_only=True)["state_dict"]
-        loop.load_state_dict(kept)
+        if self._patience is not None:
+            kept = torch.load(best.best_model_path, weights_only=True)["state_dict"]
+            loop.load_state_dict(kept)
         self.network.cpu().eval()
         return loop.history
+
+    def _augment(self, batch: Batch, targets: Tensor) -> tuple[Batch, Tensor]:
+        batch, targets = mixup(batch, targets, alpha=self._mixup)
+        batch = add_noise(batch, self.network.input.deviation, share=self._noise)
+        return spec_augment(batch, **self._masks), targets
+
+    def _averaged(self, average: Tensor, current: Tensor, steps: Tensor) -> Tensor:
+        if not average.is_floating_point():  # batch normalisation counts its batches
+            return current
+        decay = min(self._average, (1 + steps.item()) / (10 + steps.item()))
+        return torch.lerp(current, average, decay)
+
+    def _whole(self, data: ClipData, clips: np.ndarray) -> WholeBatches:
+        size = self._batch_size
+        return WholeBatches(data, clips, size=size, most_frames=size * self._crop)
 
     @torch.inference_mode()
     def predict(self, data: ClipData, clips: np.ndarray) -> np.ndarray:
@@ -279,7 +283,7 @@ class NetworkLearner:
         result = np.zeros((len(clips), data.n_classes))
         place = np.zeros(len(data.labels), dtype=np.int64)
         place[clips] = np.arange(len(clips))
-        for batch in Batches(data, clips, size=self._batch_size):
+        for batch in self._whole(data, clips):
             logits = self.network(batch.features, batch.lengths)
             result[place[batch.clips.numpy()]] = logits.double().softmax(dim=1).numpy()
         return result
@@ -289,8 +293,13 @@ class NetworkLearner:
         return self.network.state_dict()
 
 
-def _class_weight(data: ClipData, train: np.ndarray) -> Tensor:
-    """Inverse of each class's number of training clips, 1 on average; 0 for a class without any."""
-    number = np.bincount(data.labels[train], minlength=data.n_classes)
-    weight = np.where(number > 0, 1 / np.maximum(number, 1), 0)
-    return torch.tensor(weight * np.count_nonzero(number) / weight.sum(), dtype=torch.float32)
+def _class_weight(labels: np.ndarray | None, *, n_classes: int) -> Tensor:
+    """Weight of each class, [n_classes]: 1 on average over the clips; 0 for a class without any."""
+    if labels is None:
+        return torch.ones(n_classes)
+    weight = torch.zeros(n_classes)
+    classes = np.unique(labels)
+    weight[classes] = torch.tensor(
+        compute_class_weight("balanced", classes=classes, y=labels), dtype=torch.float32
+    )
+    return weight

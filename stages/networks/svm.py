@@ -14,7 +14,7 @@ from sklearn.svm import LinearSVC
 from torch import Tensor
 
 from stages.learning.batches import ClipData
-from stages.learning.functionals import functionals
+from stages.learning.functionals import functional_names, functionals
 
 
 class LinearSVM:
@@ -33,6 +33,11 @@ class LinearSVM:
 
     def __init__(self, *, c: float, functionals: Sequence[str]) -> None:
         self._c, self._functionals = c, list(functionals)
+
+    def least_memory(self, data: ClipData) -> int:
+        """Bytes that fitting takes at least: the functionals as they are, and standardised."""
+        values = len(functional_names({"each": 1}, names=self._functionals))
+        return 2 * 4 * len(data.labels) * values * sum(data.inputs.values())
 
     def fit(
         self, data: ClipData, *, train: np.ndarray, validation: np.ndarray, seed: int
