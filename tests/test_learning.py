@@ -1,5 +1,6 @@
 """Networks and jobs: padding changes nothing, nothing is learned from test clips, runs repeat."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -141,7 +142,7 @@ def test_batches_hold_every_clip_once_and_only_its_own_frames():
     chosen = np.arange(3, 57)
     for batches in (
         whole(data, chosen, size=8),
-        TrainingBatches(data, chosen, size=8, crop=40, seed=0),
+        TrainingBatches(data, chosen, size=8, crop=40, speed=0, seed=0),
     ):
         seen = []
         assert len(batches) == len(list(batches)) == 7
@@ -161,7 +162,7 @@ def test_batches_hold_every_clip_once_and_only_its_own_frames():
 @settings(max_examples=20)
 @given(clips=st.integers(2, 60), size=st.integers(2, 20))
 def test_no_batch_is_much_smaller_than_the_others(clips, size):
-    batches = TrainingBatches(toy_data(), np.arange(clips), size=size, crop=40, seed=0)
+    batches = TrainingBatches(toy_data(), np.arange(clips), size=size, crop=40, speed=0, seed=0)
     sizes = [len(batch.clips) for batch in batches]
     assert max(sizes) - min(sizes) <= 1 < min(sizes) and max(sizes) <= max(size, 3)
     assert len(sizes) == len(batches) and sum(sizes) == clips
@@ -171,7 +172,7 @@ def test_shuffled_batches_change_from_pass_to_pass_and_repeat_from_run_to_run():
     data = toy_data()
 
     def passes():
-        batches = TrainingBatches(data, np.arange(60), size=8, crop=40, seed=5)
+        batches = TrainingBatches(data, np.arange(60), size=8, crop=40, speed=0, seed=5)
         return [[batch.clips.tolist() for batch in batches] for _ in range(2)]
 
     first, second = passes()
@@ -181,7 +182,7 @@ def test_shuffled_batches_change_from_pass_to_pass_and_repeat_from_run_to_run():
 
 def test_crops_are_parts_of_their_clips():
     data = toy_data()
-    for batch in TrainingBatches(data, np.arange(60), size=8, crop=10, seed=0):
+    for batch in TrainingBatches(data, np.arange(60), size=8, crop=10, speed=0, seed=0):
         for row, clip in enumerate(batch.clips.tolist()):
             length = int(batch.lengths[row])
             assert length == min(10, data.frames[clip])
@@ -191,10 +192,30 @@ def test_crops_are_parts_of_their_clips():
             assert (windows == got).all(axis=1).any()
 
 
+@settings(max_examples=20)
+@given(speed=st.sampled_from([0.05, 0.3, 0.9]), crop=st.sampled_from([3, 10, 100]))
+def test_hurried_and_slowed_clips_keep_their_order_and_both_ends(speed, crop):
+    data = toy_data()
+    data = dataclasses.replace(data, caches={"time": np.arange(data.frames.sum())[:, None]})
+    lengths = []
+    for batch in TrainingBatches(data, np.arange(60), size=8, crop=crop, speed=speed, seed=0):
+        for row, clip in enumerate(batch.clips.tolist()):
+            length = int(batch.lengths[row])
+            rows = batch.features["time"][row, :length, 0].long() - data.first[clip]
+            assert length <= crop and rows[0] >= 0 and rows[-1] < data.frames[clip]
+            steps = rows.diff()
+            assert (steps >= int(1 - speed)).all() and (steps <= 2).all()
+            if length < crop:  # the whole clip, at its speed
+                assert rows[0] == 0 and rows[-1] >= data.frames[clip] - 2
+                lengths.append(length / data.frames[clip])
+    if crop == 100:
+        assert min(lengths) < 1 - 0.3 * speed and max(lengths) > 1 + 0.3 * speed
+
+
 def test_batches_are_bucketed_by_length():
     data = toy_data(clips=600)
     padded = sum(b.lengths.max() * len(b.clips) for b in whole(data, size=8))
-    shuffled = TrainingBatches(data, np.arange(600), size=8, crop=40, seed=0)
+    shuffled = TrainingBatches(data, np.arange(600), size=8, crop=40, speed=0, seed=0)
     assert sum(b.lengths.max() * len(b.clips) for b in shuffled) < 1.15 * padded
 
 
@@ -478,6 +499,26 @@ def test_weights_are_averaged_over_the_steps(tmp_path):
     assert lagging < reached
 
 
+@pytest.mark.parametrize("model", ["gru", "svm"])
+def test_without_validation_clips_all_others_are_learned(tmp_path, model):
+    plan, jobs = experiment(tmp_path, model, epochs=2)
+    plan.clips.loc[plan.clips["0"] == "validation", "0"] = "train"
+    run_jobs(jobs[:1], plan)
+    history = pd.DataFrame(json.loads((plan.scratch / jobs[0].name / "history.json").read_text()))
+    assert len(history) == (1 if model == "svm" else 2)
+    assert history[["validation_loss", "validation_ua"]].isna().all(axis=None)
+    assert history[["train_loss", "train_ua"]].notna().all(axis=None)
+    probabilities = np.load(plan.scratch / jobs[0].name / "probabilities.npy")
+    assert np.isfinite(probabilities).all()
+
+
+def test_nothing_can_be_chosen_without_validation_clips(tmp_path):
+    train = composed("model=gru")["train"] | {"patience": 5}
+    learner = bind(train)(network_of("gru"), tmp_path, tmp_path, lambda: None)
+    with pytest.raises(ValueError, match="train.patience: got 5, want null where no clip valid"):
+        learner.fit(toy_data(), train=np.arange(60), validation=np.arange(0), seed=0)
+
+
 @pytest.mark.parametrize("steps", range(1, 13))
 def test_any_number_of_steps_has_a_schedule(tmp_path, steps):
     data = toy_data(clips=8)
@@ -490,7 +531,15 @@ def test_any_number_of_steps_has_a_schedule(tmp_path, steps):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("batch_size", 1), ("warmup", 0), ("warmup", 1), ("average", 1), ("mixup", -1), ("noise", -1)],
+    [
+        ("batch_size", 1),
+        ("warmup", 0),
+        ("warmup", 1),
+        ("average", 1),
+        ("mixup", -1),
+        ("noise", -1),
+        ("speed", 1),
+    ],
 )
 def test_bad_training_settings_are_named(tmp_path, name, value):
     train = composed()["train"] | {name: value}

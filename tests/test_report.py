@@ -121,6 +121,7 @@ def _experiment(
             "name": "random" if dependent else "speaker",
             "speaker_dependent": dependent and admitted,
             "description": "What <this> protocol measures.",
+            "validation": 0.15,
         },
         "model": {"name": "bigru"},
         "features": FEATURES,
@@ -389,6 +390,25 @@ def test_model_without_epochs_has_no_curves(run):
     reports = run(epochs=1)
     assert "One epoch only: 4 jobs" in (reports / "figures/history.svg").read_text()
     assert len(pd.read_csv(reports / "plots/learning_curves.csv")) == 1
+
+
+def test_without_validation_clips_training_alone_is_drawn(run):
+    def change(root):
+        training = pd.read_csv(root / "reports/training.csv")
+        none = training.assign(validation_loss=np.nan, validation_ua=np.nan)
+        none.to_csv(root / "reports/training.csv", index=False)
+        params = yaml.safe_load((root / "params.yaml").read_text())
+        params["split"]["validation"] = 0
+        (root / "params.yaml").write_text(yaml.safe_dump(params))
+
+    reports = run(change=change)
+    drawn = (reports / "figures/history.svg").read_text()
+    assert ">train<" in drawn and "validation" not in drawn
+    text = (reports / "index.html").read_text()
+    assert "All clips that are not held out are trained on" in text
+    assert "Validation falling behind" not in text
+    curves = pd.read_csv(reports / "plots/learning_curves.csv")
+    assert curves["validation_ua"].isna().all() and curves["train_ua"].notna().all()
 
 
 def test_label_without_clips_and_constant_answers():

@@ -228,7 +228,19 @@ def test_a_class_that_training_lacks_is_reported(caplog):
     assert "fold 1: no training clip of sad, so none is predicted" in caplog.text
 
 
-@pytest.mark.parametrize("share", [0, 0.6, 1])
+@pytest.mark.parametrize("speaker_dependent", [False, True])
+def test_nothing_validates_where_the_share_is_zero(speaker_dependent):
+    protocol = by_speaker()
+    with_some, without = (
+        cut(clips_of(), protocol, speaker_dependent=speaker_dependent, validation=share)
+        for share in (0.15, 0)
+    )
+    for fold in folds_of(without):
+        assert (with_some[fold] == "validation").any()
+        assert without[fold].equals(with_some[fold].replace("validation", "train"))
+
+
+@pytest.mark.parametrize("share", [-0.1, 0.6, 1])
 def test_validation_share_is_checked(share):
     with pytest.raises(ValueError, match="split.validation: got"):
         cut(clips_of(), by_speaker(), validation=share)

@@ -90,23 +90,24 @@ def split_clips(
     speaker_dependent : bool
         whether the protocol lets speakers stand on both sides
     validation : float
-        share of the training side, between 0 and .5
+        share of the training side, at most .5; 0: all of it is trained on
 
     Returns
     -------
     DataFrame
         a split table, with a last column `all`: the job that trains on every fold
     """
-    if not 0 < validation <= 0.5:
-        raise ValueError(f"split.validation: got {validation}, want over 0 and at most 0.5")
+    if not 0 <= validation <= 0.5:
+        raise ValueError(f"split.validation: got {validation}, want at least 0 and at most 0.5")
     clean = clips[clips["variant"] == "clean"].reset_index(drop=True)
     tested = protocol(clean)
     parts = {}
     for fold in [*range(tested.max() + 1), ALL]:
         part = np.where(tested == fold, "test", "train").astype(object)
         side = clean[part == "train"]
-        chosen = _choose_validation(side, by_speaker=not speaker_dependent, share=validation)
-        part[side.index[chosen]] = "validation"
+        if validation:
+            chosen = _choose_validation(side, by_speaker=not speaker_dependent, share=validation)
+            part[side.index[chosen]] = "validation"
         parts[str(fold)] = part
     split = pd.DataFrame({"clip": clean["clip"], "label": clean["label"]} | parts)
     variants = clips.loc[clips["variant"] != "clean", ["clip", "source"]]

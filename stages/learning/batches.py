@@ -41,13 +41,22 @@ class ClipData:
         """Dimensions by feature."""
         return {name: cache.shape[1] for name, cache in self.caches.items()}
 
-    def cut(self, clips: np.ndarray, *, offset: np.ndarray, frames: np.ndarray) -> Batch:
+    def cut(
+        self,
+        clips: np.ndarray,
+        *,
+        offset: np.ndarray,
+        frames: np.ndarray,
+        speed: np.ndarray | float = 1.0,
+    ) -> Batch:
         """One gather per feature, whatever the number of clips.
 
         Parameters
         ----------
         clips, offset, frames : int64 [batch]
             which clips; where in each to begin; how many frames to take
+        speed : float [batch]
+            frames of a clip per frame taken: over 1, some are left out, below, some come twice
 
         Returns
         -------
@@ -55,7 +64,8 @@ class ClipData:
         """
         steps = np.arange(frames.max())
         valid = steps < frames[:, None]
-        rows = (self.first[clips] + offset)[:, None] + np.minimum(steps, frames[:, None] - 1)
+        within = np.minimum(steps, frames[:, None] - 1) * np.reshape(speed, (-1, 1))
+        rows = (self.first[clips] + offset)[:, None] + within.astype(np.int64)
         padding = torch.from_numpy(~valid)[..., None]
         features = {
             name: torch.from_numpy(cache[rows]).float().masked_fill_(padding, 0.0)
@@ -108,16 +118,26 @@ class TrainingBatches:
         normalised over clips
     crop : int
         frames to cut longer clips to, at a place drawn anew on every pass
+    speed : float
+        most by which clips are slowed down or hurried, as a share, drawn anew on every pass
     seed : int
-        of the order and the crops
+        of the order, the crops and the speeds
     """
 
     _POOL = 16  # batches that are sorted by length together, so that chance stays in the rest
 
     def __init__(
-        self, data: ClipData, clips: np.ndarray, *, size: int, crop: int, seed: int
+        self,
+        data: ClipData,
+        clips: np.ndarray,
+        *,
+        size: int,
+        crop: int,
+        speed: float,
+        seed: int,
     ) -> None:
-        self._data, self._clips, self._size, self._crop = data, clips, size, crop
+        self._data, self._clips, self._size = data, clips, size
+        self._crop, self._speed = crop, speed
         self._random = np.random.default_rng(seed)
 
     def __len__(self) -> int:
@@ -125,15 +145,19 @@ class TrainingBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         whole = self._data.frames[self._clips]
-        frames = np.minimum(whole, self._crop)
-        offset = self._random.integers(0, whole - frames + 1)
+        speed = self._random.uniform(1 - self._speed, 1 + self._speed, len(whole))
+        frames = np.minimum(np.ceil(whole / speed).astype(np.int64), self._crop)
+        reach = np.minimum(np.ceil(frames * speed).astype(np.int64), whole)
+        offset = self._random.integers(0, whole - reach + 1)
         order = self._random.permutation(len(whole))
         pool = np.arange(len(order)) * len(self) // len(order) // self._POOL
         order = order[np.lexsort((frames[order], pool))]
         batches = np.array_split(order, len(self))
         self._random.shuffle(batches)
         for some in batches:
-            yield self._data.cut(self._clips[some], offset=offset[some], frames=frames[some])
+            yield self._data.cut(
+                self._clips[some], offset=offset[some], frames=frames[some], speed=speed[some]
+            )
 
 
 class WholeBatches:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import shutil
 import threading
@@ -126,6 +127,7 @@ def run_jobs(jobs: Sequence[Job], plan: Plan) -> None:
     """
     plan.scratch.mkdir(parents=True, exist_ok=True)
     todo = [job for job in jobs if not (plan.scratch / job.name).is_dir()]
+    todo.sort(key=lambda job: job.fold != ALL)  # the longest one first, so that none waits for it
     _check_memory(plan, processes(len(todo)))
     if len(todo) < len(jobs):
         log.info("train: %d of %d jobs were finished before", len(jobs) - len(todo), len(jobs))
@@ -136,10 +138,10 @@ def run_jobs(jobs: Sequence[Job], plan: Plan) -> None:
             delayed(_run)(job, plan, ticks, main=os.getpid()) for job in todo
         )
         for number, (job, ua) in enumerate(results, start=1):
+            validated = "" if math.isnan(ua[-1]) else f", validation UA {ua[-1]:.3f} at the end"
             log.info(
-                "train: fold %s, seed %d: %d epochs, validation UA %.3f at the end, %.3f at best "
-                "(%d of %d)",
-                *(job.fold, job.seed, len(ua), ua[-1], max(ua), number, len(todo)),
+                "train: fold %s, seed %d: %d epochs%s (%d of %d)",
+                *(job.fold, job.seed, len(ua), validated, number, len(todo)),
             )
 
 

@@ -51,6 +51,7 @@ class _Loop(lightning.LightningModule):
         self._augment = augment
         self._lr, self._weight_decay, self._warmup = lr, weight_decay, warmup
         self._seen: dict[str, list] = {"train": [], "validation": []}
+        self._validated = {"validation_loss": math.nan, "validation_ua": math.nan}
 
     def _logits(self, part: str, batch: Batch) -> Tensor:
         logits = self.network(batch.features, batch.lengths)
@@ -71,18 +72,23 @@ class _Loop(lightning.LightningModule):
         self._logits("validation", batch)
 
     def on_validation_epoch_end(self) -> None:
+        self._validated = self._figures("validation")
+        self.log_dict(self._validated)
+
+    def on_train_epoch_end(self) -> None:
         # Lightning validates before it ends the training epoch, so both parts are complete here.
-        row: dict = {"epoch": self.current_epoch + 1}
-        for part, seen in self._seen.items():
-            losses, truth, guess = zip(*seen, strict=True)
-            truth, guess = torch.cat(truth).cpu(), torch.cat(guess).cpu()
-            row[f"{part}_loss"] = float(torch.stack(losses).sum()) / len(truth)
-            row[f"{part}_ua"] = float(
-                recall_score(truth, guess, labels=truth.unique().numpy(), average="macro")
-            )
-            seen.clear()
+        row = {"epoch": self.current_epoch + 1, **self._figures("train"), **self._validated}
         self.history.append(row)
-        self.log_dict({name: value for name, value in row.items() if name != "epoch"})
+        self.log_dict({name: value for name, value in row.items() if name.startswith("train")})
+
+    def _figures(self, part: str) -> dict[str, float]:
+        """Loss and UA of what was seen of a part since the last call."""
+        losses, truth, guess = zip(*self._seen[part], strict=True)
+        truth, guess = torch.cat(truth).cpu(), torch.cat(guess).cpu()
+        ua = recall_score(truth, guess, labels=truth.unique().numpy(), average="macro")
+        self._seen[part].clear()
+        loss = float(torch.stack(losses).sum()) / len(truth)
+        return {f"{part}_loss": loss, f"{part}_ua": float(ua)}
 
     def configure_optimizers(self) -> dict:
         optimiser = torch.optim.AdamW(
@@ -132,6 +138,8 @@ class NetworkLearner:
         weigh each class by the inverse of its number of training clips
     label_smoothing, gradient_clip : float
         share of each target spread over all classes; largest norm of a step's gradient
+    speed : float
+        most by which a clip is slowed down or hurried, as a share; drawn anew in every epoch
     mixup, noise, time_masks, time_mask_s, band_masks, band_share
         see stages.learning.augment
     """
@@ -156,6 +164,7 @@ class NetworkLearner:
         class_weights: bool,
         label_smoothing: float,
         gradient_clip: float,
+        speed: float,
         mixup: float,
         noise: float,
         time_masks: int,
@@ -169,13 +178,15 @@ class NetworkLearner:
             raise ValueError(f"train.warmup: got {warmup}, want a share between 0 and 1")
         if not 0 <= average < 1:
             raise ValueError(f"train.average: got {average}, want at least 0 and less than 1")
+        if not 0 <= speed < 1:
+            raise ValueError(f"train.speed: got {speed}, want at least 0 and less than 1")
         for name, value in (("mixup", mixup), ("noise", noise)):
             if value < 0:
                 raise ValueError(f"train.{name}: got {value}, want at least 0")
         self._build, self._folder, self._logs, self._on_epoch = build, folder, logs, on_epoch
         self._epochs, self._batch_size = epochs, batch_size
         self._average, self._patience = average, patience
-        self._crop = round(crop_s * sample_rate / hop_length)
+        self._crop, self._speed = round(crop_s * sample_rate / hop_length), speed
         self._class_weights, self._gradient_clip = class_weights, gradient_clip
         self._optimiser = {"lr": lr, "weight_decay": weight_decay, "warmup": warmup}
         self._label_smoothing, self._mixup, self._noise = label_smoothing, mixup, noise
@@ -206,13 +217,19 @@ class NetworkLearner:
         Returns
         -------
         list of dict
-            per epoch: epoch, and loss (plain cross-entropy) and UA of training and validation
+            per epoch: epoch, and loss (plain cross-entropy) and UA of training and validation; NaN
+            where no clip validates
 
         Raises
         ------
         ValueError
-            if the loss is no longer finite
+            if the loss is no longer finite, or nothing can be chosen where no clip validates
         """
+        if self._patience is not None and not len(validation):
+            raise ValueError(
+                f"train.patience: got {self._patience}, want null where no clip validates "
+                "(split.validation 0)"
+            )
         lightning.seed_everything(seed, verbose=False)
         self.network = self._build(data.inputs, data.n_classes)
         self.network.input.fit(data.statistics(train))
@@ -225,7 +242,7 @@ class NetworkLearner:
             **self._optimiser,
         )
         callbacks: list[Callback] = [
-            LambdaCallback(on_validation_end=lambda *_: self._on_epoch()),
+            LambdaCallback(on_train_epoch_end=lambda *_: self._on_epoch()),
             WeightAveraging(avg_fn=self._averaged),
         ]
         if self._patience is not None:
@@ -241,6 +258,7 @@ class NetworkLearner:
             logger=TensorBoardLogger(self._logs.parent, name="", version=self._logs.name),
             log_every_n_steps=1_000_000,  # figures per epoch, not per step
             num_sanity_val_steps=0,
+            limit_val_batches=1.0 if len(validation) else 0,
             enable_checkpointing=self._patience is not None,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -253,7 +271,14 @@ class NetworkLearner:
             warnings.filterwarnings("ignore", message=".*LeafSpec.*")
             trainer.fit(
                 loop,
-                TrainingBatches(data, train, size=self._batch_size, crop=self._crop, seed=seed),
+                TrainingBatches(
+                    data,
+                    train,
+                    size=self._batch_size,
+                    crop=self._crop,
+                    speed=self._speed,
+                    seed=seed,
+                ),
                 self._whole(data, validation),
             )
         if self._patience is not None:

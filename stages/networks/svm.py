@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -55,17 +56,19 @@ class LinearSVM:
         Returns
         -------
         list of one dict
-            losses and UA of training and validation, as epoch 1
+            losses and UA of training and validation, as epoch 1; NaN where no clip validates
         """
         self._n_classes = data.n_classes
         vectors = functionals(data, np.concatenate([train, validation]), names=self._functionals)
         truth = data.labels[np.concatenate([train, validation])]
         self._solve(vectors[: len(train)], truth[: len(train)], seed=seed)
-        row = {"epoch": 1}
+        row = {"epoch": 1, "validation_loss": math.nan, "validation_ua": math.nan}
         for part, where in (
             ("train", slice(None, len(train))),
             ("validation", slice(len(train), None)),
         ):
+            if not len(truth[where]):
+                continue
             probabilities = self._probabilities(vectors[where])
             row[f"{part}_loss"] = log_loss(
                 truth[where], probabilities, labels=range(self._n_classes)

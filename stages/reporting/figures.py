@@ -130,6 +130,8 @@ def history_figure(training: pd.DataFrame, *, notes: Sequence[str]) -> Figure:
     for axes, (quantity, label) in zip(panels, labels.items(), strict=True):
         for part, colour in (("train", _TRAIN), ("validation", _MAIN)):
             column = f"{part}_{quantity}"
+            if training[column].isna().all():  # no clip validates
+                continue
             for _, job in training.groupby(["fold", "seed"]):
                 axes.plot(job["epoch"], job[column], color=colour, linewidth=0.6, alpha=0.4)
             mean = training.groupby("epoch")[column].mean()
