@@ -29,7 +29,7 @@ from stages.clips.folds import ALL, folds_of, label_order, read_split
 from stages.clips.outputs import complete
 from stages.clips.settings import load_params
 from stages.clips.table import read_clips
-from stages.learning.jobs import Plan, all_jobs, gather, make_plan, run_jobs
+from stages.learning.jobs import SECTIONS, Plan, all_jobs, gather, make_plan, run_jobs
 from stages.reporting import figures, metrics, tables
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,6 @@ CLIPS, CACHES, SPLIT = Path("data/merged/clips.csv"), Path("data/features"), Pat
 LEAKAGE, PREDICTIONS = Path("reports/leakage.json"), Path("data/predictions.csv")
 MODELS, SCRATCH, LOGS = Path("models/folds"), Path("models/unfinished"), Path("logs")
 OUTPUT = Path("reports/ablation")
-_SECTIONS = ["audio", "features", "model", "train"]  # of params.yaml, kept in each checkpoint
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def read_experiment(params: DictConfig) -> Experiment:
         raise FileNotFoundError(f"missing: {', '.join(missing)}")
     clips, split = read_clips(CLIPS), read_split(SPLIT)
     labels = label_order(params.labels.map, split["label"])
-    settings = OmegaConf.to_container(OmegaConf.masked_copy(params, _SECTIONS))
+    settings = OmegaConf.to_container(OmegaConf.masked_copy(params, list(SECTIONS)))
     frames = open_caches(CACHES, names=features, frames=int(clips["frames"].sum()))
     inputs = {name: cache.shape[1] for name, cache in frames.items()}
     check_checkpoint(checkpoint, settings=settings | {"labels": labels, "inputs": inputs})

@@ -11,10 +11,10 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import OmegaConf
 
-from stages.clips.audio import open_audio
 from stages.clips.cache import open_caches
 from stages.clips.outputs import complete
 from stages.clips.settings import load_params
+from stages.clips.store import open_audio
 from stages.clips.table import read_clips
 from stages.reporting import page, report, tables
 

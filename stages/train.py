@@ -14,14 +14,12 @@ from stages.clips.folds import label_order, read_split
 from stages.clips.outputs import complete
 from stages.clips.settings import load_params
 from stages.clips.table import read_clips
-from stages.learning.jobs import all_jobs, gather, make_plan, run_jobs
+from stages.learning.jobs import SECTIONS, all_jobs, gather, make_plan, run_jobs
 
 
 def main() -> None:
     params = load_params()
-    settings = OmegaConf.to_container(
-        OmegaConf.masked_copy(params, ["audio", "features", "model", "train"])
-    )
+    settings = OmegaConf.to_container(OmegaConf.masked_copy(params, list(SECTIONS)))
     clips, split = read_clips("data/merged/clips.csv"), read_split("data/split.csv")
     plan = make_plan(
         clips,

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hydra import compose, initialize_config_dir
 from matplotlib.collections import LineCollection, PathCollection
 from omegaconf import OmegaConf
 from sklearn.metrics import balanced_accuracy_score
@@ -20,8 +19,8 @@ from stages import split, train
 from stages.clips.table import COLUMNS, write_clips
 from stages.learning import jobs
 from stages.reporting import figures, tables
+from tests.support import composed
 
-ROOT = Path(__file__).parents[1]
 EMOTIONS = ["angry", "happy", "sad"]
 OUTPUTS = [f"reports/ablation.{kind}" for kind in ("csv", "png", "svg")]
 #: Dimensions, and how far the emotions lie apart in them.
@@ -69,8 +68,7 @@ def inside(folder, function) -> str:
 
 def trained(folder, *overrides):
     """A folder in which the pipeline has run as far as `train`."""
-    with initialize_config_dir(str(ROOT / "conf"), version_base=None):
-        OmegaConf.save(compose("config", list(overrides)), folder / "params.yaml", resolve=True)
+    OmegaConf.save(composed(*overrides), folder / "params.yaml")
     clips = made_up_clips()
     write_clips(clips, folder / "data/merged/clips.csv")
     random = np.random.default_rng(1)

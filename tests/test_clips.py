@@ -11,26 +11,17 @@ from hypothesis.extra import numpy as arrays
 
 from stages.clips.audio import (
     FULL_SCALE,
-    AudioStore,
     Decoded,
     condition,
     decode,
     digest,
-    open_audio,
 )
 from stages.clips.merge import merge_corpora
 from stages.clips.outputs import complete
 from stages.clips.prepare import prepare_corpus
+from stages.clips.store import AudioStore, open_audio
 from stages.clips.table import COLUMNS, check_clips, read_clips, write_clips
-
-AUDIO = {
-    "sample_rate": 16000,
-    "level": "rms",
-    "level_db": -30,
-    "trim_db": None,
-    "min_duration_s": 0.1,
-    "min_peak": 0.001,
-}
+from tests.support import AUDIO
 
 
 def noise(seconds=0.5, rate=16000, seed=0, channels=1):
@@ -284,6 +275,12 @@ def test_trimming_equals_that_of_librosa():
     )
     got = condition(clip, **AUDIO | {"trim_db": 40})
     assert len(got) == last - first
+
+
+@pytest.mark.parametrize("trim_db", [0, -3, float("nan")])
+def test_trimming_setting_is_checked(trim_db):
+    with pytest.raises(ValueError, match=f"audio.trim_db: got {trim_db}, want over 0, or null"):
+        condition(quiet_ends(), **AUDIO | {"trim_db": trim_db})
 
 
 def test_the_level_is_that_of_what_is_left():

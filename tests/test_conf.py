@@ -3,14 +3,13 @@
 import inspect
 import subprocess
 from importlib import import_module
-from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 
-ROOT = Path(__file__).parents[1]
+from tests.support import ROOT, composed
+
 CONF = ROOT / "conf"
 #: Group -> where the code of its options lies.
 CODE = {
@@ -21,11 +20,6 @@ CODE = {
 }
 SEVERAL = ("corpora", "features")
 OPTIONS = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml"))
-
-
-def composition(*overrides: str) -> dict:
-    with initialize_config_dir(str(CONF), version_base=None):
-        return OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
 
 
 def choose(group: str, name: str) -> str:
@@ -46,19 +40,19 @@ def resolve(name: str):
     return getattr(import_module(module), attribute)
 
 
-def test_params_equal_the_composition():
+def test_params_equal_the_composed():
     """Those that are committed, or those that stand here: `dvc exp run -S` writes its own."""
     here = (ROOT / "params.yaml").read_text()
     committed = subprocess.run(
         ["git", "show", "HEAD:./params.yaml"], cwd=ROOT, capture_output=True, text=True
     ).stdout
     versions = [OmegaConf.to_container(OmegaConf.create(text)) for text in (here, committed)]
-    assert composition() in versions
+    assert composed() in versions
 
 
 @pytest.mark.parametrize(("group", "name"), OPTIONS)
 def test_option_composes_under_its_own_name(group, name):
-    chosen = composition(choose(group, name))[group]
+    chosen = composed(choose(group, name))[group]
     if group in SEVERAL:
         assert list(chosen) == [name]
     elif "name" in chosen:
@@ -67,7 +61,7 @@ def test_option_composes_under_its_own_name(group, name):
 
 @pytest.mark.parametrize(("group", "name"), OPTIONS)
 def test_targets_state_every_setting(group, name):
-    for node in targets(composition(choose(group, name))[group]):
+    for node in targets(composed(choose(group, name))[group]):
         assert node["_target_"].startswith("stages.")
         parameters = inspect.signature(resolve(node["_target_"])).parameters.values()
         settings = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
@@ -82,7 +76,7 @@ def test_every_module_has_an_option_and_every_option_a_module(group):
     assert modules == {name for other, name in OPTIONS if other == group}
     for other, name in OPTIONS:
         if other == group:
-            first = next(targets(composition(choose(group, name))[group]))
+            first = next(targets(composed(choose(group, name))[group]))
             assert first["_target_"].startswith(f"{CODE[group]}.{name}.")
 
 
@@ -94,14 +88,14 @@ def test_nothing_is_left_open_or_bound_to_a_machine(path):
 
 
 def test_a_model_brings_its_features_and_they_can_be_replaced():
-    assert list(composition("model=svm")["features"]) == ["mfcc", "logmel", "zcr", "rms"]
-    replaced = composition("model=gru", "features=[logmel]", "features.logmel.n_mels=40")
+    assert list(composed("model=svm")["features"]) == ["mfcc", "logmel", "zcr", "rms"]
+    replaced = composed("model=gru", "features=[logmel]", "features.logmel.n_mels=40")
     assert list(replaced["features"]) == ["logmel"]
     assert replaced["features"]["logmel"]["n_mels"] == 40
 
 
 def test_demo_shortens_the_training_and_real_does_not():
-    assert composition()["train"]["epochs"] < composition("data=real")["train"]["epochs"]
+    assert composed()["train"]["epochs"] < composed("data=real")["train"]["epochs"]
 
 
 @pytest.mark.parametrize(
@@ -110,4 +104,4 @@ def test_demo_shortens_the_training_and_real_does_not():
 def test_unknown_option_is_named(override):
     group, _, name = override.partition("=")
     with pytest.raises(MissingConfigException, match=f"{group}/{name.strip('[]')}"):
-        composition(override)
+        composed(override)

@@ -19,7 +19,8 @@ from stages.acoustics import Description
 from stages.acoustics.cochleagram import cochleagram
 from stages.clips.frames import first_frames
 from stages.reporting import figures, tables
-from stages.reporting.examples import Excerpt, choose, describe, draw, read, ticks
+from stages.reporting.examples import choose, describe, read
+from stages.reporting.panels import Excerpt, draw, ticks
 
 RATE, HOP = 16000, 256
 LABELS = ["angry", "happy", "sad"]

@@ -3,16 +3,13 @@
 import dataclasses
 import json
 import os
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 from torch import nn
 
 from stages.clips.folds import ALL
@@ -22,15 +19,10 @@ from stages.learning.batches import ClipData, TrainingBatches, WholeBatches
 from stages.learning.functionals import FUNCTIONALS, functional_names, functionals
 from stages.learning.jobs import Job, _tick, all_jobs, gather, make_plan, run_jobs
 from stages.learning.layers import AttentiveStatistics, InputLayer, TimePooling
+from tests.support import ROOT, composed
 
-ROOT = Path(__file__).parents[1]
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
 INPUTS = {"logmel": 12, "rms": 1}
-
-
-def composed(*overrides):
-    with initialize_config_dir(str(ROOT / "conf"), version_base=None):
-        return OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
 
 
 def network_of(name):

@@ -14,25 +14,15 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from app.predict import main, predict
 from stages.clips import audio as reading
 from stages.clips.audio import FULL_SCALE, Decoded, condition, decode, read_files, read_windows
 from stages.clips.settings import bind
 from stages.learning.recogniser import load_recogniser
+from tests.support import AUDIO, ROOT, composed
 
-ROOT = Path(__file__).parents[1]
 LABELS = ["angry", "happy", "sad"]
-AUDIO = {
-    "sample_rate": 16000,
-    "level": "rms",
-    "level_db": -30,
-    "trim_db": None,
-    "min_duration_s": 0.1,
-    "min_peak": 0.001,
-}
 
 
 def noise(seconds, rate=16000, *, channels=1, seed=0):
@@ -48,8 +38,7 @@ def noise(seconds, rate=16000, *, channels=1, seed=0):
 def model(tmp_path_factory):
     """A checkpoint of a small untrained network on two quick features."""
     small = ["model=gru", "features=[rms,zcr]", "model.network.pooling=16"]
-    with initialize_config_dir(str(ROOT / "conf"), version_base=None):
-        params = OmegaConf.to_container(compose("config", small), resolve=True)
+    params = composed(*small)
     torch.manual_seed(0)
     inputs = {"rms": 1, "zcr": 1}
     network = bind(params["model"]["network"])(inputs, len(LABELS)).eval()

@@ -1,31 +1,23 @@
 """From waveform to probabilities in one module: equal to the cached path, at any length."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 from torch import nn
 
-from stages.clips.audio import FULL_SCALE, AudioStore, Decoded, condition, open_audio
+from stages.clips.audio import FULL_SCALE, Decoded, condition
 from stages.clips.cache import open_caches, write_cache
 from stages.clips.prepare import prepare_corpus
 from stages.clips.settings import bind
+from stages.clips.store import AudioStore, open_audio
 from stages.learning.batches import ClipData, WholeBatches
 from stages.learning.recogniser import Recogniser, load_recogniser
 from stages.synthesis.corpora import write_corpus
+from tests.support import ROOT, composed
 
-ROOT = Path(__file__).parents[1]
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
 LABELS = ["angry", "happy", "sad"]
-
-
-def composed(*overrides):
-    with initialize_config_dir(str(ROOT / "conf"), version_base=None):
-        return OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
 
 
 def is_network(name):

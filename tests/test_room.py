@@ -11,9 +11,9 @@ import torch
 from stages.acoustics.logmel import logmel
 from stages.acoustics.spectrogram import spectrogram
 from stages.clips import cache, room
-from stages.clips.audio import AudioStore
 from stages.clips.cache import write_cache
 from stages.clips.room import check_disk, check_memory, free_memory, peak_memory
+from stages.clips.store import AudioStore
 
 RATE, HOP = 16000, 256
 SPECTRUM = {"sample_rate": RATE, "hop_length": HOP, "win_length": 512, "fmax": None}

@@ -1,4 +1,4 @@
-"""A clip's samples: decoded from any file, mixed, resampled, levelled, and kept in one store.
+"""A clip's samples: decoded from any file, mixed, resampled, trimmed and levelled.
 
 Imports no table or network library: worker processes that only decode should start quickly.
 """
@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import soundfile
@@ -274,6 +274,8 @@ def _trimmed(mono: np.ndarray, *, sample_rate: int, trim_db: float | None) -> np
     """The samples without their quiet ends; see `condition`."""
     if trim_db is None:
         return mono
+    if not trim_db > 0:
+        raise ValueError(f"audio.trim_db: got {trim_db}, want over 0, or null")
     size = max(1, sample_rate // 50)  # 20 ms
     first = np.arange(0, len(mono), size)
     # librosa.effects.trim does the same, but takes seconds to load in each process that decodes.
@@ -339,40 +341,3 @@ def _read_file(path: Path, settings: Mapping) -> tuple[dict, np.ndarray]:
     except ValueError as error:
         facts["excluded"] = str(error)
     return facts, samples
-
-
-class AudioStore:
-    """Write an audio store: int16 samples of any number of clips, end to end, as one .npy vector.
-
-    The length is not known until the end; numpy pads its header so that it can be rewritten.
-    """
-
-    def __init__(self, path: str | Path) -> None:
-        self._file: BinaryIO = open(path, "wb")  # noqa: SIM115 (closed by __exit__)
-        self.samples = 0
-        self._header()
-        self._first = self._file.tell()
-
-    def _header(self) -> None:
-        header = {"descr": "<i2", "fortran_order": False, "shape": (self.samples,)}
-        np.lib.format.write_array_header_1_0(self._file, header)
-
-    def append(self, samples: np.ndarray) -> None:
-        """Add int16 samples at the end."""
-        samples.astype("<i2", copy=False).tofile(self._file)
-        self.samples += len(samples)
-
-    def __enter__(self) -> AudioStore:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._file.seek(0)
-        self._header()
-        assert self._file.tell() == self._first, "numpy changed the length of its header"
-        self._file.close()
-
-
-def open_audio(path: str | Path) -> np.ndarray:
-    """Map an audio store into memory: int16 [samples], never loaded whole."""
-    # A map of an empty vector cannot be made, and an np.memmap slows every slice down.
-    return np.load(path, mmap_mode="r").view(np.ndarray)

@@ -13,11 +13,12 @@ import torch
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from stages.clips.audio import FULL_SCALE, open_audio
+from stages.clips.audio import FULL_SCALE
 from stages.clips.frames import first_frames
 from stages.clips.outputs import complete
 from stages.clips.room import check_disk, check_memory, free_memory, peak_memory
 from stages.clips.settings import processes
+from stages.clips.store import open_audio
 
 log = logging.getLogger(__name__)
 _TASK_S = 600  # speech per task

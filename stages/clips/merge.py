@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.clips.audio import AudioStore, open_audio
 from stages.clips.outputs import complete
+from stages.clips.store import AudioStore, open_audio
 from stages.clips.table import count_reasons, read_clips, write_clips
 
 log = logging.getLogger(__name__)

@@ -10,10 +10,11 @@ import pandas as pd
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from stages.clips.audio import AudioStore, read_files
+from stages.clips.audio import read_files
 from stages.clips.frames import frame_count
 from stages.clips.outputs import complete
 from stages.clips.settings import processes
+from stages.clips.store import AudioStore
 from stages.clips.table import COLUMNS, DESCRIPTION, count_reasons, write_clips
 
 log = logging.getLogger(__name__)

@@ -36,6 +36,8 @@ from stages.clips.settings import bind, processes
 from stages.learning.batches import ClipData
 
 log = logging.getLogger(__name__)
+#: Of params.yaml: what a job depends on besides its clips, kept in each checkpoint.
+SECTIONS = ("audio", "features", "model", "train")
 
 
 class Job(NamedTuple):
@@ -55,7 +57,7 @@ class Plan:
     labels : the label set's labels that occur, in its order
     frames : rows of each feature cache
     caches, scratch, logs : folders
-    settings : sections `model`, `train`, `features` and `audio` of the parameters
+    settings : SECTIONS of the parameters
     """
 
     clips: pd.DataFrame

@@ -79,7 +79,8 @@ class LinearSVM:
                 labels=np.unique(truth[where]),
                 average="macro",
             )
-        self._solve(vectors, truth, seed=seed)
+        if len(validation):
+            self._solve(vectors, truth, seed=seed)
         return [row]
 
     def _solve(self, vectors: np.ndarray, truth: np.ndarray, *, seed: int) -> None:

@@ -11,7 +11,8 @@ import jinja2
 import pandas as pd
 
 from stages.reporting import figures
-from stages.reporting.examples import LONGEST_S, SPREAD
+from stages.reporting.examples import LONGEST_S
+from stages.reporting.panels import SPREAD
 from stages.reporting.report import Report
 
 #: Key of a metric -> what it is called on the page; keys not listed (per corpus) have a table.

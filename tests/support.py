@@ -1,0 +1,23 @@
+"""What several test files share."""
+
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+ROOT = Path(__file__).parents[1]
+#: Settings of `stages.clips.audio.condition` that leave a clip whole.
+AUDIO = {
+    "sample_rate": 16000,
+    "trim_db": None,
+    "level": "rms",
+    "level_db": -30,
+    "min_duration_s": 0.1,
+    "min_peak": 0.001,
+}
+
+
+def composed(*overrides: str) -> dict:
+    """params.yaml as `dvc exp run -S override ...` would compose it."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base=None):
+        return OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
