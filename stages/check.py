@@ -24,7 +24,7 @@ def missing_corpora(corpora: dict[str, dict], *, root: str) -> list[str]:
     Parameters
     ----------
     corpora : settings by name
-        the `_target_` of each names its reader, whose module says how to get the corpus
+        the `reader` of each names the module that says how to get the corpus
     root : str
         the folder of all corpora, or `remote://` and an alias
 
@@ -37,7 +37,7 @@ def missing_corpora(corpora: dict[str, dict], *, root: str) -> list[str]:
     for name, settings in corpora.items():
         folder = locate(f"{root}/{name}")
         if not folder.is_dir():
-            module = import_module(settings["_target_"].rpartition(".")[0])
+            module = import_module(settings["reader"]["_target_"].rpartition(".")[0])
             messages.append(f"{name}: no folder {folder}\n{module.HOW_TO_GET.strip()}")
     return messages
 

@@ -17,7 +17,7 @@ def main() -> None:
     corpus = sys.argv[1]
     params = load_params()
     root = locate(f"{params.data.root}/{corpus}")
-    rows = bind(params.corpora[corpus])(root)
+    rows = bind(params.corpora[corpus].reader)(root)
     prepare_corpus(
         rows, corpus=corpus, root=root, folder=Path("data/corpora", corpus), **params.audio
     )

@@ -1,13 +1,11 @@
 """What the corpus readers make of official file names, and of the names that trap."""
 
 import importlib
-import inspect
 import itertools
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 
 from stages.clips.table import DESCRIPTION, EMOTIONS
 from stages.corpora import cremad, emodb, ravdess, savee, tess
@@ -200,18 +198,6 @@ def test_a_name_that_does_not_parse_keeps_its_row(tmp_path, name):
     (row,) = read(make(tmp_path, ["notes/recording_of_the_room"]))
     assert row["clip"] == "notes/recording_of_the_room"
     assert row["excluded"].startswith("name does not parse: got notes/recording_of_the_room, want ")
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_settings_of_a_reader_stand_in_its_yaml(name):
-    settings = OmegaConf.load(CONF / f"{name}.yaml")
-    assert list(settings) == [name]
-    assert settings[name]["_target_"] == f"stages.corpora.{name}.read"
-    module = importlib.import_module(f"stages.corpora.{name}")
-    parameters = list(inspect.signature(module.read).parameters.values())[1:]
-    assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters)
-    assert all(parameter.default is parameter.empty for parameter in parameters)
-    assert {parameter.name for parameter in parameters} == set(settings[name]) - {"_target_"}
 
 
 @pytest.mark.parametrize("name", NAMES)
