@@ -8,7 +8,7 @@ repro: $(BIN)/ready
 	dvc repro
 
 test: $(BIN)/ready lint
-	python -m pytest
+	python -m pytest --numprocesses logical --dist loadfile
 
 lint: $(BIN)/ready
 	ruff check .

@@ -2,6 +2,8 @@
 
 from hypothesis import HealthCheck, settings
 
+import stages  # noqa: F401  one thread per process, said before anything imports torch
+
 # No test asserts a time, and the same examples are tried on every run.
 settings.register_profile(
     "inflect", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
