@@ -55,6 +55,8 @@ def audio_files(root: Path) -> list[str]:
     ------
     FileNotFoundError
         if root is not a folder
+    PermissionError
+        naming a folder below it that may not be listed: what it holds would be missing unnoticed
     ValueError
         if no audio file lies below it; says what lies there instead
     """
@@ -168,8 +170,12 @@ def locate(root: str) -> Path:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    with os.scandir(folder) as found:
-        entries = list(found)
+    try:
+        with os.scandir(folder) as found:
+            entries = list(found)
+    except PermissionError as error:
+        reason = f"{error.strerror}, want leave to list it"
+        raise PermissionError(error.errno, reason, str(folder)) from error
     for entry in entries:
         if entry.name.startswith(".") or entry.name in SYSTEM_FOLDERS:
             continue
