@@ -319,7 +319,15 @@ def corpus_of(tmp_path, name, sounds):
     prepare(rows, root, tmp_path / "prepared" / name, corpus=name)
 
 
-def test_merge_reads_only_the_chosen_corpora_and_finds_duplicates(tmp_path):
+def merge(tmp_path, names, duplicates="first"):
+    return merge_corpora(
+        names, prepared=tmp_path / "prepared", folder=tmp_path / "out", duplicates=duplicates
+    )
+
+
+@pytest.fixture
+def two(tmp_path):
+    """Two corpora in which recordings occur twice, and one that an earlier choice left behind."""
     corpus_of(
         tmp_path,
         "one",
@@ -329,21 +337,35 @@ def test_merge_reads_only_the_chosen_corpora_and_finds_duplicates(tmp_path):
             ("c.wav", 2, "sad", "04"),
             ("d.wav", 2, "happy", "04"),
             ("e.wav", 3, "angry", "04"),
+            ("f.wav", 4, "fear", "04"),
         ],
     )
-    corpus_of(tmp_path, "two", [("a.wav", 4, "sad", "03")])
-    corpus_of(tmp_path, "leftover", [("a.wav", 5, "sad", "03")])
-    clips = merge_corpora(["one", "two"], prepared=tmp_path / "prepared", folder=tmp_path / "out")
-    reasons = clips.set_index("clip")["excluded"].to_dict()
-    assert reasons == {
+    corpus_of(tmp_path, "two", [("a.wav", 4, "fear", "04"), ("b.wav", 5, "sad", "03")])
+    corpus_of(tmp_path, "leftover", [("a.wav", 6, "sad", "03")])
+
+
+@pytest.mark.parametrize(
+    ("duplicates", "reason", "source"),
+    [("first", "same recording as: one/a (sad)", "one/b"), ("all", "", "one/a")],
+)
+def test_merge_reads_only_the_chosen_corpora_and_finds_duplicates(
+    tmp_path, two, duplicates, reason, source
+):
+    clips = merge(tmp_path, ["one", "two"], duplicates)
+    assert clips.set_index("clip")["excluded"].to_dict() == {
         "one/a": "",
-        "one/b": "same recording as: one/a (sad)",
+        "one/b": reason,
         "one/c": "same recording under another label: one/d (happy)",
         "one/d": "same recording under another label: one/c (sad)",
         "one/e": "",
-        "two/a": "",
+        "one/f": "same recording under another speaker: two/a (fear)",
+        "two/a": "same recording under another speaker: one/f (fear)",
+        "two/b": "",
     }
-    assert set(clips["speaker"]) == {"one/03", "one/04", "two/03"}
+    assert dict(zip(clips["clip"], clips["source"], strict=True)) == {
+        clip: source if clip == "one/b" else clip for clip in clips["clip"]
+    }
+    assert set(clips["speaker"]) == {"one/03", "one/04", "two/03", "two/04"}
     audio = open_audio(tmp_path / "out" / "audio.npy")
     for clip in clips[clips["excluded"] == ""].itertuples():
         prepared = read_clips(tmp_path / "prepared" / clip.corpus / "clips.csv")
@@ -352,6 +374,12 @@ def test_merge_reads_only_the_chosen_corpora_and_finds_duplicates(tmp_path):
         expected = source[before["start"] : before["start"] + before["samples"]]
         assert np.array_equal(audio[clip.start : clip.start + clip.samples], expected)
     assert len(audio) == clips["samples"].sum()
+
+
+def test_setting_of_duplicates_is_checked(tmp_path, two):
+    with pytest.raises(ValueError, match="duplicates: got 'last', want first or all"):
+        merge(tmp_path, ["one"], "last")
+    assert not (tmp_path / "out").exists()
 
 
 def table(**changes):
@@ -376,7 +404,7 @@ def table(**changes):
         ({"samples": 0}, "samples: want over 0"),
         ({"excluded": "silent"}, "samples: .*0 for an excluded one"),
         ({"sex": "f"}, "sex: want one of"),
-        ({"source": "x/b"}, "source"),
+        ({"source": "x/b"}, "source: want the clip's own name or"),
     ],
 )
 def test_clip_table_is_checked(changes, message, tmp_path):
@@ -390,6 +418,14 @@ def test_clip_table_names_wrong_columns_and_double_clips():
         check_clips(table().rename(columns={"age": "mood"}), "t")
     with pytest.raises(ValueError, match="x/a: clip: used twice"):
         check_clips(pd.concat([table(), table()]), "t")
+
+
+def test_a_source_is_its_own_source():
+    names = (("x/a", "x/a"), ("x/b", "x/a"), ("x/c", "x/b"))
+    clips = pd.concat([table(clip=clip, source=source) for clip, source in names])
+    check_clips(clips.iloc[:2], "t")
+    with pytest.raises(ValueError, match="x/c: source: want .* its own source, got 'x/b'"):
+        check_clips(clips, "t")
 
 
 def test_text_that_looks_like_missing_data_survives(tmp_path):

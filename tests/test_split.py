@@ -17,6 +17,7 @@ from stages.clips.folds import (
     write_split,
 )
 from stages.protocols import loso, random, ravdess6, speaker
+from tests.support import composed
 
 LABELS = ("angry", "happy", "neutral", "sad")
 
@@ -140,6 +141,36 @@ def test_variants_train_where_their_source_trains_and_never_test():
             for fold in split.columns[1:]:
                 want = "train" if split.loc[source, fold] == "train" else ""
                 assert split.loc[clip, fold] == want
+
+
+FOLDS_OF_RAVDESS = composed("split=ravdess6")["split"]["protocol"]["speakers"]
+
+
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        by_speaker(),
+        loso.assign,
+        at_random,
+        lambda clips: ravdess6.assign(clips, speakers=FOLDS_OF_RAVDESS),
+    ],
+    ids=["speaker", "loso", "random", "ravdess6"],
+)
+@pytest.mark.parametrize("speakers", [2, 6])
+def test_copies_stand_where_their_source_stands(protocol, speakers):
+    """In training, validation and test alike, and also where clips validate, not speakers."""
+    clips = clips_of(speakers, takes=6, corpora=("ravdess",))
+    copied = clips["clip"].str.endswith(("-4", "-5"))
+    first = clips["clip"].str.replace("-[45]$", "-3", regex=True)
+    clips = clips.assign(source=first, sha256=first)
+    dependent = protocol is at_random
+    split = cut(clips, protocol, speaker_dependent=dependent)
+    assert list(split["clip"]) == sorted(clips["clip"])
+    assert split["label"].to_list() == clips.sort_values("clip")["label"].to_list()
+    assert copied.sum() == 2 * 4 * speakers
+    for _, same in split.groupby(split["clip"].map(dict(zip(clips["clip"], first, strict=True)))):
+        assert (same[folds_of(split)].nunique() == 1).all()
+    leakage(clips, split, speaker_dependent=dependent)
 
 
 @pytest.mark.parametrize("column", ["source", "sha256"])

@@ -29,7 +29,7 @@ _TEXT = "str"
 #: Column -> type. Text is "" where a fact is unknown.
 COLUMNS = {
     "clip": _TEXT,  # corpus/name, plus #variant
-    "source": _TEXT,  # the clip that a variant came from; itself for a clean clip
+    "source": _TEXT,  # the clip that a variant came from or that a copy repeats; else itself
     "variant": _TEXT,  # clean, or the variant's name
     "corpus": _TEXT,
     "file": _TEXT,  # relative to the corpus folder
@@ -93,9 +93,9 @@ def check_clips(clips: pd.DataFrame, name: str) -> pd.DataFrame:
         != (clips["samples"] > 0),
         "frames: want over 0 for a usable clip, 0 for an excluded one": usable
         != (clips["frames"] > 0),
-        "source: want the clip's own name or that of another row": ~clips["source"].isin(
-            clips["clip"]
-        ),
+        "source: want the clip's own name or that of a row that is its own source": ~clips[
+            "source"
+        ].isin(clips.loc[clips["source"] == clips["clip"], "clip"]),
     }
     for column, choices in _CHOICES.items():
         rules[f"{column}: want one of {choices}"] = ~clips[column].isin(choices)
