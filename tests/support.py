@@ -1,9 +1,13 @@
 """What several test files share."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+
+from stages.clips.settings import bind
 
 ROOT = Path(__file__).parents[1]
 #: Settings of `stages.clips.audio.condition` that leave a clip whole.
@@ -21,3 +25,13 @@ def composed(*overrides: str) -> dict:
     """params.yaml as `dvc exp run -S override ...` would compose it."""
     with initialize_config_dir(str(ROOT / "conf"), version_base=None):
         return OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
+
+
+@cache
+def _reader_settings(corpus: str) -> dict:
+    return composed(f"corpora=[{corpus}]")["corpora"][corpus]["reader"]
+
+
+def reader(corpus: str, **changes: object) -> Callable[[Path], list[dict]]:
+    """`read` of a corpus with the settings of its yaml, or others."""
+    return bind(_reader_settings(corpus) | changes)

@@ -12,7 +12,7 @@ Speech. Interspeech 2005, 1517-1520. http://emodb.bilderbar.info/
 import re
 from pathlib import Path
 
-from stages.clips.files import outside_scheme, parse_names
+from stages.clips.files import outside_scheme, parse_names, refuse_other
 
 HOW_TO_GET = """\
 EMO-DB: http://emodb.bilderbar.info/download/download.zip (free to use; CC0 1.0 in audb)
@@ -49,6 +49,8 @@ SCHEME = {
     "speaker": tuple(SPEAKERS),
     "text": ("a01", "a02", "a04", "a05", "a07", "b01", "b02", "b03", "b09", "b10"),
 }
+# Often taken for this corpus: amused_57-84_0057.wav
+EMOVDB_FILE = re.compile(r"[A-Za-z]_\d+-\d+_\d{1,4}\.[^./]+$")
 
 
 def read(root: Path) -> list[dict]:
@@ -70,9 +72,18 @@ def read(root: Path) -> list[dict]:
     FileNotFoundError
         if root is not a folder
     ValueError
-        if no audio file lies below it
+        if no audio file lies below it, or if most are named as in EmoV-DB
     """
-    return parse_names(root, pattern=PATTERN, form=FORM, describe=_describe)
+    rows = parse_names(root, pattern=PATTERN, form=FORM, describe=_describe)
+    refuse_other(
+        root,
+        strange=[row["file"] for row in rows if EMOVDB_FILE.search(row["file"])],
+        total=len(rows),
+        share=1 / 2,
+        corpus="EMO-DB",
+        other="EmoV-DB: put it into emovdb/ and choose corpora=[emovdb]",
+    )
+    return rows
 
 
 def _describe(name: re.Match) -> dict:
