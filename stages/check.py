@@ -44,10 +44,12 @@ def missing_corpora(corpora: dict[str, dict], *, root: str) -> list[str]:
 
 def main() -> None:
     params = load_params()
-    messages = []
-    if params.data.name != "demo":  # the stage `demo` makes those
-        messages = missing_corpora(params.corpora, root=params.data.root)
-    if messages:
+    if params.data.name == "demo":  # the stage `demo` makes those
+        from stages.synthesis.corpora import CORPORA  # loads what real speech does not need
+
+        if missing := [name for name in params.corpora if name not in CORPORA]:
+            sys.exit(f"{', '.join(missing)}: no demo speech, want -S data=real")
+    elif messages := missing_corpora(params.corpora, root=params.data.root):
         sys.exit("\n\n".join([*messages, ELSEWHERE]))
     with complete(OUTPUT) as part:
         part.write_text("".join(f"{params.data.root}/{name}\n" for name in params.corpora))
