@@ -1,15 +1,18 @@
 """A user's own recordings: folders named after emotions, or files listed in a table."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from omegaconf import OmegaConf
 
 from stages.clips.prepare import prepare_corpus
+from stages.clips.settings import bind
 from stages.clips.table import EMOTIONS
 from stages.clips.vocabulary import SYNONYMS, age_of, emotion_of, emotion_words, sex_of
-from tests.support import AUDIO, reader
+from tests.support import AUDIO, ROOT, reader
 
 
 def make(root: Path, *files: str) -> Path:
@@ -85,6 +88,39 @@ def test_words_for_sex_and_age():
     assert [age_of(word) for word in (" 51", "51.0", "51.5", "5l", "", "-3")] == [
         *("51", "51"),
         *("", "", "", ""),
+    ]
+
+
+# The examples of data/raw/README.md
+
+
+def example(corpus: str) -> dict:
+    text = (ROOT / "data" / "raw" / "README.md").read_text()
+    blocks = map(OmegaConf.create, re.findall(r"```yaml\n(.*?)```", text, re.S))
+    (settings,) = (block[corpus] for block in blocks if corpus in block)
+    assert set(settings) == {"reader", "release", "download"}
+    return OmegaConf.to_container(settings.reader)
+
+
+def test_example_of_folder(tmp_path):
+    make(tmp_path, "anna/angry/1.wav", "anna/Happiness/1.wav", "ben/gelangweilt/1.wav")
+    rows = bind(example("folder"))(tmp_path)
+    assert [(row["speaker"], row["emotion"], row["language"]) for row in rows] == [
+        ("anna", "happy", "de"),
+        ("anna", "angry", "de"),
+        ("ben", "boredom", "de"),
+    ]
+
+
+def test_example_of_table(tmp_path):
+    make(tmp_path, "a.wav", "b.wav", "labels/all.csv")
+    (tmp_path / "labels" / "all.csv").write_text(
+        "path,emotion,actor\na.wav,ANGR,anna\nb.wav,1,ben\n"
+    )
+    rows = bind(example("table"))(tmp_path)
+    assert [(row["speaker"], row["emotion"]) for row in rows] == [
+        ("anna", "angry"),
+        ("ben", "happy"),
     ]
 
 
