@@ -16,7 +16,7 @@ from stages.clips.audio import (
     decode,
     digest,
 )
-from stages.clips.merge import merge_corpora
+from stages.clips.merge import merge_corpora, settle_duplicates
 from stages.clips.outputs import complete
 from stages.clips.prepare import prepare_corpus
 from stages.clips.store import AudioStore, open_audio
@@ -374,6 +374,22 @@ def test_merge_reads_only_the_chosen_corpora_and_finds_duplicates(
         expected = source[before["start"] : before["start"] + before["samples"]]
         assert np.array_equal(audio[clip.start : clip.start + clip.samples], expected)
     assert len(audio) == clips["samples"].sum()
+
+
+def test_copies_take_along_what_has_one_source_with_them():
+    """Clips 1 and 2 of a and b are segments of one file each; a2 = b1 and b2 = c are the same."""
+    facts = {"a1": ("a1", 1), "a2": ("a1", 2), "b1": ("b1", 2), "b2": ("b1", 3), "c": ("c", 3)}
+    clips = pd.concat(
+        [
+            table(clip=f"x/{clip}", source=f"x/{source}", sha256=str(number) * 64)
+            for clip, (source, number) in facts.items()
+        ],
+        ignore_index=True,
+    )
+    settled = check_clips(settle_duplicates(clips, use="all"), "t")
+    assert set(settled["source"]) == {"x/a1"}
+    settled = check_clips(settle_duplicates(clips, use="first"), "t")
+    assert list(settled.loc[settled["excluded"] == "", "clip"]) == ["x/a1", "x/a2", "x/b2"]
 
 
 def test_setting_of_duplicates_is_checked(tmp_path, two):

@@ -67,8 +67,8 @@ def settle_duplicates(clips: pd.DataFrame, *, use: Literal["first", "all"]) -> p
 
     Under several emotions or speakers nobody knows which is right: all are excluded, and each
     reason names the others. Under one emotion and speaker the first, by name, is used. The others
-    are excluded, or used as well and tied to the first by their `source`: published counts include
-    them, and clips of one source never stand on both sides of a split.
+    are excluded, or used as well and given the source of the first: published counts include them,
+    and clips of one source never stand on both sides of a split.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def settle_duplicates(clips: pd.DataFrame, *, use: Literal["first", "all"]) -> p
     -------
     DataFrame
         the same rows; `excluded` filled in, with no samples, where a duplicate is not used;
-        `source` the first clip's name where one is
+        `source` that of the first where one is
 
     Raises
     ------
@@ -96,7 +96,9 @@ def settle_duplicates(clips: pd.DataFrame, *, use: Literal["first", "all"]) -> p
         same = same.sort_values("clip")
         conflict = _conflict(same)
         if not conflict and use == "all":
-            clips.loc[same.index, "source"] = same["clip"].iloc[0]
+            # With them goes all that has one source with them already, such as a file's segments.
+            tied = clips.loc[same.index, "source"]
+            clips.loc[clips["source"].isin(tied), "source"] = tied.iloc[0]
             log.info("merged: the same recording, all used: %s", ", ".join(same["clip"]))
             continue
         for index, clip in same.iloc[0 if conflict else 1 :]["clip"].items():
