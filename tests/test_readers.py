@@ -552,6 +552,8 @@ def test_emovdb_columns(tmp_path):
         ("sam/Angry/ANGER_336-364_0349", "sam", "angry", "0349"),
         ("bea/anger_1-28_0001", "bea", "angry", "0001"),
         ("all/josh_neutral_1-28_23", "josh", "neutral", "0023"),
+        ("bea_Angry/bea_Angry/wav/anger_1-28_0001", "bea", "angry", "0001"),
+        ("sam/bea_Angry/anger_1-28_0001", "bea", "angry", "0001"),
         ("JOSH_Neutral/Neutral_1-28_0023 (2)", "josh", "neutral", ""),
         ("josh_Sleepy/sleepiness_1-28_0000", "josh", "sleepy", ""),
     ],

@@ -21,9 +21,10 @@ EmoV-DB: https://www.openslr.org/115/ (for non-commercial use)
 Unpack its 18 archives into emovdb/, each into a folder of its own name,
 so that emovdb/bea_Amused/amused_1-15_0001.wav exists."""
 
+SPEAKERS = r"(?:bea|jenie|josh|sam)"
 # What follows the emotion is not the same everywhere, and is needed for the sentence only.
 PATTERN = (
-    r"(?i:(?P<speaker>bea|jenie|josh|sam)[_/](?:(?P<folder>[^/]+)/)?"
+    rf"(?i:(?P<speaker>{SPEAKERS})[_/](?P<folders>(?:(?!{SPEAKERS}[_/])[^/]+/)*)"
     r"(?P<emotion>amused|angry|anger|disgusted|disgust|neutral|sleepy|sleepiness)(?P<rest>_[^/]+))"
 )
 FORM = "speaker, emotion, range and number of the sentence, bea_Amused/amused_57-84_0057"
@@ -81,10 +82,10 @@ def read(root: Path) -> list[dict]:
 def _describe(name: re.Match) -> dict:
     speaker, emotion = name["speaker"].lower(), EMOTIONS[name["emotion"].lower()]
     clip = f"{speaker}_{emotion}{name['rest']}"
-    folder = name["folder"] or ""
-    if EMOTIONS.get(folder.lower(), emotion) != emotion:
-        reason = f"emotion unclear: got {name['emotion']} in the folder {folder}, want one emotion"
-        return {"clip": clip, "excluded": reason}
+    for folder in name["folders"].split("/"):
+        if EMOTIONS.get(folder.lower(), emotion) != emotion:
+            got = f"{name['emotion']} in the folder {folder}"
+            return {"clip": clip, "excluded": f"emotion unclear: got {got}, want one emotion"}
     number = re.search(r"_(\d{1,4})$", name["rest"])
     return {
         "clip": clip,
