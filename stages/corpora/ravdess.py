@@ -12,6 +12,7 @@ S. R. Livingstone, F. A. Russo: The Ryerson Audio-Visual Database of Emotional S
 
 import re
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 from stages.clips.files import outside_scheme, parse_names, refuse_other
@@ -28,7 +29,7 @@ PATTERN = (
 FORM = "seven codes of two digits, 03-01-06-01-02-01-12"
 
 AUDIO_ONLY = "03"
-SONG = "02"
+SPEECH, SONG = "01", "02"
 NEUTRAL, STRONG = "01", "02"
 EMOTIONS = {
     "01": "neutral",
@@ -95,6 +96,16 @@ def read(root: Path, *, song: bool) -> list[dict]:
         other=BANGLASER,
     )
     return rows
+
+
+def names() -> list[str]:
+    """The names of the release's 1440 clips of speech."""
+    speech = {"modality": (AUDIO_ONLY,), "channel": (SPEECH,)}
+    return [
+        "-".join(codes)
+        for codes in product(*(SCHEME | speech).values())
+        if codes[2:4] != (NEUTRAL, STRONG)
+    ]
 
 
 def _describe(name: re.Match, *, song: bool) -> dict:
