@@ -278,13 +278,14 @@ def test_validation_share_is_checked(share):
 
 
 def test_labels_leave_out_and_count_what_they_do_not_hold(caplog):
-    clips = clips_of()
-    clips.loc[clips["emotion"] == "happy", "emotion"] = "boredom"
+    clips = clips_of(corpora=("x", "y"))
+    clips.loc[(clips["emotion"] == "happy") & (clips["corpus"] == "x"), "emotion"] = "boredom"
     clips.loc[0, "excluded"] = "silent"
-    mapping = {"angry": "loud", "neutral": "quiet", "sad": "quiet", "boredom": None}
+    clips = pd.concat([clips, clips[-1:].assign(clip="y/v", variant="noise")], ignore_index=True)
+    mapping = {"angry": "loud", "neutral": "quiet", "sad": "quiet", "happy": "loud"}
     with caplog.at_level("INFO"):
         labelled = label_clips(clips, name="two", mapping=mapping)
-    assert "labels two: 18 clips of x left out, boredom" in caplog.text
+    assert "labels two: x loses 18 of 71 clips (boredom 18); y loses 0 of 72 clips" in caplog.text
     assert len(labelled) == len(clips) - 18 - 1
     assert label_order(mapping, labelled["label"]) == ["loud", "quiet"]
 

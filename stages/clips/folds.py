@@ -51,15 +51,25 @@ def label_clips(
         raise ValueError(f"labels {name}: {unknown} are not of the vocabulary {EMOTIONS}")
     clips = clips[clips["excluded"] == ""]
     labels = clips["emotion"].map({k: v for k, v in mapping.items() if v is not None})
-    lost = clips[labels.isna()]
-    for (corpus, emotion), number in lost.groupby(["corpus", "emotion"]).size().items():
-        log.info("labels %s: %d clips of %s left out, %s", name, number, corpus, emotion)
+    log.info("labels %s: %s", name, _losses(clips, lost=labels.isna()))
     clips = clips.assign(label=labels)[labels.notna()].reset_index(drop=True)
     if clips["label"].nunique() < 2:
         raise ValueError(
             f"labels {name}: got {sorted(set(clips['label']))} in the clips, want at least 2"
         )
     return clips
+
+
+def _losses(clips: pd.DataFrame, *, lost: pd.Series) -> str:
+    """What each corpus loses, in words; variants do not count."""
+    clean = clips["variant"] == "clean"
+    parts = []
+    for corpus, emotions in clips[clean].groupby("corpus")["emotion"]:
+        counts = emotions[lost[emotions.index]].value_counts().sort_index()
+        named = ", ".join(f"{emotion} {number}" for emotion, number in counts.items())
+        named = f" ({named})" if named else ""
+        parts.append(f"{corpus} loses {counts.sum()} of {len(emotions)} clips{named}")
+    return "; ".join(parts)
 
 
 def label_order(mapping: Mapping[str, str | None], present: pd.Series) -> list[str]:
