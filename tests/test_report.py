@@ -56,6 +56,7 @@ def _clips() -> pd.DataFrame:
         file=clips["clip"] + ".wav",
         rate_hz=16000,
         duration_s=1.0,
+        level_db=-20.0,
         sha256=[hashlib.sha256(clip.encode()).hexdigest() for clip in clips["clip"]],
         start=0,
         samples=np.where(usable, 16000, 0),

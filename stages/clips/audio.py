@@ -25,6 +25,7 @@ _POINTER = b"version https://git-lfs"
 _LENGTH_UNKNOWN = 0x7FFFF000
 #: What libsndfile notes where a file is shorter than its header says.
 _DECLARED = re.compile(r"(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)")
+_SILENCE = 1e-20  # power; keeps the level of digital silence a number, -200 dB
 _AFTER_TRIMMING = " without its quiet ends"
 _UNFINISHED = "Last page lacks an end-of-stream bit"
 
@@ -104,6 +105,22 @@ def decode(path: str | Path) -> Decoded:
 def digest(samples: np.ndarray) -> str:
     """SHA-256 of decoded samples: equal for the same recording in two lossless containers."""
     return hashlib.sha256(np.ascontiguousarray(samples, dtype="<f4")).hexdigest()
+
+
+def rms_db(samples: np.ndarray, *, full_scale: float) -> float:
+    """Root mean square of samples in dB relative to full scale; -200 of digital silence.
+
+    Parameters
+    ----------
+    samples : [samples] or [samples, channels]
+        at least one, of any type
+    full_scale : float
+        what counts as 0 dB
+    """
+    flat = samples.reshape(-1)
+    blocks = (flat[i : i + _BLOCK].astype(np.float64) for i in range(0, len(flat), _BLOCK))
+    power = math.fsum(float(block @ block) for block in blocks) / len(flat) / full_scale**2
+    return 10.0 * math.log10(max(power, _SILENCE))
 
 
 def condition(
@@ -317,14 +334,15 @@ def read_files(
     Returns
     -------
     list of (facts, samples)
-        the clip table's columns channels, rate_hz, duration_s, sha256 and excluded (the reason,
-        or ""); int16 samples, none if the file cannot be used
+        the clip table's columns channels, rate_hz, duration_s, level_db, sha256 and excluded (the
+        reason, or ""); int16 samples, none if the file cannot be used
     """
     return [_read_file(root / file, settings) for file in files]
 
 
 def _read_file(path: Path, settings: Mapping) -> tuple[dict, np.ndarray]:
-    facts = {"channels": 0, "rate_hz": 0, "duration_s": 0.0, "sha256": "", "excluded": ""}
+    facts = {"channels": 0, "rate_hz": 0, "duration_s": 0.0, "level_db": math.nan}
+    facts |= {"sha256": "", "excluded": ""}
     samples = np.zeros(0, np.int16)
     try:
         decoded = decode(path)
@@ -333,6 +351,7 @@ def _read_file(path: Path, settings: Mapping) -> tuple[dict, np.ndarray]:
             "channels": channels,
             "rate_hz": decoded.rate_hz,
             "duration_s": round(length / decoded.rate_hz, 6),
+            "level_db": round(rms_db(decoded.samples, full_scale=1.0), 2),
             "sha256": digest(decoded.samples),
         }
         samples = condition(decoded, **settings)

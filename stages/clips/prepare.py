@@ -94,7 +94,7 @@ def _describe(rows: Iterable[dict]) -> pd.DataFrame:
     """Complete the reader's rows to a clip table; of files with one name, lossless ones first."""
     clips = pd.DataFrame(list(rows)).reindex(columns=list(COLUMNS))
     clips[list(DESCRIPTION)] = clips[list(DESCRIPTION)].fillna("")
-    numbers = [column for column in COLUMNS if column not in DESCRIPTION]
+    numbers = [column for column in COLUMNS if column not in (*DESCRIPTION, "level_db")]
     clips[numbers] = clips[numbers].fillna(0)
     lossy = clips["file"].str.lower().str.endswith(_LOSSY)
     clips = clips.astype(COLUMNS).assign(lossy=lossy)

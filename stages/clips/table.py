@@ -44,6 +44,7 @@ COLUMNS = {
     "channels": "int64",  # of the file
     "rate_hz": "int64",  # of the file
     "duration_s": "float64",  # of the file
+    "level_db": "float64",  # of the file, RMS relative to full scale; NaN if it was not decoded
     "sha256": _TEXT,  # of the decoded samples
     "start": "int64",  # first sample in the audio store
     "samples": "int64",  # in the audio store; 0 for an excluded clip
@@ -115,7 +116,7 @@ def read_clips(path: str | Path) -> pd.DataFrame:
     ValueError
         see check_clips
     """
-    clips = pd.read_csv(path, dtype=COLUMNS, keep_default_na=False)
+    clips = pd.read_csv(path, dtype=COLUMNS, keep_default_na=False, na_values={"level_db": [""]})
     return check_clips(clips, str(path))
 
 
