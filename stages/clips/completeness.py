@@ -146,8 +146,8 @@ def log_completeness(clips: pd.DataFrame, *, corpus: str, release: Release) -> N
 
 
 def _recordings(clips: pd.DataFrame) -> pd.DataFrame:
-    """What may be a clip of the release, once each, usable ones first: name and speaker without
-    the corpus, emotion, and whether it can be used.
+    """What may be a clip of the release, a row per file, usable ones first: name and speaker
+    without the corpus, emotion, and whether it can be used.
 
     A name that does not parse gives no emotion. A file that its name does not stand for, because
     another copy is used, is named by its path, or is excluded as a copy of some kind.
@@ -157,11 +157,12 @@ def _recordings(clips: pd.DataFrame) -> pd.DataFrame:
     copy = clips["excluded"].str.match(r"\w+ copy:")
     rows = clips[(clips["emotion"] != "") & ~named_by_path & ~copy]
     rows = rows.assign(usable=rows["excluded"] == "")
-    rows = rows.sort_values(["usable", "source"], ascending=[False, True])
-    rows = rows.drop_duplicates("source")  # which segments have in common
-    for column in ("source", "speaker"):
-        rows[column] = rows[column].str.partition("/")[2]
-    return rows[["source", "speaker", "emotion", "usable"]].rename(columns={"source": "name"})
+    rows = rows.sort_values(["usable", "clip"], ascending=[False, True]).drop_duplicates("file")
+    # Not `source`, which two clips of the release share if they are the same recording.
+    names = rows["clip"].str.partition("#")[0]  # without the number of a segment
+    for column, values in {"name": names, "speaker": rows["speaker"]}.items():
+        rows[column] = values.str.partition("/")[2]
+    return rows[["name", "speaker", "emotion", "usable"]]
 
 
 def _official(there: pd.DataFrame, *, release: Release) -> pd.Series:
