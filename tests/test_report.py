@@ -15,6 +15,7 @@ from sklearn.metrics import balanced_accuracy_score, log_loss, recall_score
 from stages import evaluate
 from stages.clips.table import write_clips
 from stages.reporting import tables
+from tests.support import composed
 
 LABELS = ["angry", "happy", "sad"]
 LABEL_MAP = {"angry": "angry", "happy": "happy", "sad": "sad", "calm": None}
@@ -32,6 +33,7 @@ FEATURES = {
     "toy": {"_target_": "stages.protocols.random.assign", "size": 3},
 }
 FIGURES = {"confusion", "history", "emotions", "speakers", "recall"}
+FIGURES |= {f"corpora_{part}" for part in ("clips", "durations", "voices", "levels", "excluded")}
 FIGURES |= {f"example_{label}" for label in LABELS}
 
 
@@ -116,7 +118,7 @@ def _experiment(
     params = {
         "audio": {"sample_rate": 16000, "hop_length": 256},
         "data": {"name": data},
-        "corpora": {"ravdess": {}, "tess": {}},
+        "corpora": composed("corpora=[ravdess,tess]")["corpora"],
         "labels": {"name": "three", "map": LABEL_MAP},
         "split": {
             "name": "random" if dependent else "speaker",
@@ -165,6 +167,7 @@ def test_everything_is_written_and_every_byte_repeats(run, reports):
         "index.html",
         "training.csv",
         "leakage.json",
+        "corpora.csv",
         "plots/confusion.csv",
         "plots/learning_curves.csv",
         *(f"tables/per_{part}.csv" for part in ("class", "corpus", "speaker")),

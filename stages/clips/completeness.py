@@ -120,13 +120,17 @@ def compare(clips: pd.DataFrame, *, release: Release) -> Completeness:
 
 
 def log_completeness(clips: pd.DataFrame, *, corpus: str, release: Release) -> None:
-    """Say in a line how a corpus compares with its release; parameters as of `compare`."""
+    """Log the summary of how a corpus compares with its release."""
     of = compare(clips, release=release)
-    if of.missing_names or release.emotions is None:
-        absent = of.missing_names
-    else:
-        lacking = of.emotions.loc[of.emotions["missing"] > 0, "missing"]
-        absent = [f"{emotion} {number}" for emotion, number in lacking.items()]
+    level = logging.WARNING if of.missing else logging.INFO
+    log.log(level, "%s: %s", corpus, summary(of))
+
+
+def summary(of: Completeness) -> str:
+    """How a corpus compares with its release, in a line; some of the missing clips by name."""
+    lacking = of.emotions["missing"].dropna()
+    lacking = [f"{emotion} {number}" for emotion, number in lacking[lacking > 0].items()]
+    absent = of.missing_names or lacking
     parts = [
         f"{of.found} clips found",
         f"{of.expected} expected",
@@ -138,11 +142,7 @@ def log_completeness(clips: pd.DataFrame, *, corpus: str, release: Release) -> N
     if of.found_speakers < of.expected_speakers:
         parts.append(f"{of.found_speakers} of {of.expected_speakers} speakers")
     verdict = "partial, used as it is" if of.missing else "complete"
-    log.log(
-        logging.WARNING if of.missing else logging.INFO,
-        "%s: %s: %s",
-        *(corpus, verdict, ", ".join(parts)),
-    )
+    return f"{verdict}: {', '.join(parts)}"
 
 
 def _recordings(clips: pd.DataFrame) -> pd.DataFrame:
