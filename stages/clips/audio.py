@@ -18,6 +18,8 @@ import numpy as np
 import soundfile
 import soxr
 
+from stages.clips.level import rms_db
+
 FULL_SCALE = 32767
 _BLOCK = 1 << 20  # samples, of all channels, that are read from a long file at a time
 _POINTER = b"version https://git-lfs"
@@ -25,7 +27,6 @@ _POINTER = b"version https://git-lfs"
 _LENGTH_UNKNOWN = 0x7FFFF000
 #: What libsndfile notes where a file is shorter than its header says.
 _DECLARED = re.compile(r"(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)")
-_SILENCE = 1e-20  # power; keeps the level of digital silence a number, -200 dB
 _AFTER_TRIMMING = " without its quiet ends"
 _UNFINISHED = "Last page lacks an end-of-stream bit"
 
@@ -105,22 +106,6 @@ def decode(path: str | Path) -> Decoded:
 def digest(samples: np.ndarray) -> str:
     """SHA-256 of decoded samples: equal for the same recording in two lossless containers."""
     return hashlib.sha256(np.ascontiguousarray(samples, dtype="<f4")).hexdigest()
-
-
-def rms_db(samples: np.ndarray, *, full_scale: float) -> float:
-    """Root mean square of samples in dB relative to full scale; -200 of digital silence.
-
-    Parameters
-    ----------
-    samples : [samples] or [samples, channels]
-        at least one, of any type
-    full_scale : float
-        what counts as 0 dB
-    """
-    flat = samples.reshape(-1)
-    blocks = (flat[i : i + _BLOCK].astype(np.float64) for i in range(0, len(flat), _BLOCK))
-    power = math.fsum(float(block @ block) for block in blocks) / len(flat) / full_scale**2
-    return 10.0 * math.log10(max(power, _SILENCE))
 
 
 def condition(

@@ -11,6 +11,7 @@ import pandas as pd
 
 log = logging.getLogger(__name__)
 _LISTED = 10  # names in a message
+_SEGMENT = r"\+\d+$"  # behind the name of the file that a clip is a segment of
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def summary(of: Completeness) -> str:
         f"{of.surplus} surplus{_listed(of.surplus_names)}",
     ]
     if of.unusable:
-        parts.append(f"{of.unusable} of those found cannot be used")
+        parts.append(f"{of.unusable} of those found not used")
     if of.found_speakers < of.expected_speakers:
         parts.append(f"{of.found_speakers} of {of.expected_speakers} speakers")
     verdict = "partial, used as it is" if of.missing else "complete"
@@ -159,9 +160,9 @@ def _recordings(clips: pd.DataFrame) -> pd.DataFrame:
     rows = rows.assign(usable=rows["excluded"] == "")
     rows = rows.sort_values(["usable", "clip"], ascending=[False, True]).drop_duplicates("file")
     # Not `source`, which two clips of the release share if they are the same recording.
-    names = rows["clip"].str.partition("#")[0]  # without the number of a segment
+    names = rows["clip"].str.replace(_SEGMENT, "", regex=True)
     for column, values in {"name": names, "speaker": rows["speaker"]}.items():
-        rows[column] = values.str.partition("/")[2]
+        rows[column] = values.str.split("/", n=1).str[1]
     return rows[["name", "speaker", "emotion", "usable"]]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
-from stages.clips.audio import FULL_SCALE, rms_db
+from stages.clips.audio import FULL_SCALE
 from stages.clips.completeness import Completeness, compare, read_release
+from stages.clips.level import rms_db
 from stages.clips.table import EMOTIONS
 from stages.reporting import figures
 
@@ -76,15 +77,18 @@ def corpus_report(
         used_db=used_levels(clips, store=store),
     )
     completeness = {}
-    for corpus, rows in clips.groupby("corpus"):
-        release = read_release(settings["corpora"][corpus].get("release"))
-        if release and settings["data"]["name"] != "demo":
-            completeness[corpus] = compare(rows, release=release)
+    if settings["data"]["name"] != "demo":
+        for corpus, rows in clips.groupby("corpus"):
+            if release := read_release(settings["corpora"][corpus].get("release")):
+                completeness[corpus] = compare(rows, release=release)
     table = describe_corpora(clips, completeness=completeness)
     chosen, mapping = settings["labels"]["name"], settings["labels"]["map"]
     others = {name: other for name, other in label_sets.items() if name != chosen}
     label_sets = {f"{chosen} (chosen)": mapping} | others
-    codes = {corpus: corpus_codes(settings["corpora"][corpus]) for corpus in table["corpus"]}
+    codes = {
+        corpus: corpus_codes(settings["corpora"][corpus], present=emotions)
+        for corpus, emotions in clips[clips["emotion"] != ""].groupby("corpus")["emotion"]
+    }
     report = CorpusReport(
         table=table,
         completeness=completeness,
@@ -123,9 +127,9 @@ def describe_corpora(
     DataFrame
         one row per corpus: corpus, language; files, clips (in use), excluded; expected, found,
         missing, surplus, unusable and expected_speakers (see Completeness); speakers, female, male,
-        age_min, age_max; emotions, sentences; rates_hz, with the number of files; hours (of the
-        files), used_hours; and the quantiles of duration_s, used_s, level_db and used_db. All but
-        the first of these is about clips in use. NA where not known
+        age_min, age_max; emotions, sentences; rates_hz, with the number of files; hours and
+        used_hours, sums of duration_s and used_s; and the quantiles of duration_s, used_s, level_db
+        and used_db. From speakers on, all is about clips in use. NA where not known
     """
     return pd.DataFrame(
         [
@@ -138,10 +142,9 @@ def describe_corpora(
 def _facts(clips: pd.DataFrame, *, completeness: Completeness | None) -> dict[str, Any]:
     """The row of one corpus."""
     used = clips[clips["excluded"] == ""]
-    files = used.drop_duplicates("file")  # segments repeat what is true of their file
     speakers = used.groupby("speaker")[["sex", "age"]].first()
     ages = pd.to_numeric(speakers["age"]).astype("Int64")
-    rates = files["rate_hz"].value_counts().sort_index()
+    rates = used.drop_duplicates("file")["rate_hz"].value_counts().sort_index()
     compared = ("expected", "found", "missing", "surplus", "unusable", "expected_speakers")
     facts = {
         "language": " ".join(sorted(set(used["language"]) - {""})),
@@ -157,13 +160,12 @@ def _facts(clips: pd.DataFrame, *, completeness: Completeness | None) -> dict[st
         "emotions": used["emotion"].nunique(),
         "sentences": len(set(used["sentence"]) - {""}),
         "rates_hz": " ".join(f"{rate} ({number})" for rate, number in rates.items()),
-        "hours": files["duration_s"].sum() / 3600,
+        "hours": used["duration_s"].sum() / 3600,
         "used_hours": used["used_s"].sum() / 3600,
     }
-    for rows, names in ((files, ("duration_s", "level_db")), (used, ("used_s", "used_db"))):
-        for name in names:
-            values = rows[name].quantile(list(QUANTILES.values()))
-            facts |= {f"{name}_{end}": v for end, v in zip(QUANTILES, values, strict=True)}
+    for name in ("duration_s", "used_s", "level_db", "used_db"):
+        values = used[name].quantile(list(QUANTILES.values()))
+        facts |= {f"{name}_{end}": value for end, value in zip(QUANTILES, values, strict=True)}
     return facts
 
 
@@ -172,13 +174,15 @@ def overview(report: CorpusReport) -> pd.DataFrame:
     columns = {}
     for row in report.table.itertuples():
         of = report.completeness.get(row.corpus)
+        sexless = row.speakers - row.female - row.male
         columns[row.corpus] = {
             "language": row.language,
             "files": str(row.files),
             "the release's clips found": f"{of.found} of {of.expected}" if of else "",
             "clips in use": str(row.clips),
             "speakers": f"{row.speakers} of {of.expected_speakers}" if of else str(row.speakers),
-            "women, men": f"{row.female}, {row.male}",
+            "women, men": f"{row.female}, {row.male}"
+            + (f", {sexless} not known" if sexless else ""),
             "age in years": "" if pd.isna(row.age_min) else f"{row.age_min} to {row.age_max}",
             "emotions": str(row.emotions),
             "sentences": str(row.sentences),
@@ -216,15 +220,23 @@ def read_label_sets(folder: str | Path) -> dict[str, dict[str, str | None]]:
     return {of["name"]: of["map"] for of in sets}
 
 
-def corpus_codes(settings: Mapping[str, Any]) -> dict[str, str]:
+def corpus_codes(settings: Mapping[str, Any], *, present: Iterable[str]) -> dict[str, str]:
     """A corpus's own codes: code -> emotion.
 
-    They are what the module of its reader calls EMOTIONS, and what the reader's own setting
-    `emotions` adds to it.
+    They are what the module of its reader calls EMOTIONS. Recordings of one's own have words in
+    their place: the emotions that are present, and those in the reader's setting `emotions`.
+
+    Parameters
+    ----------
+    settings : mapping
+        of the corpus; `reader` names the module
+    present : emotions
+        of the corpus's clips
     """
     reader = settings["reader"]
     module = import_module(reader["_target_"].rpartition(".")[0])
-    return {**getattr(module, "EMOTIONS", {}), **reader.get("emotions", {})}
+    words = {emotion: emotion for emotion in present} | reader.get("emotions", {})
+    return getattr(module, "EMOTIONS", words)
 
 
 def label_table(
@@ -296,7 +308,7 @@ def draw_corpora(
     speakers = used.drop_duplicates("speaker")
     by_emotion = pd.crosstab(used["emotion"], used["corpus"]).reindex(columns=corpora, fill_value=0)
     by_sex = pd.crosstab(speakers["corpus"], speakers["sex"])
-    reasons = excluded["excluded"].str.partition(":")[0]
+    reasons = excluded["excluded"].str.split(":", n=1).str[0]
     drawn = {
         "clips": figures.counts_figure(
             by_emotion.reindex([emotion for emotion in EMOTIONS if emotion in by_emotion.index]),
