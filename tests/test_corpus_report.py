@@ -188,7 +188,9 @@ def test_overview_says_the_same_in_words(report):
     assert facts.loc["the release's clips found"].tolist() == ["3 of 535", "1 of 480"]
     assert facts.loc["women, men"].tolist() == ["1, 1", "0, 1"]
     assert facts.loc["age in years", "emodb"] == "31 to 31"
-    assert facts.loc["level in use in dB", "emodb"] == "-30.0 (-30.0 to -30.0)"
+    assert facts.loc["rate of the files (Hz)", "emodb"] == "16000"
+    assert facts.loc["level in use (dB): median", "emodb"] == "-30.0"
+    assert facts.loc["duration in use (s): 5 to 95 %", "emodb"] == "1.0 to 2.0"
 
 
 # Labels

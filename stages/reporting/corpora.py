@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -186,20 +187,20 @@ def overview(report: CorpusReport) -> pd.DataFrame:
             "age in years": "" if pd.isna(row.age_min) else f"{row.age_min} to {row.age_max}",
             "emotions": str(row.emotions),
             "sentences": str(row.sentences),
-            "rate of the files in Hz": row.rates_hz,
+            "rate of the files (Hz)": re.sub(r" \(\d+\)", "", row.rates_hz),
             "hours in the files": f"{row.hours:.2f}",
             "hours in use": f"{row.used_hours:.2f}",
-            "duration in the file in s": _spread(row, "duration_s"),
-            "duration in use in s": _spread(row, "used_s"),
-            "level in the file in dB": _spread(row, "level_db"),
-            "level in use in dB": _spread(row, "used_db"),
+            **_spread("duration in the file (s)", row, "duration_s"),
+            **_spread("duration in use (s)", row, "used_s"),
+            **_spread("level in the file (dB)", row, "level_db"),
+            **_spread("level in use (dB)", row, "used_db"),
         }
     return pd.DataFrame(columns).rename_axis("fact").reset_index()
 
 
-def _spread(row: Any, name: str) -> str:
+def _spread(title: str, row: Any, name: str) -> dict[str, str]:
     low, middle, high = (getattr(row, f"{name}_{end}") for end in ("p05", "p50", "p95"))
-    return f"{middle:.1f} ({low:.1f} to {high:.1f})"
+    return {f"{title}: median": f"{middle:.1f}", f"{title}: 5 to 95 %": f"{low:.1f} to {high:.1f}"}
 
 
 def missing_table(completeness: Mapping[str, Completeness]) -> pd.DataFrame:
