@@ -238,6 +238,22 @@ def test_losses_are_counted_for_every_label_set(report):
     assert losses["savee"]["four"] == "1 of 1: surprise"
 
 
+def test_the_readme_has_this_table_of_labels():
+    every = [path.stem for path in sorted((ROOT / "conf/corpora").glob("*.yaml"))]
+    chosen = list(SETTINGS["corpora"])
+    names = [*chosen, *(name for name in every if name not in chosen)]
+    settings = composed(f"corpora=[{','.join(names)}]")["corpora"]
+    codes = {name: corpora.corpus_codes(settings[name], present=[]) for name in names}
+    table = corpora.label_table(
+        {name: of for name, of in codes.items() if of}, label_sets=LABEL_SETS
+    )
+    head = [table.columns[0], *(f"`{name}`" for name in table.columns[1:])]
+    rows = [[f" {cell} " if cell else " " for cell in row] for row in [head, *table.to_numpy()]]
+    rows.insert(1, ["---"] * len(head))
+    wanted = "\n".join(f"|{'|'.join(row)}|" for row in rows)
+    assert wanted in (ROOT / "README.md").read_text(), f"README.md, Labels: want\n{wanted}"
+
+
 # Figures
 
 
