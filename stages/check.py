@@ -14,7 +14,8 @@ from stages.clips.outputs import complete
 from stages.clips.settings import load_params
 
 OUTPUT = Path("data/corpora.ok")
-ELSEWHERE = """Corpora that lie elsewhere, and more on each: data/raw/README.md. In short:
+ELSEWHERE = """python -m stages.fetch NAME downloads a corpus, or says what to do by hand.
+Corpora that lie elsewhere, and more on each: data/raw/README.md. In short:
 dvc remote modify --local corpora url /absolute/path/to/the/folder/of/all/corpora"""
 
 
