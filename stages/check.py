@@ -14,9 +14,8 @@ from stages.clips.outputs import complete
 from stages.clips.settings import load_params
 
 OUTPUT = Path("data/corpora.ok")
-ELSEWHERE = """python -m stages.fetch NAME downloads a corpus, or says what to do by hand.
-Corpora that lie elsewhere, and more on each: data/raw/README.md. In short:
-dvc remote modify --local corpora url /absolute/path/to/the/folder/of/all/corpora"""
+ELSEWHERE = """More: data/raw/README.md. python -m stages.fetch NAME downloads it, or says how to.
+Corpora that lie elsewhere: dvc remote modify --local corpora url /absolute/path/of/their/folder"""
 
 
 def missing_corpora(corpora: dict[str, dict], *, root: str) -> list[str]:
