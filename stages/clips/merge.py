@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 
 from stages.clips.outputs import complete
-from stages.clips.store import AudioStore, open_audio
+from stages.clips.store import AudioReader, AudioStore
 from stages.clips.table import count_reasons, read_clips, write_clips
 
 log = logging.getLogger(__name__)
@@ -43,8 +44,12 @@ def merge_corpora(
     tables = {name: read_clips(prepared / name / "clips.csv") for name in corpora}
     clips = pd.concat(tables.values(), ignore_index=True)
     clips = settle_duplicates(clips, use=duplicates).sort_values("clip", ignore_index=True)
-    stores = {name: open_audio(prepared / name / "audio.npy") for name in corpora}
-    with complete(folder) as part:
+    with ExitStack() as stack:
+        stores = {
+            name: stack.enter_context(AudioReader(prepared / name / "audio.npy"))
+            for name in corpora
+        }
+        part = stack.enter_context(complete(folder))
         part.mkdir()
         starts = []
         with AudioStore(part / "audio.npy") as store:
@@ -52,7 +57,8 @@ def merge_corpora(
                 clips["corpus"], clips["start"], clips["samples"], strict=True
             ):
                 starts.append(store.samples)
-                store.append(stores[corpus][start : start + samples])
+                for block in stores[corpus].blocks(start, samples):
+                    store.append(block)
         clips["start"] = starts
         write_clips(clips, part / "clips.csv")
     usable = clips[clips["excluded"] == ""]
@@ -67,8 +73,9 @@ def settle_duplicates(clips: pd.DataFrame, *, use: Literal["first", "all"]) -> p
 
     Under several emotions or speakers nobody knows which is right: all are excluded, and each
     reason names the others. Under one emotion and speaker the first, by name, is used. The others
-    are excluded, or used as well and given the source of the first: published counts include them,
-    and clips of one source never stand on both sides of a split.
+    are excluded, or used as well and tied to the first by their `source`: published counts include
+    them, and clips of one source never stand on both sides of a split. For the same reason files
+    that share a segment get one source.
 
     Parameters
     ----------
@@ -95,10 +102,13 @@ def settle_duplicates(clips: pd.DataFrame, *, use: Literal["first", "all"]) -> p
     for _, same in usable[usable["sha256"].duplicated(keep=False)].groupby("sha256"):
         same = same.sort_values("clip")
         conflict = _conflict(same)
-        if not conflict and use == "all":
-            # With them goes all that has one source with them already, such as a file's segments.
-            tied = clips.loc[same.index, "source"]
-            clips.loc[clips["source"].isin(tied), "source"] = tied.iloc[0]
+        sources = clips.loc[same.index, "source"]
+        together = clips["source"].isin(sources)
+        all_used = use == "all" and not conflict
+        # Segments of two files that share one are the same recording, beside that one as well.
+        if all_used or together.sum() > len(same):
+            clips.loc[together, "source"] = sources.iloc[0]
+        if all_used:
             log.info("merged: the same recording, all used: %s", ", ".join(same["clip"]))
             continue
         for index, clip in same.iloc[0 if conflict else 1 :]["clip"].items():
