@@ -23,7 +23,7 @@ from stages.clips.outputs import complete
 from stages.clips.prepare import prepare_corpus
 from stages.clips.store import AudioReader, AudioStore, open_audio
 from stages.clips.table import COLUMNS, check_clips, read_clips, write_clips
-from tests.support import AUDIO, ROOT, conditioned, read_clip
+from tests.support import AUDIO, ROOT, composed, conditioned, read_clip
 
 
 def noise(seconds=0.5, rate=16000, seed=0, channels=1):
@@ -406,6 +406,15 @@ def test_a_setting_that_is_missing_is_named():
         others = {key: value for key, value in AUDIO.items() if key != name}
         with pytest.raises(ValueError, match=f"audio.{name}: got nothing, want "):
             (segmenting if name.startswith("segment") else conditioning)(others)
+
+
+@pytest.mark.parametrize("audio", sorted(p.stem for p in (ROOT / "conf" / "audio").glob("*.yaml")))
+def test_every_option_has_a_frame_clock_of_16_ms_and_windows_of_two_frames(audio):
+    settings = composed(f"audio={audio}")["audio"]
+    assert conditioning(settings) and segmenting(settings)
+    rate, hop = settings["sample_rate"], settings["hop_length"]
+    assert hop / rate == pytest.approx(0.016, rel=1e-3)
+    assert settings["win_length"] == 2 * hop <= settings["n_fft"]
 
 
 # The store and the table -----------------------------------------------------------------------

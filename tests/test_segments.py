@@ -1,4 +1,5 @@
-"""Long recordings: cut into clips, on one side of every split, in memory that does not grow."""
+"""Long recordings: cut into clips, on one side of every split, in memory that does not grow; and
+the rate that everything behind the clips follows."""
 
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
@@ -7,21 +8,27 @@ from functools import partial
 import numpy as np
 import pytest
 import soundfile
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from stages.clips import audio as reading
 from stages.clips import sound
 from stages.clips.conditioning import conditioning
 from stages.clips.folds import leakage, split_clips
+from stages.clips.frames import frame_count
 from stages.clips.merge import merge_corpora
 from stages.clips.prepare import prepare_corpus
 from stages.clips.segments import cut
+from stages.clips.settings import bind
 from stages.clips.store import open_audio
 from stages.protocols import loso, random, speaker
-from tests.support import AUDIO, read_clip
+from tests.support import AUDIO, ROOT, composed, read_clip
 
 RATE = 16000
+MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
+FEATURES = sorted(path.stem for path in (ROOT / "conf" / "features").glob("*.yaml"))
 
 
 def noise(seconds, *, rate=RATE, channels=1, seed=0):
@@ -322,3 +329,34 @@ def test_a_full_disk_stops_the_stage_and_excludes_no_file(tmp_path, monkeypatch)
     with pytest.raises(OSError, match="No space left"):
         prepare(tmp_path, [("a", noise(5), "sad", "1")])
     assert not list((tmp_path / "prepared").iterdir())
+
+
+# The rate --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_every_feature_keeps_the_frame_clock_at_22_khz(name):
+    params = composed("audio=speech22k", f"features=[{name}]")
+    settings = params["features"][name]
+    assert settings["sample_rate"] == 22050
+    feature = bind(settings)
+    for samples in (1, 353, 22050, 30000):
+        values = feature(torch.from_numpy(noise(2, rate=22050)[:samples, 0]).float())
+        assert values.shape[1] == frame_count(samples, hop_length=353)
+        assert values.isfinite().all()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_runs_at_22_khz(name):
+    params = composed("audio=speech22k", f"model={name}")
+    build = bind(params["model"]["network"])
+    waveform = torch.from_numpy(noise(1, rate=22050).T.copy()).float()
+    features = {
+        key: bind(settings)(waveform).transpose(1, 2)
+        for key, settings in params["features"].items()
+    }
+    frames = 1 + 22050 // 353
+    assert {values.shape[:2] for values in features.values()} == {(1, frames)}
+    if issubclass(build.func, nn.Module):  # else it reads functionals, of any number of frames
+        network = build({key: values.shape[2] for key, values in features.items()}, 4).eval()
+        assert network(features, torch.tensor([frames])).isfinite().all()
