@@ -73,9 +73,9 @@ def settle_duplicates(clips: pd.DataFrame, *, use: Literal["first", "all"]) -> p
 
     Under several emotions or speakers nobody knows which is right: all are excluded, and each
     reason names the others. Under one emotion and speaker the first, by name, is used. The others
-    are excluded, or used as well and tied to the first by their `source`: published counts include
-    them, and clips of one source never stand on both sides of a split. For the same reason files
-    that share a segment get one source.
+    are excluded, or used as well and given the source of the first: published counts include them,
+    and clips of one source never stand on both sides of a split. For the same reason files that
+    share a segment get one source, whichever of them are used.
 
     Parameters
     ----------
@@ -102,12 +102,12 @@ def settle_duplicates(clips: pd.DataFrame, *, use: Literal["first", "all"]) -> p
     for _, same in usable[usable["sha256"].duplicated(keep=False)].groupby("sha256"):
         same = same.sort_values("clip")
         conflict = _conflict(same)
-        sources = clips.loc[same.index, "source"]
-        together = clips["source"].isin(sources)
+        tied = clips.loc[same.index, "source"]
+        together = clips["source"].isin(tied)
         all_used = use == "all" and not conflict
-        # Segments of two files that share one are the same recording, beside that one as well.
+        # With them goes all that has one source with them already, such as a file's segments.
         if all_used or together.sum() > len(same):
-            clips.loc[together, "source"] = sources.iloc[0]
+            clips.loc[together, "source"] = tied.iloc[0]
         if all_used:
             log.info("merged: the same recording, all used: %s", ", ".join(same["clip"]))
             continue
