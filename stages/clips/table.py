@@ -28,8 +28,9 @@ EMOTIONS = (
 _TEXT = "str"
 #: Column -> type. Text is "" where a fact is unknown.
 COLUMNS = {
-    "clip": _TEXT,  # corpus/name, plus #variant
-    "source": _TEXT,  # the clip that a variant came from or that a copy repeats; else itself
+    "clip": _TEXT,  # corpus/name, plus +number of a segment, plus #variant
+    # The clip that a variant came from or that a copy repeats; of segments the first; else itself.
+    "source": _TEXT,
     "variant": _TEXT,  # clean, or the variant's name
     "corpus": _TEXT,
     "file": _TEXT,  # relative to the corpus folder
@@ -43,9 +44,9 @@ COLUMNS = {
     "take": _TEXT,
     "channels": "int64",  # of the file
     "rate_hz": "int64",  # of the file
-    "duration_s": "float64",  # of the file
+    "duration_s": "float64",  # of the file, or of the segment
     "level_db": "float64",  # of the file, RMS relative to full scale; NaN if it was not decoded
-    "sha256": _TEXT,  # of the decoded samples
+    "sha256": _TEXT,  # of the decoded samples; of a segment's, before they are levelled
     "start": "int64",  # first sample in the audio store
     "samples": "int64",  # in the audio store; 0 for an excluded clip
     "frames": "int64",  # on the common frame clock; 0 for an excluded clip
