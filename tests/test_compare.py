@@ -192,8 +192,8 @@ def test_mcnemar_is_the_exact_binomial_test_of_discordant_clips():
 
 
 def test_mcnemar_counts_a_clip_once_however_many_seeds_there_are():
-    ours = np.array([[1, 1, 1], [1, 1, 0], [0, 0, 1], [1, 0, 0]], dtype=bool)
-    theirs = np.array([[0, 0, 0], [0, 0, 1], [1, 0, 0], [1, 1, 1]], dtype=bool)
+    ours = np.array([[1, 1, 1], [0, 1, 1], [0, 0, 1], [1, 0, 0]], dtype=bool)
+    theirs = np.array([[0, 0, 0], [1, 0, 0], [1, 0, 0], [1, 1, 1]], dtype=bool)
     assert comparison.mcnemar(ours, theirs) == (2, 1, 1.0)
     with pytest.raises(ValueError, match=r"\(4, 3\) and \(4, 1\), want one equal"):
         comparison.mcnemar(ours, theirs[:, :1])
@@ -341,6 +341,17 @@ def test_what_was_not_tested_alike_is_refused(change, settings, message):
 def test_bad_predictions_are_named(spoil, message):
     with pytest.raises(ValueError, match=f"b: predictions.*{message}"):
         experiment("b", spoil(predictions(seed=0, right=0.5)))
+
+
+def test_settings_that_earlier_versions_lack_are_named_if_they_matter():
+    split = {"name": "x", "speaker_dependent": False}
+    pair = [
+        experiment(name, predictions(seed=seed, right=0.5), split=split)
+        for seed, name in enumerate("ab")
+    ]
+    assert comparison.compare(pair, pairs=[(0, 1)]).title == "x"
+    with pytest.raises(ValueError, match="b: got no settings split.speaker_dependent, as an ear"):
+        experiment("b", predictions(seed=0, right=0.5), split={"name": "x"})
 
 
 # Figures and page

@@ -13,6 +13,8 @@ from scipy import stats
 
 from stages.reporting import metrics, tables
 
+_SETTINGS = ("data.name", "features", "model.name", "split.name", "split.speaker_dependent")
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -62,7 +64,7 @@ class Comparison:
     notes : list of str
         what everything made of these tables must say, such as "speaker-dependent"
     title : str
-        what the protocol holds out, in words
+        what the protocol holds out, in words; its name, if those were not recorded
     """
 
     experiments: pd.DataFrame
@@ -114,8 +116,14 @@ def arrange(
     Raises
     ------
     ValueError
-        naming the experiment, the clip and what is wrong with it
+        naming the experiment, and the setting that is missing or the clip and what is wrong with it
     """
+    known = {*settings, *(f"split.{key}" for key in settings.get("split", ()))}
+    if missing := [key for key in _SETTINGS if key not in known]:
+        raise ValueError(
+            f"{name}: got no settings {', '.join(missing)}, as an earlier version of the pipeline "
+            "left it; want it run again"
+        )
     columns = [column for column in ("clip", "fold", "seed") if column not in table]
     if columns:
         raise ValueError(f"{name}: predictions: got no column {', '.join(columns)}")
@@ -218,7 +226,7 @@ def compare(experiments: Sequence[Experiment], *, pairs: Sequence[tuple[int, int
         corpora=sorted(set(first.predictions.clips["corpus"])),
         labels=first.predictions.labels,
         notes=["speaker-dependent"] * first.dependent + ["synthetic demo speech"] * demo,
-        title=first.settings["split"]["title"],
+        title=first.settings["split"].get("title", first.protocol),
     )
 
 
