@@ -334,7 +334,7 @@ def test_what_was_not_tested_alike_is_refused(change, settings, message):
     ("spoil", "message"),
     [
         (lambda t: pd.concat([t, t.iloc[[0]]]), "predicted more than once for one seed"),
-        (lambda t: t.assign(p_sad=0.9), "probabilities are not at least 0 with a sum of 1"),
+        (lambda t: t.assign(p_sad=0.9), "with a sum of 1"),
         (lambda t: t.drop(columns=["fold", "seed"]), "got no column fold, seed"),
     ],
 )

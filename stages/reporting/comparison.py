@@ -26,7 +26,7 @@ class Experiment:
         what it is called here, and the commit that it was read from; "" for the workspace
     predictions : Predictions
     folds : Series of str
-        the fold in which each clip was tested, by clip
+        the fold in which each clip was tested, by clip; of several, all in one text
     seeds : list of int
     settings : mapping
         model.name, features, data.name, split as recorded when it was evaluated
@@ -131,7 +131,7 @@ def arrange(
         name=name,
         commit=commit,
         predictions=tables.arrange(table, known=table["clip"], name=f"{name}: predictions"),
-        folds=table.drop_duplicates("clip").set_index("clip")["fold"].astype(str).sort_index(),
+        folds=table.astype({"fold": "str"}).groupby("clip")["fold"].agg(_joined),
         seeds=sorted(table["seed"].unique().tolist()),
         settings=settings,
         dependent=bool(settings["split"]["speaker_dependent"] or leakage["speaker_dependent"]),
@@ -170,7 +170,9 @@ def _differing(first: Experiment, other: Experiment) -> list[str]:
         for fact, (ours, theirs) in facts.items()
         if ours != theirs
     ]
-    mine, yours = (e.predictions.clips.set_index("clip") for e in (first, other))
+    mine, yours = (
+        e.predictions.clips.drop_duplicates("clip").set_index("clip") for e in (first, other)
+    )
     sides = {first.name: mine.index.difference(yours.index)}
     sides[other.name] = yours.index.difference(mine.index)
     if any(len(only) for only in sides.values()):
@@ -190,6 +192,10 @@ def _differing(first: Experiment, other: Experiment) -> list[str]:
                 f"{clips[0]}: {ours[clips[0]]} against {theirs[clips[0]]}"
             )
     return reasons
+
+
+def _joined(folds: pd.Series) -> str:
+    return ", ".join(sorted(set(folds)))
 
 
 def compare(experiments: Sequence[Experiment], *, pairs: Sequence[tuple[int, int]]) -> Comparison:
@@ -242,7 +248,7 @@ def _describe(experiment: Experiment) -> dict[str, Any]:
         "model": experiment.settings["model.name"],
         "features": "+".join(experiment.settings["features"]),
         "seeds": len(experiment.seeds),
-        "clips": len(predictions.clips),
+        "clips": predictions.clips["clip"].nunique(),
         "speakers": predictions.clips["speaker"].nunique(),
         "folds": predictions.n_folds,
         "ua": ua.mean(),
