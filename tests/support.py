@@ -1,17 +1,22 @@
 """What several test files share."""
 
+import contextlib
+import io
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pytest
 import soundfile
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from stages.clips.audio import read_file
 from stages.clips.settings import bind
+from stages.learning import jobs
 
 ROOT = Path(__file__).parents[1]
 #: Settings of `stages.clips.audio.read_file` that leave a clip whole.
@@ -60,3 +65,14 @@ def conditioned(samples: np.ndarray, rate: int, **settings) -> np.ndarray:
         path = Path(folder, "a.wav")
         soundfile.write(path, samples, rate, subtype="FLOAT")
         return read_clip(path, **settings)[1]
+
+
+def inside(folder, function) -> str:
+    """Call the main function of a module in a folder, without arguments; what it printed."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["program"])
+        # Worker processes would outlive the call, and stay in its folder.
+        patch.setattr(jobs, "processes", lambda _: 1)
+        function()
+    return out.getvalue()
