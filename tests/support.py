@@ -16,7 +16,6 @@ from omegaconf import OmegaConf
 
 from stages.clips.audio import read_file
 from stages.clips.settings import bind
-from stages.learning import jobs
 
 ROOT = Path(__file__).parents[1]
 #: Settings of `stages.clips.audio.read_file` that leave a clip whole.
@@ -73,6 +72,6 @@ def inside(folder, function) -> str:
         patch.chdir(folder)
         patch.setattr(sys, "argv", ["program"])
         # Worker processes would outlive the call, and stay in its folder.
-        patch.setattr(jobs, "processes", lambda _: 1)
+        patch.setattr("stages.learning.jobs.processes", lambda _: 1)
         function()
     return out.getvalue()
