@@ -155,7 +155,7 @@ def check_predictions(
     ValueError
         saying what differs, with the first clip of which it does
     """
-    keys, facts = ["clip", "seed"], ["fold", "label", "corpus", "speaker"]
+    keys, facts = ["clip", "fold", "seed"], ["label", "corpus", "speaker"]
     predicted = pd.read_csv(path, usecols=[*keys, *facts], dtype="str", keep_default_na=False)
     tested = [
         split.loc[split[fold] == "test", ["clip", "label"]].assign(fold=fold, seed=str(seed))
@@ -173,9 +173,10 @@ def check_predictions(
     for rule, broken in rules.items():
         if broken.any():
             row = both[broken].iloc[0]
+            place = f"{row['clip']}, fold {row['fold']}, seed {row['seed']}"
             raise ValueError(
-                f"{path}: {row['clip']}, seed {row['seed']}: {rule} by params.yaml, {SPLIT} and "
-                f"{CLIPS}; {broken.sum()} such rows"
+                f"{path}: {place}: {rule} by params.yaml, {SPLIT} and {CLIPS}; "
+                f"{broken.sum()} such rows"
             )
 
 

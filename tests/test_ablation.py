@@ -353,13 +353,13 @@ def other_cache(shape):
 
 
 FRAMES = int(made_up_clips()["frames"].sum())
-CLIP = "data/predictions.csv: savee/1-angry-0, seed 0:"
+CLIP = "data/predictions.csv: savee/1-angry-0, fold 0, seed 0:"
 
 
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (edited("data/split.csv", other_fold), f"{CLIP} has another fold"),
+        (edited("data/split.csv", other_fold), f"{CLIP} is predicted, but not tested"),
         (edited("data/split.csv", other_label), f"{CLIP} has another label"),
         (edited("data/split.csv", without_a_clip), f"{CLIP} is predicted, but not tested"),
         (edited("data/merged/clips.csv", other_speaker), f"{CLIP} has another speaker"),

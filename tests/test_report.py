@@ -469,6 +469,10 @@ def _spoil(column, value):
         (_spoil("clip", "emodb/1"), "emodb/1: not in the clip table"),
         (_spoil("speaker", "x"), "ravdess/1-angry-1: corpus, speaker or label differ"),
         (lambda t: pd.concat([t, t.iloc[[5]]]), "ravdess/1-angry-2: predicted more than once"),
+        (
+            lambda t: pd.concat([t, t.iloc[4:6].assign(fold=1)]),
+            "ravdess/1-angry-2: not predicted in as many folds as most clips, 1",
+        ),
         (lambda t: t.drop(index=5), "ravdess/1-angry-2: not predicted for each of the seeds 0, 1"),
         (lambda t: t.drop(columns="fold"), r"columns missing \['fold'\]"),
         (lambda t: t.drop(columns=[f"p_{label}" for label in LABELS]), "0 probability columns"),

@@ -110,11 +110,54 @@ def test_ravdess6_has_the_published_folds():
         [6, 13, 17, 22],
     ]
     clips = clips_of(24, 1, ("ravdess",))
-    fold = ravdess6.assign(clips, speakers=published)
+    parts = ravdess6.assign(clips, speakers=published)
     actors = clips["speaker"].str.slice(8).astype(int)
-    assert [sorted(set(actors[fold == i])) for i in range(6)] == published
+    assert [sorted(set(actors[part == "test"])) for part in parts.T] == published
     part = clips[actors.isin([1, 4, 11])]
-    assert set(ravdess6.assign(part, speakers=published)) == {0, 1}
+    assert ravdess6.assign(part, speakers=published).shape == (len(part), 2)
+
+
+def fixed_parts(parts):
+    """A protocol that answers for clips in the order of `clips_of`, whatever it is asked."""
+    return lambda clips: np.array(parts, dtype=object)
+
+
+def of_speakers(clips, *folds):
+    """Parts by speaker: in each fold a dict from speaker number to part, train for all others."""
+    who = clips["speaker"].str.slice(-2).astype(int)
+    return np.stack([who.map(fold).fillna("train") for fold in folds], axis=1)
+
+
+def test_validation_clips_that_a_protocol_brings_are_kept_and_no_others_chosen():
+    clips = clips_of(6)
+    parts = of_speakers(clips, {1: "test", 2: "validation"}, {2: "test", 1: ""})
+    split = cut(clips, fixed_parts(parts)).set_index("clip").loc[clips["clip"]]
+    assert (split["0"].to_numpy() == parts[:, 0]).all()
+    assert set(split["1"]) == {"train", "validation", "test", ""}
+    assert ((split["1"] == "").to_numpy() == (parts[:, 1] == "")).all()
+    assert set(split[ALL]) == {"train", "validation"}
+
+
+def test_variants_of_clips_that_stand_in_no_part_are_not_trained_on():
+    clips = clips_of(4, variants=1)
+    firsts = clips[clips["variant"] == "clean"]
+    split = cut(clips, fixed_parts(of_speakers(firsts, {1: "test", 2: ""}))).set_index("clip")
+    assert (split.loc[clips.loc[clips["speaker"] == "x/02", "clip"], "0"] == "").all()
+
+
+@pytest.mark.parametrize(
+    ("folds", "message"),
+    [
+        ([{}], "fold 0: no test clip, want at least one"),
+        ([{1: "test"}, {1: "test", 2: "", 3: ""}], "fold 1: no train clip, want at least one"),
+        ([{1: "exam"}], r"array \[36, 1\] with \['exam'\], want \[36 clips, folds\] of"),
+        ([{1: "test"}, {1: "test", 2: "test"}], "x/02-angry-0 is tested in 1 folds, other clips"),
+    ],
+)
+def test_a_protocol_that_breaks_the_contract_is_named(folds, message):
+    clips = clips_of(3)
+    with pytest.raises(ValueError, match=message):
+        cut(clips, fixed_parts(of_speakers(clips, *folds)))
 
 
 def test_ravdess6_refuses_other_corpora_and_double_actors():

@@ -87,16 +87,17 @@ def split_clips(
 ) -> pd.DataFrame:
     """Say of every clip what it is in every fold.
 
-    The protocol chooses the fold in which a clip is tested. Part of each training side validates:
-    by whole speakers, unless the protocol is speaker-dependent or only one speaker is trained on.
-    Clips of one source stand together, whatever the protocol: it is asked about the first of them.
-    Variants are trained on where their source is, and never validate or test.
+    The protocol says what each clip is. In a fold for which it brings no validation clips, part of
+    the training side validates: by whole speakers, unless the protocol is speaker-dependent or only
+    one speaker is trained on. Clips of one source stand together, whatever the protocol: it is
+    asked about the first of them. Variants are trained on where their source is, and never validate
+    or test.
 
     Parameters
     ----------
     clips : DataFrame
         labelled clips
-    protocol : clean clips, one per source -> fold of each
+    protocol : clean clips, one per source -> their parts, str [clips, folds], of PARTS
         settings already bound
     speaker_dependent : bool
         whether the protocol lets speakers stand on both sides
@@ -107,25 +108,85 @@ def split_clips(
     -------
     DataFrame
         a split table, with a last column `all`: the job that trains on every fold
+
+    Raises
+    ------
+    ValueError
+        if the protocol's answer is no such table, or one that could not be pooled honestly
     """
     if not 0 <= validation <= 0.5:
         raise ValueError(f"split.validation: got {validation}, want at least 0 and at most 0.5")
     firsts = clips[clips["variant"] == "clean"].drop_duplicates("source", ignore_index=True)
-    tested = protocol(firsts)
-    parts = {}
-    for fold in [*range(tested.max() + 1), ALL]:
-        part = np.where(tested == fold, "test", "train").astype(object)
+    table = check_parts(protocol(firsts), clips=firsts["clip"])
+    parts = {str(fold): part for fold, part in enumerate(table.T)}
+    parts[ALL] = np.full(len(firsts), "train", dtype=object)
+    for part in parts.values():
         side = firsts[part == "train"]
-        if validation:
+        if validation and "validation" not in part:
             chosen = _choose_validation(side, by_speaker=not speaker_dependent, share=validation)
             part[side.index[chosen]] = "validation"
-        parts[str(fold)] = part
     sources = pd.DataFrame({"source": firsts["source"]} | parts)
     split = clips[["clip", "label", "source", "variant"]].merge(sources, on="source")
     trained = (split["variant"] == "clean").to_numpy()[:, None] | (split[list(parts)] == "train")
     split[list(parts)] = split[list(parts)].where(trained, "")
     split = split.drop(columns=["source", "variant"])
     return split.sort_values("clip", ignore_index=True)
+
+
+def tested_once(fold: np.ndarray) -> np.ndarray:
+    """What a protocol answers that tests each clip in one fold and trains on it in all others.
+
+    Parameters
+    ----------
+    fold : int [clips]
+        the fold in which each clip is tested, from 0
+
+    Returns
+    -------
+    str [clips, folds]
+    """
+    return np.where(fold[:, None] == np.arange(fold.max() + 1), "test", "train")
+
+
+def check_parts(parts: np.ndarray, *, clips: pd.Series) -> np.ndarray:
+    """Prove that a protocol's answer can be trained on, and its predictions pooled.
+
+    Parameters
+    ----------
+    parts : str [clips, folds]
+    clips : Series of str [clips]
+
+    Returns
+    -------
+    object [clips, folds]
+        the same parts, a copy that may be written to
+
+    Raises
+    ------
+    ValueError
+        naming the fold that trains on no clip or tests none; or a clip that is tested in other than
+        as many folds as the others that are tested, and would have another weight than they
+    """
+    parts = np.array(parts, dtype=object)
+    strange = set(parts.flat) - set(PARTS)
+    if parts.ndim != 2 or len(parts) != len(clips) or not parts.size or strange:
+        raise ValueError(
+            f"split: the protocol gave an array {list(parts.shape)} with {sorted(strange)}, "
+            f"want [{len(clips)} clips, folds] of {PARTS}"
+        )
+    for fold, part in enumerate(parts.T):
+        for want in ("train", "test"):
+            if want not in part:
+                raise ValueError(f"split: fold {fold}: no {want} clip, want at least one")
+    tested = (parts == "test").sum(axis=1)
+    uneven = (tested > 0) & (tested != tested.max())
+    if uneven.any():
+        first = uneven.argmax()
+        raise ValueError(
+            f"split: {clips.iloc[first]} is tested in {tested[first]} folds, other clips in "
+            f"{tested.max()}; want each in none or in as many as the others"
+        )
+    return parts
 
 
 def _choose_validation(side: pd.DataFrame, *, by_speaker: bool, share: float) -> np.ndarray:

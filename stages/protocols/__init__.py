@@ -1,1 +1,1 @@
-"""Split protocols: one module per way of saying in which fold each clip is tested."""
+"""Split protocols: one module per way of saying what each clip is in each fold."""

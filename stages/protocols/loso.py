@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from stages.clips.folds import tested_once
+
 
 def assign(clips: pd.DataFrame) -> np.ndarray:
     """Give each speaker a fold, in the order of their names.
@@ -16,8 +18,8 @@ def assign(clips: pd.DataFrame) -> np.ndarray:
 
     Returns
     -------
-    int [clips]
-        the fold in which each clip is tested, from 0
+    str [clips, folds]
+        see stages.clips.folds.tested_once
 
     Raises
     ------
@@ -27,4 +29,4 @@ def assign(clips: pd.DataFrame) -> np.ndarray:
     fold, speakers = pd.factorize(clips["speaker"], sort=True)
     if len(speakers) < 2:
         raise ValueError(f"split loso: got the speakers {list(speakers)}, want at least 2")
-    return fold
+    return tested_once(fold)

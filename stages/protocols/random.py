@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from stages.clips.folds import share_out
+from stages.clips.folds import share_out, tested_once
 
 
 def assign(clips: pd.DataFrame, *, folds: int, seed: int) -> np.ndarray:
@@ -22,8 +22,8 @@ def assign(clips: pd.DataFrame, *, folds: int, seed: int) -> np.ndarray:
 
     Returns
     -------
-    int [clips]
-        the fold in which each clip is tested, from 0
+    str [clips, folds]
+        see stages.clips.folds.tested_once
 
     Raises
     ------
@@ -33,4 +33,4 @@ def assign(clips: pd.DataFrame, *, folds: int, seed: int) -> np.ndarray:
     fold = np.zeros(len(clips), dtype=np.int64)
     for number, piece in enumerate(share_out(clips, pieces=folds, groups=None, seed=seed)):
         fold[piece] = number
-    return fold
+    return tested_once(fold)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from stages.clips.folds import tested_once
+
 
 def assign(clips: pd.DataFrame, *, speakers: Sequence[Sequence[int]]) -> np.ndarray:
     """Give each RAVDESS actor the fold that lists them.
@@ -20,8 +22,8 @@ def assign(clips: pd.DataFrame, *, speakers: Sequence[Sequence[int]]) -> np.ndar
 
     Returns
     -------
-    int [clips]
-        the fold in which each clip is tested, from 0
+    str [clips, folds]
+        see stages.clips.folds.tested_once
 
     Raises
     ------
@@ -43,4 +45,4 @@ def assign(clips: pd.DataFrame, *, speakers: Sequence[Sequence[int]]) -> np.ndar
             "want RAVDESS's 24 only: add -S 'corpora=[ravdess]'"
         )
     # Numbered anew, so that a part of the corpus has no empty fold.
-    return pd.factorize(clips["speaker"].map(folds), sort=True)[0]
+    return tested_once(pd.factorize(clips["speaker"].map(folds), sort=True)[0])

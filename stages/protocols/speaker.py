@@ -7,7 +7,7 @@ import logging
 import numpy as np
 import pandas as pd
 
-from stages.clips.folds import share_out
+from stages.clips.folds import share_out, tested_once
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +26,8 @@ def assign(clips: pd.DataFrame, *, folds: int, seed: int) -> np.ndarray:
 
     Returns
     -------
-    int [clips]
-        the fold in which each clip is tested, from 0
+    str [clips, folds]
+        see stages.clips.folds.tested_once
 
     Raises
     ------
@@ -45,4 +45,4 @@ def assign(clips: pd.DataFrame, *, folds: int, seed: int) -> np.ndarray:
         fold[piece] = number
     if len(pieces) < folds:
         log.warning("split speaker: %d folds for %d speakers, not %d", len(pieces), speakers, folds)
-    return fold
+    return tested_once(fold)

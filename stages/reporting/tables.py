@@ -24,7 +24,8 @@ class Predictions:
     Attributes
     ----------
     clips : DataFrame
-        one row per clip, sorted: clip, corpus, speaker, sex, label
+        one row per clip, sorted: clip, corpus, speaker, sex, label, fold; where a protocol tests
+        each clip in several folds, one row per clip and fold
     labels : list of str
         the classes, in the order of the label set
     truth : int [clips]
@@ -97,11 +98,12 @@ def arrange(table: pd.DataFrame, *, known: pd.Series, name: str) -> Predictions:
             f"{name}: columns missing {missing}, {len(columns)} probability columns, "
             f"{len(table)} rows; want all columns, a p_<label> for each label, and a row per clip"
         )
-    table = table.sort_values(["clip", "seed"], kind="stable", ignore_index=True)
+    table = table.sort_values(["clip", "fold", "seed"], kind="stable", ignore_index=True)
     probabilities = table[columns].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
     labels = [column.removeprefix("p_") for column in columns]
     seeds = sorted(table["seed"].unique())
-    runs = table.groupby("clip")["seed"].transform("size")
+    runs = table.groupby(["clip", "fold"])["seed"].transform("size")
+    folds = table.groupby("clip")["fold"].transform("nunique")
     facts = table.groupby("clip")[["corpus", "speaker", "label"]].transform("nunique")
     # NaN fails both comparisons below, so it is found as well
     valid = (abs(probabilities.sum(1) - 1) <= 1e-3) & (probabilities >= 0).all(1)
@@ -109,8 +111,10 @@ def arrange(table: pd.DataFrame, *, known: pd.Series, name: str) -> Predictions:
         "not in the clip table": ~table["clip"].isin(known),
         f"its label has no column, want one of {', '.join(columns)}": ~table["label"].isin(labels),
         "probabilities are not at least 0 with a sum of 1 (within 0.001)": ~pd.Series(valid),
-        "predicted more than once for one seed": table.duplicated(["clip", "seed"]),
+        "predicted more than once for one seed": table.duplicated(["clip", "fold", "seed"]),
         f"not predicted for each of the seeds {', '.join(map(str, seeds))}": runs != len(seeds),
+        f"not predicted in as many folds as most clips, {folds.mode()[0]}": folds
+        != folds.mode()[0],
         "corpus, speaker or label differ between its rows": (facts > 1).any(axis=1),
     }
     for rule, broken in rules.items():
@@ -118,7 +122,7 @@ def arrange(table: pd.DataFrame, *, known: pd.Series, name: str) -> Predictions:
             row = table[broken].iloc[0]
             got = " ".join(f"{column}={row[column]}" for column in ("seed", "label", *columns))
             raise ValueError(f"{name}: {row['clip']}: {rule}; got {got}; {broken.sum()} such rows")
-    clips = table.loc[:: len(seeds), list(_TEXT)].reset_index(drop=True)
+    clips = table.loc[:: len(seeds), [*_TEXT, "fold"]].reset_index(drop=True)
     return Predictions(
         clips=clips,
         labels=labels,
@@ -146,7 +150,7 @@ def headline(predictions: Predictions) -> dict[str, float | int]:
         "macro_precision": metrics.macro(metrics.precision(confusion), confusion).mean(),
         "macro_recall": ua.mean(),
         "loss": metrics.log_loss(predictions.truth, predictions.probabilities),
-        "n_clips": len(predictions.clips),
+        "n_clips": predictions.clips["clip"].nunique(),
         "n_speakers": predictions.clips["speaker"].nunique(),
         "n_folds": predictions.n_folds,
         "n_seeds": predictions.n_seeds,
