@@ -17,19 +17,20 @@ from stages.clips.table import read_clips
 def main() -> None:
     params = load_params()
     settings = params.split
+    rules = {name: settings[name] for name in ("speaker_dependent", "sentences_held_out")}
     clips = label_clips(
         read_clips("data/merged/clips.csv"), name=params.labels.name, mapping=params.labels.map
     )
     split = split_clips(
         clips,
         protocol=bind(settings.protocol),
-        speaker_dependent=settings.speaker_dependent,
+        **rules,
         validation=settings.validation,
     )
     report = {
         "protocol": settings.name,
-        "speaker_dependent": settings.speaker_dependent,
-        "folds": leakage(clips, split, speaker_dependent=settings.speaker_dependent),
+        **rules,
+        "folds": leakage(clips, split, **rules),
     }
     write_split(split, "data/split.csv")
     with complete(Path("reports/leakage.json")) as part:

@@ -112,8 +112,14 @@ def _experiment(
     (root / leftover).touch()
     _training(epochs=epochs).to_csv(root / "reports/training.csv", index=False)
     fold = {"fold": 0, "train_clips": 24, "shared_speakers": 3 if dependent else 0}
-    fold |= {"shared_sources": 0, "shared_sha256": 0, "classes_missing_in_training": ["sad"]}
-    leakage = {"protocol": "random", "speaker_dependent": dependent, "folds": [fold]}
+    fold |= {
+        "shared_sentences": 0,
+        "shared_sources": 0,
+        "shared_sha256": 0,
+        "classes_missing_in_training": ["sad"],
+    }
+    leakage = {"protocol": "random", "speaker_dependent": dependent}
+    leakage |= {"sentences_held_out": False, "folds": [fold]}
     (root / "reports/leakage.json").write_text(json.dumps(leakage))
     params = {
         "audio": {"sample_rate": 16000, "hop_length": 256},
@@ -170,7 +176,7 @@ def test_everything_is_written_and_every_byte_repeats(run, reports):
         "corpora.csv",
         "plots/confusion.csv",
         "plots/learning_curves.csv",
-        *(f"tables/per_{part}.csv" for part in ("class", "corpus", "speaker")),
+        *(f"tables/per_{part}.csv" for part in ("class", "corpus", "fold", "speaker")),
         *(f"figures/{name}.{kind}" for name in FIGURES for kind in ("png", "svg")),
     }
     # in another folder, over what an earlier version left there
@@ -457,6 +463,36 @@ def _spoil(column, value):
         return table
 
     return spoil
+
+
+def test_a_clip_tested_in_two_folds_is_pooled_over_both():
+    """As where each corpus in turn is trained on: every prediction counts, and each clip once."""
+    clips = _clips()
+    once = _predictions(clips)
+    names = [f"p_{label}" for label in LABELS]
+    again = once.assign(fold=7)
+    again[names] = once[[*names[1:], names[0]]].to_numpy()
+    table = pd.concat([once, again])
+    predictions = tables.arrange(table, known=clips["clip"], name="predictions")
+    metrics = tables.headline(predictions)
+    assert metrics["n_clips"] == once["clip"].nunique() and metrics["n_folds"] == 4
+    guess = table[names].idxmax(axis=1).str.removeprefix("p_").to_numpy()
+    ua = [
+        balanced_accuracy_score(table["label"][rows], guess[rows])
+        for rows in (table["seed"].to_numpy() == seed for seed in (0, 1))
+    ]
+    assert metrics["ua"] == pytest.approx(np.mean(ua), abs=1e-6)
+    rows = tables.per_fold(predictions).set_index(["fold", "corpus"])
+    assert rows.index.tolist() == [
+        *((0, name) for name in ("ravdess", "tess")),
+        *((fold, "ravdess") for fold in (1, 2)),
+        *((7, name) for name in ("ravdess", "tess")),
+    ]
+    for (fold, corpus), row in rows.iterrows():
+        here = (table["fold"] == fold) & (table["corpus"] == corpus)
+        assert row["wa"] == pytest.approx((guess == table["label"])[here].mean(), abs=1e-6)
+        assert row["clips"] == table[here]["clip"].nunique()
+    assert tables.per_corpus(predictions)["clips"].sum() == metrics["n_clips"]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,17 @@ from stages.clips.folds import (
     split_clips,
     write_split,
 )
-from stages.protocols import loso, random, ravdess6, speaker
+from stages.protocols import (
+    corpus,
+    cross,
+    fixed,
+    loso,
+    random,
+    ravdess6,
+    sentence,
+    speaker,
+    speaker_sentence,
+)
 from tests.support import composed
 
 LABELS = ("angry", "happy", "neutral", "sad")
@@ -24,21 +34,22 @@ LABELS = ("angry", "happy", "neutral", "sad")
 
 def clips_of(speakers=6, takes=3, corpora=("x",), variants=0):
     rows = []
-    for corpus in corpora:
+    for name in corpora:
         for who in range(1, speakers + 1):
             for label in LABELS:
                 for take in range(takes):
-                    clip = f"{corpus}/{who:02}-{label}-{take}"
+                    clip = f"{name}/{who:02}-{label}-{take}"
                     for variant in ("clean", *(f"v{i}" for i in range(variants))):
                         rows.append(
                             {
                                 "clip": clip if variant == "clean" else f"{clip}#{variant}",
                                 "source": clip,
                                 "variant": variant,
-                                "corpus": corpus,
-                                "speaker": f"{corpus}/{who:02}",
+                                "corpus": name,
+                                "speaker": f"{name}/{who:02}",
                                 "emotion": label,
                                 "label": label,
+                                "sentence": f"{name}/{take}",
                                 "sha256": f"{clip}#{variant}",
                                 "excluded": "",
                             }
@@ -54,14 +65,36 @@ def at_random(clips):
     return random.assign(clips, folds=5, seed=0)
 
 
-def cut(clips, protocol, *, speaker_dependent=False, validation=0.15):
+def by_sentence(clips):
+    return sentence.assign(clips, folds=5, seed=0)
+
+
+def by_both(clips):
+    return speaker_sentence.assign(clips, speaker_folds=3, sentence_folds=3, seed=0)
+
+
+def cut(clips, protocol, *, speaker_dependent=False, sentences_held_out=False, validation=0.15):
     return split_clips(
-        clips, protocol=protocol, speaker_dependent=speaker_dependent, validation=validation
+        clips,
+        protocol=protocol,
+        speaker_dependent=speaker_dependent,
+        sentences_held_out=sentences_held_out,
+        validation=validation,
     )
 
 
+def prove(clips, split, *, speaker_dependent=False, sentences_held_out=False):
+    return leakage(
+        clips, split, speaker_dependent=speaker_dependent, sentences_held_out=sentences_held_out
+    )
+
+
+def of_part(clips, split, fold, part, column):
+    return set(clips.merge(split[split[fold] == part][["clip"]], on="clip")[column])
+
+
 def speakers_of(clips, split, fold, part):
-    return set(clips.merge(split[split[fold] == part][["clip"]], on="clip")["speaker"])
+    return of_part(clips, split, fold, part, "speaker")
 
 
 @settings(max_examples=25)
@@ -88,7 +121,7 @@ def test_speakers_are_held_out_and_every_clip_is_tested_once(
         if len(sides[0] | sides[1]) > 1:
             assert not sides[0] & sides[1]
     assert not (split[ALL] == "test").any()
-    report = leakage(clips, split, speaker_dependent=False)
+    report = prove(clips, split, speaker_dependent=False)
     assert [entry["shared_speakers"] for entry in report] == [0] * len(report)
 
 
@@ -170,10 +203,10 @@ def test_ravdess6_refuses_other_corpora_and_double_actors():
 def test_random_shares_speakers_and_has_to_say_so():
     clips = clips_of()
     split = cut(clips, at_random, speaker_dependent=True)
-    report = leakage(clips, split, speaker_dependent=True)
+    report = prove(clips, split, speaker_dependent=True)
     assert all(entry["shared_speakers"] > 3 for entry in report if entry["fold"] != ALL)
     with pytest.raises(ValueError, match="of speaker stand in training and test: x/01"):
-        leakage(clips, split, speaker_dependent=False)
+        prove(clips, split, speaker_dependent=False)
 
 
 def test_variants_train_where_their_source_trains_and_never_test():
@@ -196,8 +229,9 @@ FOLDS_OF_RAVDESS = composed("split=ravdess6")["split"]["protocol"]["speakers"]
         loso.assign,
         at_random,
         lambda clips: ravdess6.assign(clips, speakers=FOLDS_OF_RAVDESS),
+        by_both,
     ],
-    ids=["speaker", "loso", "random", "ravdess6"],
+    ids=["speaker", "loso", "random", "ravdess6", "speaker_sentence"],
 )
 @pytest.mark.parametrize("speakers", [2, 6])
 def test_copies_stand_where_their_source_stands(protocol, speakers):
@@ -213,18 +247,113 @@ def test_copies_stand_where_their_source_stands(protocol, speakers):
     assert copied.sum() == 2 * 4 * speakers
     for _, same in split.groupby(split["clip"].map(dict(zip(clips["clip"], first, strict=True)))):
         assert (same[folds_of(split)].nunique() == 1).all()
-    leakage(clips, split, speaker_dependent=dependent)
+    prove(clips, split, speaker_dependent=dependent)
 
 
-@pytest.mark.parametrize("column", ["source", "sha256"])
-def test_a_planted_leak_is_found(column):
-    clips = clips_of()
-    split = cut(clips, by_speaker())
-    test = clips.index[split["0"] == "test"][0]
-    train = clips.index[split["0"] == "train"][0]
-    clips.loc[train, column] = clips.loc[test, column]
-    with pytest.raises(ValueError, match=f"fold 0: 1 of {column} stand in training and test"):
-        leakage(clips, split, speaker_dependent=False)
+def test_sentences_are_held_out_and_each_clip_is_tested_once():
+    clips = clips_of(4, takes=6, corpora=("x", "y"), variants=1)
+    split = cut(clips, by_sentence, speaker_dependent=True, sentences_held_out=True)
+    tested = [fold for fold in folds_of(split) if fold != ALL]
+    clean = split["clip"].isin(clips.loc[clips["variant"] == "clean", "clip"])
+    assert ((split[tested] == "test").sum(axis=1) == clean).all()
+    for fold in tested:
+        sides = [
+            of_part(clips, split, fold, part, "sentence")
+            for part in ("train", "validation", "test")
+        ]
+        assert all(sides) and not sides[2] & (sides[0] | sides[1]) and not sides[0] & sides[1]
+    report = prove(clips, split, speaker_dependent=True, sentences_held_out=True)
+    assert all(e["shared_sentences"] == 0 for e in report)
+    assert all(e["shared_speakers"] == 8 for e in report if e["fold"] != ALL)
+
+
+def test_speakers_and_sentences_are_held_out_together():
+    clips = clips_of(6, takes=6, variants=1)
+    split = cut(clips, by_both, sentences_held_out=True)
+    tested = [fold for fold in folds_of(split) if fold != ALL]
+    clean = split["clip"].isin(clips.loc[clips["variant"] == "clean", "clip"])
+    assert len(tested) == 9 and ((split[tested] == "test").sum(axis=1) == clean).all()
+    for entry in prove(clips, split, sentences_held_out=True)[:-1]:
+        assert entry["shared_speakers"] == entry["shared_sentences"] == 0
+        # two thirds of the speakers with two thirds of the sentences, and one variant of each clip
+        assert entry["train_clips"] / 2 + entry["validation_clips"] == len(clips) / 2 * 4 / 9
+        assert not entry["validation_shares_speakers"]
+
+
+@pytest.mark.parametrize("protocol", [by_sentence, by_both], ids=["sentence", "speaker_sentence"])
+def test_clips_of_unknown_sentence_stand_in_no_fold(protocol, caplog):
+    clips = clips_of(6, takes=6, corpora=("x", "y"))
+    unknown = clips["clip"].str.endswith("-5")
+    clips.loc[unknown, "sentence"] = ""
+    split = cut(clips, protocol, speaker_dependent=True, sentences_held_out=True)
+    assert f"{unknown.sum()} clips of unknown sentence stand in no fold" in caplog.text
+    rows = split.set_index("clip").loc[clips.loc[unknown, "clip"]]
+    assert (rows.drop(columns=["label", ALL]) == "").all(axis=None)
+    assert (rows[ALL] != "").all()
+    prove(clips, split, speaker_dependent=True, sentences_held_out=True)
+    clips.loc[clips["corpus"] == "y", "sentence"] = ""
+    with pytest.raises(ValueError, match="no sentence is known of any clip of y; want other"):
+        cut(clips, protocol, speaker_dependent=True, sentences_held_out=True)
+
+
+def test_corpora_are_held_out_one_at_a_time():
+    clips = clips_of(3, corpora=("x", "y", "z"))
+    report = prove(clips, cut(clips, corpus.assign))
+    assert [entry["test_corpora"] for entry in report] == [["x"], ["y"], ["z"], []]
+    assert [entry["train_corpora"] for entry in report[:2]] == [["y", "z"], ["x", "z"]]
+
+
+def test_cross_trains_on_one_corpus_and_tests_each_clip_with_each_other():
+    clips = clips_of(3, corpora=("x", "y", "z"))
+    split = cut(clips, cross.assign)
+    report = prove(clips, split)
+    assert [entry["train_corpora"] for entry in report[:3]] == [["x"], ["y"], ["z"]]
+    assert [entry["test_corpora"] for entry in report[:2]] == [["y", "z"], ["x", "z"]]
+    assert all(entry["validation_clips"] for entry in report)
+    assert ((split[["0", "1", "2"]] == "test").sum(axis=1) == 2).all()
+
+
+@pytest.mark.parametrize("protocol", [corpus, cross])
+def test_a_single_corpus_cannot_be_held_out(protocol):
+    with pytest.raises(ValueError, match=r"got the corpora \['x'\], want at least 2"):
+        protocol.assign(clips_of())
+
+
+LISTS = composed("split=fixed")["split"]["protocol"]["speakers"]
+
+
+def test_fixed_has_the_listed_speakers():
+    clips = clips_of(24, 1, ("ravdess",))
+    split = cut(clips, lambda clips: fixed.assign(clips, speakers=LISTS))
+    actors = {
+        part: {int(name[-2:]) for name in speakers_of(clips, split, "0", part)}
+        for part in ("train", "validation", "test")
+    }
+    assert actors["train"] == {*range(1, 16), 18}
+    assert actors["validation"] == {16, 17, 19, 20} and actors["test"] == {21, 22, 23, 24}
+    numbers = "1048 1069 1071 1074 1076 1077 1078 1079 1082 1083 1084 1086 1087 1088 1089 1090 1091"
+    assert LISTS["cremad"] == {"validation": [], "test": numbers.split()}
+
+
+def test_fixed_without_listed_validation_speakers_chooses_some():
+    lists = {"x": {"validation": [], "test": ["02", "09"]}}
+    clips = clips_of(6)
+    split = cut(clips, lambda clips: fixed.assign(clips, speakers=lists))
+    assert speakers_of(clips, split, "0", "test") == {"x/02"}
+    chosen = speakers_of(clips, split, "0", "validation")
+    assert chosen and not chosen & speakers_of(clips, split, "0", "train")
+
+
+def test_fixed_names_what_it_cannot_use(caplog):
+    lists = {"x": {"validation": ["03"], "test": ["01", "09"]}}
+    with pytest.raises(ValueError, match="got no speakers of y, want lists in .* corpora x"):
+        fixed.assign(clips_of(corpora=("x", "y")), speakers=lists)
+    fixed.assign(clips_of(4), speakers=lists)
+    assert "no clip of the test speakers x/09" in caplog.text
+    with pytest.raises(ValueError, match="x/01 stand in validation and test"):
+        fixed.assign(clips_of(), speakers={"x": {"validation": ["01"], "test": ["01"]}})
+    with pytest.raises(ValueError, match="x has none of its test speakers x/9"):
+        fixed.assign(clips_of(), speakers={"x": {"validation": [], "test": ["9"]}})
 
 
 @settings(max_examples=30)
@@ -238,7 +367,7 @@ def test_uneven_speakers_leave_no_fold_empty_and_validate_with_about_the_share(s
     take = clips["clip"].str.rpartition("-")[2].astype(int)
     clips = clips[take < who.map(dict(enumerate(sizes)))].reset_index(drop=True)
     split = cut(clips, by_speaker(4))
-    leakage(clips, split, speaker_dependent=False)
+    prove(clips, split, speaker_dependent=False)
     for fold in folds_of(split):
         counts = split[fold].value_counts()
         assert counts["train"] > 0 and counts["validation"] > 0
@@ -269,7 +398,7 @@ def test_validation_is_found_among_very_few_clips():
 
 def test_one_speaker_in_training_validates_with_own_clips_and_says_so():
     clips = clips_of(2, takes=8)
-    report = leakage(clips, cut(clips, loso.assign), speaker_dependent=False)
+    report = prove(clips, cut(clips, loso.assign), speaker_dependent=False)
     assert [entry["validation_shares_speakers"] for entry in report] == [True, True, False]
     assert all(entry["validation_clips"] > 0 for entry in report)
 
@@ -290,14 +419,14 @@ def test_training_of_one_label_is_refused():
     clips = clips_of(2)
     clips = clips[(clips["label"] == "sad") | (clips["speaker"] == "x/02")].reset_index(drop=True)
     with pytest.raises(ValueError, match=r"fold 1: got \['sad'\] as labels of training, want"):
-        leakage(clips, cut(clips, loso.assign), speaker_dependent=False)
+        prove(clips, cut(clips, loso.assign), speaker_dependent=False)
 
 
 def test_a_class_that_training_lacks_is_reported(caplog):
     clips = clips_of(3)
     only_one = clips[(clips["label"] != "sad") | (clips["speaker"] == "x/02")]
     only_one = only_one.reset_index(drop=True)
-    report = leakage(only_one, cut(only_one, loso.assign), speaker_dependent=False)
+    report = prove(only_one, cut(only_one, loso.assign), speaker_dependent=False)
     assert report[1]["classes_missing_in_training"] == ["sad"]
     assert "fold 1: no training clip of sad, so none is predicted" in caplog.text
 

@@ -83,15 +83,16 @@ def split_clips(
     *,
     protocol: Callable[[pd.DataFrame], np.ndarray],
     speaker_dependent: bool,
+    sentences_held_out: bool,
     validation: float,
 ) -> pd.DataFrame:
     """Say of every clip what it is in every fold.
 
     The protocol says what each clip is. In a fold for which it brings no validation clips, part of
-    the training side validates: by whole speakers, unless the protocol is speaker-dependent or only
-    one speaker is trained on. Clips of one source stand together, whatever the protocol: it is
-    asked about the first of them. Variants are trained on where their source is, and never validate
-    or test.
+    the training side validates: by whole speakers, unless the protocol is speaker-dependent (then
+    by whole sentences, if it holds those out) or only one speaker is trained on. Clips of one
+    source stand together, whatever the protocol: it is asked about the first of them. Variants are
+    trained on where their source is, and never validate or test.
 
     Parameters
     ----------
@@ -101,6 +102,8 @@ def split_clips(
         settings already bound
     speaker_dependent : bool
         whether the protocol lets speakers stand on both sides
+    sentences_held_out : bool
+        whether the protocol lets no sentence stand on both sides
     validation : float
         share of the training side, at most .5; 0: all of it is trained on
 
@@ -120,10 +123,11 @@ def split_clips(
     table = check_parts(protocol(firsts), clips=firsts["clip"])
     parts = {str(fold): part for fold, part in enumerate(table.T)}
     parts[ALL] = np.full(len(firsts), "train", dtype=object)
+    by = "speaker" if not speaker_dependent else "sentence" if sentences_held_out else None
     for part in parts.values():
         side = firsts[part == "train"]
         if validation and "validation" not in part:
-            chosen = _choose_validation(side, by_speaker=not speaker_dependent, share=validation)
+            chosen = _choose_validation(side, by=by, share=validation)
             part[side.index[chosen]] = "validation"
     sources = pd.DataFrame({"source": firsts["source"]} | parts)
     split = clips[["clip", "label", "source", "variant"]].merge(sources, on="source")
@@ -146,6 +150,53 @@ def tested_once(fold: np.ndarray) -> np.ndarray:
     str [clips, folds]
     """
     return np.where(fold[:, None] == np.arange(fold.max() + 1), "test", "train")
+
+
+def group_folds(clips: pd.DataFrame, *, column: str, folds: int, seed: int) -> np.ndarray:
+    """Share groups of clips out so that each fold has about the same of every corpus and label.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        clean clips with columns corpus, label and `column`
+    column : str
+        speaker or sentence: what stays together
+    folds : int
+        wanted; no more than there are groups are made
+    seed : int
+        of the shuffle
+
+    Returns
+    -------
+    int64 [clips]
+        the fold of each clip, from 0; -1 where the group is unknown ("")
+
+    Raises
+    ------
+    ValueError
+        if there are fewer than two groups or folds; naming corpora of which no group is known
+    """
+    known = (clips[column] != "").to_numpy()
+    if blank := sorted(set(clips["corpus"]) - set(clips.loc[known, "corpus"])):
+        raise ValueError(
+            f"split: no {column} is known of any clip of {', '.join(blank)}; want other corpora, "
+            f"or a protocol that holds no {column} out"
+        )
+    groups = clips.loc[known, column]
+    number = groups.nunique()
+    if number < 2 or folds < 2:
+        raise ValueError(
+            f"split: got {number} {column}s and {folds} folds, want at least 2 of both"
+        )
+    fold = np.full(len(clips), -1)
+    pieces = share_out(clips[known], pieces=folds, groups=groups, seed=seed)
+    for piece, positions in enumerate(pieces):
+        fold[np.flatnonzero(known)[positions]] = piece
+    if not known.all():
+        log.warning("split: %d clips of unknown %s stand in no fold", (~known).sum(), column)
+    if len(pieces) < folds:
+        log.warning("split: %d folds for %d %ss, not %d", len(pieces), number, column, folds)
+    return fold
 
 
 def check_parts(parts: np.ndarray, *, clips: pd.Series) -> np.ndarray:
@@ -189,9 +240,9 @@ def check_parts(parts: np.ndarray, *, clips: pd.Series) -> np.ndarray:
     return parts
 
 
-def _choose_validation(side: pd.DataFrame, *, by_speaker: bool, share: float) -> np.ndarray:
-    """Positions in a training side that validate."""
-    groups = side["speaker"] if by_speaker and side["speaker"].nunique() > 1 else None
+def _choose_validation(side: pd.DataFrame, *, by: str | None, share: float) -> np.ndarray:
+    """Positions in a training side that validate: whole speakers or sentences, or any clips."""
+    groups = side[by] if by and side[by].nunique() > 1 else None
     pieces = share_out(side, pieces=max(2, round(1 / share)), groups=groups, seed=0)
     # Whole speakers do not come in equal sizes: the piece that is nearest to the share.
     return min(pieces, key=lambda piece: abs(len(piece) / len(side) - share))
@@ -242,7 +293,9 @@ def folds_of(split: pd.DataFrame) -> list[str]:
     return [column for column in split if column not in ("clip", "label")]
 
 
-def leakage(clips: pd.DataFrame, split: pd.DataFrame, *, speaker_dependent: bool) -> list[dict]:
+def leakage(
+    clips: pd.DataFrame, split: pd.DataFrame, *, speaker_dependent: bool, sentences_held_out: bool
+) -> list[dict]:
     """Count, fold by fold, what the trained and the tested clips share.
 
     Parameters
@@ -251,39 +304,47 @@ def leakage(clips: pd.DataFrame, split: pd.DataFrame, *, speaker_dependent: bool
         labelled clips and their split table
     speaker_dependent : bool
         whether speakers may stand on both sides
+    sentences_held_out : bool
+        whether sentences may not
 
     Returns
     -------
     list of dict
-        per fold: clips and speakers of each part, how many speakers, sources and sample hashes
-        training (with validation) and test share, and the labels that training lacks
+        per fold: the corpora that are trained on (or validate) and tested; clips and speakers of
+        each part; how many speakers, sentences (as far as they are known), sources and sample
+        hashes training (with validation) and test share; and the labels that training lacks
 
     Raises
     ------
     ValueError
-        naming what stands on both sides: any source or hash; any speaker, unless allowed; naming
-        a fold whose training has fewer than two labels
+        naming what stands on both sides: any source or hash; any speaker, unless allowed; any
+        sentence, if they are held out; naming a fold whose training has fewer than two labels
     """
-    table = split.merge(
-        clips[["clip", "speaker", "source", "sha256"]], on="clip", validate="one_to_one"
-    )
+    facts = ["clip", "corpus", "speaker", "sentence", "source", "sha256"]
+    table = split.merge(clips[facts], on="clip", validate="one_to_one")
+    allowed = {"speaker": speaker_dependent, "sentence": not sentences_held_out}
     report = []
     for fold in folds_of(split):
         sides = {part: table[table[fold] == part] for part in ("train", "validation", "test")}
         learned = pd.concat([sides["train"], sides["validation"]])
-        entry: dict = {"fold": fold}
+        entry: dict = {
+            "fold": fold,
+            "train_corpora": sorted(set(learned["corpus"])),
+            "test_corpora": sorted(set(sides["test"]["corpus"])),
+        }
         for part, side in sides.items():
             entry[f"{part}_clips"] = len(side)
         for part, side in sides.items():
             entry[f"{part}_speakers"] = side["speaker"].nunique()
         for column, key in (
             ("speaker", "shared_speakers"),
+            ("sentence", "shared_sentences"),
             ("source", "shared_sources"),
             ("sha256", "shared_sha256"),
         ):
-            shared = sorted(set(learned[column]) & set(sides["test"][column]))
+            shared = sorted((set(learned[column]) & set(sides["test"][column])) - {""})
             entry[key] = len(shared)
-            if shared and not (column == "speaker" and speaker_dependent):
+            if shared and not allowed.get(column, False):
                 raise ValueError(
                     f"fold {fold}: {len(shared)} of {column} stand in training and test: "
                     f"{', '.join(shared[:3])}"

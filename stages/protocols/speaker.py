@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-
 import numpy as np
 import pandas as pd
 
-from stages.clips.folds import share_out, tested_once
-
-log = logging.getLogger(__name__)
+from stages.clips.folds import group_folds, tested_once
 
 
 def assign(clips: pd.DataFrame, *, folds: int, seed: int) -> np.ndarray:
@@ -34,15 +30,4 @@ def assign(clips: pd.DataFrame, *, folds: int, seed: int) -> np.ndarray:
     ValueError
         if there are fewer than two speakers or folds
     """
-    speakers = clips["speaker"].nunique()
-    if speakers < 2 or folds < 2:
-        raise ValueError(
-            f"split speaker: got {speakers} speakers and folds={folds}, want at least 2 of both"
-        )
-    fold = np.zeros(len(clips), dtype=np.int64)
-    pieces = share_out(clips, pieces=folds, groups=clips["speaker"], seed=seed)
-    for number, piece in enumerate(pieces):
-        fold[piece] = number
-    if len(pieces) < folds:
-        log.warning("split speaker: %d folds for %d speakers, not %d", len(pieces), speakers, folds)
-    return tested_once(fold)
+    return tested_once(group_folds(clips, column="speaker", folds=folds, seed=seed))

@@ -60,6 +60,7 @@ def render(report: Report) -> str:
             if of.missing
         ],
         leakage=leakage_table(report.leakage),
+        sentences_held_out=report.leakage["sentences_held_out"],
         figures={
             file.removesuffix(".png"): {
                 "source": "data:image/png;base64," + b64encode(content).decode("ascii"),

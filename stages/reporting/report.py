@@ -100,6 +100,7 @@ def evaluate(
         "per_class": tables.per_class(predictions),
         "per_corpus": tables.per_corpus(predictions),
         "per_speaker": tables.per_speaker(predictions),
+        "per_fold": tables.per_fold(predictions),
     }
     lines = {"ua": metrics["ua"], "chance": 1 / len(predictions.labels), "notes": notes}
     counts = tables.emotion_counts(clips, labels=predictions.labels, label_map=label_map)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -202,7 +202,7 @@ def per_corpus(predictions: Predictions) -> pd.DataFrame:
         rows.append(
             {
                 "corpus": corpus,
-                "clips": len(clips),
+                "clips": clips["clip"].nunique(),
                 "speakers": clips["speaker"].nunique(),
                 "ua": metrics.unweighted_accuracy(confusion).mean(),
                 "ua_low": found.low,
@@ -212,6 +212,22 @@ def per_corpus(predictions: Predictions) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows).round(6)
+
+
+def per_fold(predictions: Predictions) -> pd.DataFrame:
+    """The table `per_corpus` of each fold by itself: a row for each fold and tested corpus."""
+    parts = []
+    for fold, clips in predictions.clips.groupby("fold"):
+        part = replace(
+            predictions,
+            clips=clips.reset_index(drop=True),
+            truth=predictions.truth[clips.index],
+            probabilities=predictions.probabilities[clips.index],
+        )
+        table = per_corpus(part)
+        table.insert(0, "fold", fold)
+        parts.append(table)
+    return pd.concat(parts, ignore_index=True)
 
 
 def per_speaker(predictions: Predictions) -> pd.DataFrame:

@@ -1,0 +1,181 @@
+"""Planted leaks, each of which a check must catch: a copy, a variant, a shared statistic."""
+
+import dataclasses
+import hashlib
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from stages import split
+from stages.clips import folds
+from stages.clips.table import COLUMNS, write_clips
+from stages.learning import jobs
+from stages.learning.batches import ClipData
+from stages.networks import svm
+from tests.support import ROOT, composed
+
+EMOTIONS = ["angry", "happy", "sad"]
+MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
+
+
+def clip_table() -> pd.DataFrame:
+    """Four speakers with three sentences in each emotion, and a training variant of every clip."""
+    names = [
+        (f"{who}-{emotion}-{text}{variant}", who, emotion, text, variant or "clean")
+        for who in "1234"
+        for emotion in EMOTIONS
+        for text in "abc"
+        for variant in ("", "#noise")
+    ]
+    clips = pd.DataFrame(names, columns=["clip", "speaker", "emotion", "sentence", "variant"])
+    for column in ("clip", "speaker", "sentence"):
+        clips[column] = "savee/" + clips[column]
+    clips = clips.assign(
+        source=clips["clip"].str.partition("#")[0],
+        corpus="savee",
+        sha256=[hashlib.sha256(clip.encode()).hexdigest() for clip in clips["clip"]],
+        samples=1600,
+        frames=7,
+        duration_s=0.1,
+        level_db=-20.0,
+        **dict.fromkeys(("channels", "rate_hz", "start"), 1),
+        **dict.fromkeys(("file", "sex", "age", "language", "intensity", "take", "excluded"), ""),
+    )
+    return clips[list(COLUMNS)].sort_values("clip", ignore_index=True)
+
+
+def run_split(clips, folder, monkeypatch, *overrides):
+    """The stage, in a folder of its own."""
+    OmegaConf.save(composed(*overrides), folder / "params.yaml")
+    write_clips(clips, folder / "data/merged/clips.csv")
+    monkeypatch.chdir(folder)
+    split.main()
+    return folds.read_split("data/split.csv")
+
+
+@pytest.mark.parametrize("protocol", ["speaker", "loso", "speaker_sentence"])
+def test_a_clip_copied_under_another_speakers_name_stops_the_stage(tmp_path, monkeypatch, protocol):
+    """Such as a table of clips would have that did not come from merge, which joins copies."""
+    clips = clip_table()
+    copy, own = (clips["clip"] == f"savee/{who}-angry-a" for who in "21")
+    clips.loc[copy, "sha256"] = clips.loc[own, "sha256"].to_numpy()
+    if protocol == "speaker_sentence":
+        renamed = clips["source"] == "savee/2-angry-a"
+        clips.loc[renamed, "sentence"] = "savee/b"  # the name says another text as well
+    with pytest.raises(ValueError, match=r"fold \d+: 1 of sha256 stand in training and test"):
+        run_split(clips, tmp_path, monkeypatch, f"split={protocol}", "split.validation=0")
+    assert not (tmp_path / "data/split.csv").exists()
+    assert not (tmp_path / "reports/leakage.json").exists()
+
+
+def proof(clips, table, *, speaker_dependent=False, sentences_held_out=False):
+    return folds.leakage(
+        clips.assign(label=clips["emotion"]),
+        table,
+        speaker_dependent=speaker_dependent,
+        sentences_held_out=sentences_held_out,
+    )
+
+
+def test_a_variant_of_a_tested_clip_is_found_in_training(tmp_path, monkeypatch):
+    clips = clip_table()
+    table = run_split(clips, tmp_path, monkeypatch, "split=random").set_index("clip")
+    tested = table.index[table["0"] == "test"][0]
+    table.loc[f"{tested}#noise", "0"] = "train"
+    with pytest.raises(ValueError, match=f"fold 0: 1 of source stand .*: {tested}$"):
+        proof(clips, table.reset_index(), speaker_dependent=True)
+
+
+def test_a_speaker_and_a_sentence_on_both_sides_are_found_unless_allowed(tmp_path, monkeypatch):
+    clips = clip_table()
+    held = run_split(clips, tmp_path, monkeypatch, "split=speaker_sentence").set_index("clip")
+    voices, texts = (clips.set_index("clip")[column] for column in ("speaker", "sentence"))
+    test = held.index[held["0"] == "test"]
+    same_voice = (voices == voices[test[0]]) & ~texts.isin(texts[test])
+    same_text = (texts == texts[test[0]]) & ~voices.isin(voices[test])
+    for planted, column in ((same_voice, "speaker"), (same_text, "sentence")):
+        table = held.copy()
+        table.loc[planted.index[planted][0], "0"] = "train"
+        allowed = {"speaker_dependent": column == "speaker"}
+        allowed["sentences_held_out"] = column != "sentence"
+        report = proof(clips, table.reset_index(), **allowed)
+        assert report[0][f"shared_{column}s"] == 1
+        allowed = {name: not value for name, value in allowed.items()}
+        with pytest.raises(ValueError, match=f"fold 0: 1 of {column} stand in training and test"):
+            proof(clips, table.reset_index(), **allowed)
+
+
+def test_unknown_sentences_are_not_one_sentence(tmp_path, monkeypatch):
+    clips = clip_table().assign(sentence="")
+    table = run_split(clips, tmp_path, monkeypatch, "split=speaker")
+    report = proof(clips, table, sentences_held_out=True)
+    assert {entry["shared_sentences"] for entry in report} == {0}
+
+
+def data_of(inputs, *, clips=24) -> ClipData:
+    """Clips of three classes, each its own mean, as many frames each."""
+    random = np.random.default_rng(0)
+    labels = np.arange(clips) % 3
+    where = np.repeat(labels, 20)[:, None]
+    caches = {
+        name: (where + random.normal(size=(20 * clips, size))).astype(np.float16)
+        for name, size in inputs.items()
+    }
+    return ClipData(caches, 20 * np.arange(clips), np.full(clips, 20), labels, 3)
+
+
+def states(model, folder) -> list[dict[str, torch.Tensor]]:
+    """What a model learns from the same training clips beside two sets of held-out clips."""
+    params = composed(f"model={model}")
+    params["train"] |= {"epochs": 1, "batch_size": 8, "crop_s": 0.2}
+    inputs = {name: 3 for name in params["features"]}
+    data, found = data_of(inputs), []
+    held_out = slice(20 * 16, None)
+    for change in (0, 9):
+        caches = {name: cache.copy() for name, cache in data.caches.items()}
+        for cache in caches.values():
+            cache[held_out] = change * cache[held_out] + change
+        folder.mkdir(exist_ok=True)
+        learner = jobs._learner(
+            SimpleNamespace(settings=params), folder / "best", folder / "logs", lambda: None
+        )
+        learner.fit(
+            dataclasses.replace(data, caches=caches),
+            train=np.arange(12),
+            validation=np.arange(12, 16),
+            seed=0,
+        )
+        found.append({name: value.clone() for name, value in learner.state().items()})
+    return found
+
+
+def same(one, other) -> bool:
+    assert one.keys() == other.keys() and one
+    return all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_held_out_clips_change_nothing_that_a_model_learns(tmp_path, model):
+    assert same(*states(model, tmp_path))
+
+
+def test_a_normaliser_fitted_on_everything_is_caught(tmp_path, monkeypatch):
+    """The check above sees it in a network's input statistics, and in the SVM's scaler."""
+    statistics = ClipData.statistics
+    everything = np.arange(24)
+    monkeypatch.setattr(ClipData, "statistics", lambda data, _: statistics(data, everything))
+    assert not same(*states("gru", tmp_path))
+
+    functionals = svm.functionals
+
+    def scaled(data, clips, *, names):
+        return functionals(data, clips, names=names) / functionals(
+            data, everything, names=names
+        ).std(axis=0)
+
+    monkeypatch.setattr(svm, "functionals", scaled)
+    assert not same(*states("svm", tmp_path))
