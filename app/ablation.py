@@ -13,49 +13,18 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import shutil
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from stages.clips.cache import open_caches
-from stages.clips.folds import ALL, folds_of, label_order, read_split
-from stages.clips.outputs import complete
+from app import experiment
 from stages.clips.settings import load_params
-from stages.clips.table import read_clips
-from stages.learning.jobs import SECTIONS, Plan, all_jobs, gather, make_plan, run_jobs
-from stages.reporting import figures, metrics, tables
 
 log = logging.getLogger(__name__)
-CLIPS, CACHES, SPLIT = Path("data/merged/clips.csv"), Path("data/features"), Path("data/split.csv")
-LEAKAGE, PREDICTIONS = Path("reports/leakage.json"), Path("data/predictions.csv")
-MODELS, SCRATCH, LOGS = Path("models/folds"), Path("models/unfinished"), Path("logs")
 OUTPUT = Path("reports/ablation")
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """What the pipeline made, proven to belong together.
-
-    clips, split : clip table and split table
-    labels : the label set's labels that occur, in its order
-    seeds : of the jobs
-    settings : sections audio, features, model and train of the parameters
-    predictions : of the held-out clips, with all features
-    """
-
-    clips: pd.DataFrame
-    split: pd.DataFrame
-    labels: list[str]
-    seeds: list[int]
-    settings: Mapping[str, Any]
-    predictions: tables.Predictions
 
 
 def variants(features: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -74,208 +43,27 @@ def variants(features: Sequence[str]) -> dict[str, tuple[str, ...]]:
     return {"all": tuple(features)} | without | {f"only {name}": (name,) for name in features}
 
 
-def read_experiment(params: DictConfig) -> Experiment:
-    """Read what the pipeline made, and prove that it belongs to the parameters.
-
-    Raises
-    ------
-    FileNotFoundError
-        naming the files that are missing
-    ValueError
-        saying what differs
-    """
-    seeds, features = list(params.seeds), list(params.features)
-    checkpoint = MODELS / f"fold_0-seed_{seeds[0]}.pt"
-    caches = [CACHES / f"{name}.npy" for name in features]
-    wanted = [CLIPS, *caches, SPLIT, LEAKAGE, PREDICTIONS, checkpoint]
-    if missing := [str(path) for path in wanted if not path.is_file()]:
-        raise FileNotFoundError(f"missing: {', '.join(missing)}")
-    clips, split = read_clips(CLIPS), read_split(SPLIT)
-    labels = label_order(params.labels.map, split["label"])
-    settings = OmegaConf.to_container(OmegaConf.masked_copy(params, list(SECTIONS)))
-    frames = open_caches(CACHES, names=features, frames=int(clips["frames"].sum()))
-    inputs = {name: cache.shape[1] for name, cache in frames.items()}
-    check_checkpoint(checkpoint, settings=settings | {"labels": labels, "inputs": inputs})
-    predictions = tables.read_predictions(PREDICTIONS, known=clips["clip"])
-    if predictions.labels != labels:
-        raise ValueError(f"{PREDICTIONS}: labels: got {predictions.labels}, want {labels}")
-    check_predictions(PREDICTIONS, clips=clips, split=split, seeds=seeds)
-    return Experiment(clips, split, labels, seeds, settings, predictions)
-
-
-def check_checkpoint(path: Path, *, settings: Mapping[str, Any]) -> None:
-    """Prove that a model was trained with these settings.
-
-    Parameters
-    ----------
-    path : Path
-        models/folds/<job>.pt
-    settings : mapping
-        those of Experiment, and `labels` and `inputs` (dimensions by feature)
-
-    Raises
-    ------
-    ValueError
-        naming every setting that differs
-    """
-    checkpoint = torch.load(path, weights_only=True, map_location="cpu")
-    trained = {name: checkpoint.get(name, "missing") for name in settings}
-    if lines := _differing(trained, settings, name=""):
-        raise ValueError(f"{path}: {'; '.join(lines)}")
-
-
-def _differing(trained: Any, now: Any, *, name: str) -> list[str]:
-    """Every setting below a name that differs, a line each."""
-    if isinstance(trained, Mapping) and isinstance(now, Mapping):
-        return [
-            line
-            for key in dict.fromkeys([*trained, *now])
-            for line in _differing(
-                trained.get(key, "missing"), now.get(key, "missing"), name=f"{name}.{key}"
-            )
-        ]
-    return [] if trained == now else [f"{name[1:]} was {trained} in training, is {now} now"]
-
-
-def check_predictions(
-    path: Path, *, clips: pd.DataFrame, split: pd.DataFrame, seeds: Sequence[int]
-) -> None:
-    """Prove that a table of predictions belongs to a clip table, a split and seeds.
-
-    Parameters
-    ----------
-    path : Path
-        data/predictions.csv
-    clips, split : DataFrame
-        clip table and split table
-    seeds : sequence of int
-
-    Raises
-    ------
-    ValueError
-        saying what differs, with the first clip of which it does
-    """
-    keys, facts = ["clip", "fold", "seed"], ["label", "corpus", "speaker"]
-    predicted = pd.read_csv(path, usecols=[*keys, *facts], dtype="str", keep_default_na=False)
-    tested = [
-        split.loc[split[fold] == "test", ["clip", "label"]].assign(fold=fold, seed=str(seed))
-        for fold in folds_of(split)
-        if fold != ALL
-        for seed in seeds
-    ]
-    tested = pd.concat(tested).merge(clips[["clip", "corpus", "speaker"]], on="clip")
-    both = predicted.merge(tested, on=keys, how="outer", suffixes=("", "_now"), indicator="side")
-    rules = {
-        "is predicted, but not tested": both["side"] == "left_only",
-        "is tested, but not predicted": both["side"] == "right_only",
-        **{f"has another {fact}": both[fact] != both[f"{fact}_now"] for fact in facts},
-    }
-    for rule, broken in rules.items():
-        if broken.any():
-            row = both[broken].iloc[0]
-            place = f"{row['clip']}, fold {row['fold']}, seed {row['seed']}"
-            raise ValueError(
-                f"{path}: {place}: {rule} by params.yaml, {SPLIT} and {CLIPS}; "
-                f"{broken.sum()} such rows"
-            )
-
-
-def train(experiment: Experiment, features: Sequence[str]) -> tuple[Plan, tables.Predictions]:
-    """Train every fold and seed with some of the features; predict the held-out clips.
-
-    Returns
-    -------
-    Plan
-        whose scratch folder holds the finished jobs, for a run that is interrupted later on
-    Predictions
-    """
-    settings = experiment.settings
-    plan = make_plan(
-        experiment.clips,
-        experiment.split,
-        labels=experiment.labels,
-        caches=CACHES,
-        scratch=SCRATCH,
-        logs=LOGS,
-        settings={**settings, "features": {name: settings["features"][name] for name in features}},
-    )
-    jobs = [job for job in all_jobs(experiment.split, experiment.seeds) if job.fold != ALL]
-    run_jobs(jobs, plan)
-    predictions, _ = gather(jobs, plan)
-    described = experiment.clips[["clip", "corpus", "speaker", "sex"]]
-    table = described.merge(predictions, on="clip", validate="one_to_many")
-    known = experiment.clips["clip"]
-    return plan, tables.arrange(table, known=known, name="+".join(features))
-
-
-def compare(
-    wanted: Mapping[str, tuple[str, ...]], found: Mapping[tuple[str, ...], tables.Predictions]
-) -> pd.DataFrame:
-    """One row per variant: its UA, and its difference to the first variant.
-
-    Parameters
-    ----------
-    wanted : mapping
-        features by the variant's name
-    found : mapping
-        predictions by features, all of the same clips and seeds
-    """
-    reference = found[next(iter(wanted.values()))]
-    rows = []
-    for name, features in wanted.items():
-        predictions = found[features]
-        headline = tables.headline(predictions)
-        difference, interval = metrics.paired_difference(
-            statistic=metrics.unweighted_accuracy,
-            truth=reference.truth,
-            predicted=predictions.predicted,
-            reference=reference.predicted,
-            speakers=reference.clips["speaker"].to_numpy(),
-            n_classes=len(reference.labels),
-        )
-        rows.append(
-            {
-                "variant": name,
-                "features": "+".join(features),
-                "clips": headline["n_clips"],
-                "speakers": headline["n_speakers"],
-                "seeds": headline["n_seeds"],
-                "ua": headline["ua"],
-                "ua_low": headline["ua_low"],
-                "ua_high": headline["ua_high"],
-                "difference": difference,
-                "difference_low": interval.low,
-                "difference_high": interval.high,
-                "interval_unit": interval.unit,
-            }
-        )
-    return pd.DataFrame(rows).round(6)
-
-
-def write(table: pd.DataFrame, experiment: Experiment, *, params: DictConfig) -> None:
+def write(table: pd.DataFrame, found: experiment.Experiment, *, params: DictConfig) -> None:
     """Write the table and its figure, and print what they say."""
-    split, predictions = params.split, experiment.predictions
-    leakage = json.loads(LEAKAGE.read_text(encoding="utf-8"))
+    split, predictions = params.split, found.predictions
+    leakage = json.loads(experiment.LEAKAGE.read_text(encoding="utf-8"))
     dependent = bool(split.speaker_dependent or leakage["speaker_dependent"])
     notes = ["speaker-dependent"] * dependent
     notes += ["synthetic demo speech"] * (params.data.name == "demo")
-    first = table.iloc[0]
-    seeds = f", {first['seeds']} seeds" if first["seeds"] > 1 else ""
-    heading = (
-        f"Features of {params.model.name}: {first['clips']} clips, {first['speakers']} speakers"
-        f"{seeds}\n{', '.join(sorted(set(predictions.clips['corpus'])))}: {split.title}"
+    corpora = ", ".join(sorted(set(predictions.clips["corpus"])))
+    title = experiment.heading(
+        f"Features of {params.model.name}", table, second_line=f"{corpora}: {split.title}"
     )
-    chance = 1 / len(predictions.labels)
-    with figures.style():
-        figure = figures.ablation_figure(table, heading=heading, chance=chance, notes=notes)
-        drawn = {kind: figures.encode(figure, kind) for kind in ("png", "svg")}
-    for kind, content in drawn.items():
-        with complete(f"{OUTPUT}.{kind}") as part:
-            part.write_bytes(content)
-    protocol = f"{split.name} (speaker-dependent)" if dependent else split.name
-    with complete(f"{OUTPUT}.csv") as part:
-        table.assign(protocol=protocol).to_csv(part, index=False, lineterminator="\n")
-    print("\n".join([heading, *notes, ""]))
+    kinds, _ = pd.factorize(table["variant"].str.partition(" ")[0])
+    experiment.write(
+        table.assign(protocol=f"{split.name} (speaker-dependent)" if dependent else split.name),
+        OUTPUT,
+        title=title,
+        reference="all features",
+        kinds=kinds,
+        chance=1 / len(predictions.labels),
+        notes=notes,
+    )
     print(table.drop(columns=["features", "clips", "speakers", "seeds"]).to_string(index=False))
 
 
@@ -289,23 +77,26 @@ def main() -> None:
     except ValueError as error:
         sys.exit(str(error))
     try:
-        experiment = read_experiment(params)
+        last = experiment.read_experiment(params)
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f"{error}; run `dvc repro` first")
     names: dict[tuple[str, ...], list[str]] = {}  # of two features, each alone is without the other
     for name, features in wanted.items():
         names.setdefault(features, []).append(name)
-    found, plans = {wanted["all"]: experiment.predictions}, []
+    found, plans = {wanted["all"]: last.predictions}, []
     todo = [features for features in names if features not in found]
     for number, features in enumerate(todo, start=1):
         log.info("ablation: %s (%d of %d)", ", ".join(names[features]), number, len(todo))
-        plan, found[features] = train(experiment, features)
+        plan, found[features] = experiment.train(
+            last, split=last.split, features=features, name="+".join(features)
+        )
         plans.append(plan)
-    write(compare(wanted, found), experiment, params=params)
-    for plan in plans:
-        shutil.rmtree(plan.scratch)
-    if not any(SCRATCH.iterdir()):  # else another run was interrupted, and may go on
-        SCRATCH.rmdir()
+    table = experiment.compare(
+        {name: found[features] for name, features in wanted.items()}, column="variant"
+    )
+    table.insert(1, "features", ["+".join(features) for features in wanted.values()])
+    write(table, last, params=params)
+    experiment.clean_up(plans)
 
 
 if __name__ == "__main__":

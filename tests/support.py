@@ -1,13 +1,18 @@
 """What several test files share."""
 
+import contextlib
+import io
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from stages.clips.settings import bind
+from stages.learning import jobs
 
 ROOT = Path(__file__).parents[1]
 #: Settings of `stages.clips.audio.condition` that leave a clip whole.
@@ -35,3 +40,14 @@ def _reader_settings(corpus: str) -> dict:
 def reader(corpus: str, **changes: object) -> Callable[[Path], list[dict]]:
     """`read` of a corpus with the settings of its yaml, or others."""
     return bind(_reader_settings(corpus) | changes)
+
+
+def inside(folder, function) -> str:
+    """Call the main function of a module in a folder, without arguments; what it printed."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["program"])
+        # Worker processes would outlive the call, and stay in its folder.
+        patch.setattr(jobs, "processes", lambda _: 1)
+        function()
+    return out.getvalue()

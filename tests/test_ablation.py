@@ -1,10 +1,7 @@
 """The ablation as its user runs it, after the stages that it follows, on made-up features."""
 
-import contextlib
 import hashlib
-import io
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +11,11 @@ from matplotlib.collections import LineCollection, PathCollection
 from omegaconf import OmegaConf
 from sklearn.metrics import balanced_accuracy_score
 
-from app import ablation
+from app import ablation, experiment
 from stages import split, train
 from stages.clips.table import COLUMNS, write_clips
-from stages.learning import jobs
 from stages.reporting import figures, tables
-from tests.support import composed
+from tests.support import composed, inside
 
 EMOTIONS = ["angry", "happy", "sad"]
 OUTPUTS = [f"reports/ablation.{kind}" for kind in ("csv", "png", "svg")]
@@ -54,17 +50,6 @@ def made_up_clips() -> pd.DataFrame:
         **dict.fromkeys(("channels", "rate_hz", "start"), 1),
         **dict.fromkeys(("file", "sex", "age", "language", "intensity", "sentence"), ""),
     )[list(COLUMNS)].sort_values("clip")
-
-
-def inside(folder, function) -> str:
-    """Call the main function of a module in a folder, without arguments; what it printed."""
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", ["program"])
-        # Worker processes would outlive the call, and stay in its folder.
-        patch.setattr(jobs, "processes", lambda _: 1)
-        function()
-    return out.getvalue()
 
 
 def trained(folder, *overrides):
@@ -206,7 +191,14 @@ def test_the_figure_says_what_was_compared_on_what(finished):
 def test_dots_and_intervals_stand_where_the_table_says(finished):
     table = rows_of(finished[0]).reset_index()
     with figures.style():
-        figure = figures.ablation_figure(table, heading="", chance=0.25, notes=[])
+        figure = figures.differences_figure(
+            table,
+            heading="",
+            reference="all features",
+            kinds=[0, 1, 1, 1, 2, 2, 2],
+            chance=0.25,
+            notes=[],
+        )
     axes = figure.axes[0]
     drawn = {
         kind: [c for c in axes.collections if isinstance(c, kind)]
@@ -229,7 +221,7 @@ def test_dots_and_intervals_stand_where_the_table_says(finished):
 
 def test_an_interrupted_run_goes_on_where_it_was(finished, copy, monkeypatch, caplog):
     (copy / "models/unfinished/other").mkdir(parents=True)  # of a run of something else
-    calls, run_jobs = [], ablation.run_jobs
+    calls, run_jobs = [], experiment.run_jobs
 
     def interrupted(todo, plan):
         calls.append(plan)
@@ -239,7 +231,7 @@ def test_an_interrupted_run_goes_on_where_it_was(finished, copy, monkeypatch, ca
         run_jobs(todo, plan)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(ablation, "run_jobs", interrupted)
+        patch.setattr(experiment, "run_jobs", interrupted)
         inside(copy, ablation.main)
     assert not any((copy / name).exists() for name in OUTPUTS)
     caplog.clear()
@@ -281,7 +273,7 @@ def refused(folder, monkeypatch) -> str:
     def never(*_):
         raise AssertionError("trained in spite of it")
 
-    monkeypatch.setattr(ablation, "run_jobs", never)
+    monkeypatch.setattr(experiment, "run_jobs", never)
     with pytest.raises(SystemExit) as ended:
         inside(folder, ablation.main)
     assert not any((folder / name).exists() for name in OUTPUTS)

@@ -30,7 +30,7 @@ COLOURS = (
 DPI = 200
 _TRAIN, _MAIN, _REFERENCE = COLOURS[5], COLOURS[0], COLOURS[4]
 _HATCHES = ("", "////")  # the second turn through the colours is hatched
-_KINDS = ((_REFERENCE, "D"), (_MAIN, "o"), (COLOURS[2], "s"))  # of rows: all, without, only
+_KINDS = ((_REFERENCE, "D"), (_MAIN, "o"), (COLOURS[2], "s"))  # of rows, in turn
 _STYLE = {
     "axes.axisbelow": True,
     "axes.grid": True,
@@ -329,10 +329,16 @@ def recall_figure(
     return figure
 
 
-def ablation_figure(
-    table: pd.DataFrame, *, heading: str, chance: float, notes: Sequence[str]
+def differences_figure(
+    table: pd.DataFrame,
+    *,
+    heading: str,
+    reference: str,
+    kinds: Sequence[int],
+    chance: float,
+    notes: Sequence[str],
 ) -> Figure:
-    """Unweighted accuracy of each set of features with its 95 % interval, one row each.
+    """Unweighted accuracy of several systems with its 95 % interval, one row each.
 
     To the right of each row stands its difference to the first row in words, because intervals that
     overlap say little of two systems that were run on the same speakers.
@@ -340,22 +346,26 @@ def ablation_figure(
     Parameters
     ----------
     table : DataFrame
-        variant, ua, ua_low, ua_high, difference, difference_low, difference_high; in the first row
-        all features. Rows whose names begin with the same word stand together
+        in the first column each system's name; ua, ua_low, ua_high, difference, difference_low,
+        difference_high; in the first row what all are compared with
     heading : str
         what was compared, and on what
+    reference : str
+        what the first row is
+    kinds : int [rows]
+        0 for the first row, then rising, 2 at most; rows of a kind stand together
     chance : float
         chance level, drawn as a line
     notes : what every title must add
     """
-    kind, _ = pd.factorize(table["variant"].str.partition(" ")[0])
+    kind = np.asarray(kinds)
     places = np.arange(len(table)) + 0.5 * kind
     figure, axes = _figure(7, 2.1 + 0.27 * places[-1])
     for number, (colour, marker) in enumerate(_KINDS):
         rows, at = table[kind == number], places[kind == number]
         axes.hlines(at, rows["ua_low"], rows["ua_high"], color=colour, linewidth=1.6)
         axes.scatter(rows["ua"], at, color=colour, marker=marker, s=36, zorder=3)
-    axes.set_yticks(places, table["variant"])
+    axes.set_yticks(places, table.iloc[:, 0])
     axes.set_ylim(places[-1] + 0.6, -0.6)
     axes.set_xlim(-0.02, 1.02)
     axes.set_xlabel("UA, unweighted accuracy (0 to 1), with 95 % interval")
@@ -365,10 +375,11 @@ def ablation_figure(
         for row in table.iloc[1:].itertuples()
     ]
     beside = axes.secondary_yaxis("right")
-    beside.set_yticks(places, ["difference to all, 95 % interval", *texts])
+    beside.set_yticks(places, [f"difference to {reference}, 95 % interval", *texts])
     beside.tick_params(length=0)
     beside.spines[:].set_visible(False)
-    _reference(axes, axes.axvline, ua=table["ua"].iloc[0], chance=chance, name="UA of all features")
+    name = f"UA of {reference}"
+    _reference(axes, axes.axvline, ua=table["ua"].iloc[0], chance=chance, name=name)
     _title(axes, heading, notes)
     return figure
 

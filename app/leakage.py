@@ -1,0 +1,157 @@
+"""What the split does to a figure: the model of the last run again, under other protocols.
+
+python -m app.leakage
+
+Run it when `dvc repro` or `dvc exp run` has ended. The model of params.yaml is trained again with
+speakers held out, with clips shared out at random, with speakers and sentences held out, and, of
+several corpora, with whole corpora held out. Their settings are those of conf/split, or of
+params.yaml for the protocol of the last run, whose predictions are used as they are; the share that
+validates is that of params.yaml. A protocol that these clips do not allow is left out, with the
+reason. Compared are the clips that all protocols test. An interrupted run goes on where it was.
+Writes reports/inflation.csv, reports/inflation.png and reports/inflation.svg: UA with its interval,
+and the paired difference to speakers held out, which is what a random split pretends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+from omegaconf import DictConfig, OmegaConf
+
+from app import experiment
+from stages.clips.folds import ALL, folds_of, label_clips, leakage, split_clips
+from stages.clips.settings import bind, load_params
+from stages.reporting.tables import Predictions
+
+log = logging.getLogger(__name__)
+#: The first is what the others are compared with.
+PROTOCOLS = ("speaker", "random", "speaker_sentence", "corpus")
+CONF, OUTPUT = Path("conf/split"), Path("reports/inflation")
+
+
+def protocols(params: DictConfig) -> dict[str, DictConfig]:
+    """Settings of each protocol by its name."""
+    found = {
+        name: params.split if params.split.name == name else OmegaConf.load(CONF / f"{name}.yaml")
+        for name in PROTOCOLS
+    }
+    return {
+        name: OmegaConf.merge(settings, {"validation": params.split.validation})
+        for name, settings in found.items()
+    }
+
+
+def make_splits(
+    last: experiment.Experiment, wanted: Mapping[str, DictConfig], *, params: DictConfig
+) -> dict[str, pd.DataFrame]:
+    """A split table for each protocol that the clips allow, proven not to leak.
+
+    Raises
+    ------
+    ValueError
+        if they do not allow the first one
+    """
+    clips = label_clips(last.clips, name=params.labels.name, mapping=params.labels.map)
+    splits = {}
+    for name, settings in wanted.items():
+        rules = {rule: settings[rule] for rule in ("speaker_dependent", "sentences_held_out")}
+        try:
+            split = split_clips(
+                clips, protocol=bind(settings.protocol), **rules, validation=settings.validation
+            )
+            leakage(clips, split, **rules)
+        except ValueError as error:
+            if name == PROTOCOLS[0]:
+                raise
+            log.warning("leakage: without %s: %s", name, error)
+            continue
+        splits[name] = last.split if name == params.split.name else split
+    return splits
+
+
+def in_common(found: Mapping[str, Predictions]) -> dict[str, Predictions]:
+    """The predictions of those clips that every protocol tests."""
+    shared = set.intersection(*(set(predictions.clips["clip"]) for predictions in found.values()))
+    result = {}
+    for name, predictions in found.items():
+        chosen = predictions.clips["clip"].isin(shared).to_numpy()
+        if not chosen.all():
+            log.info("leakage: %d clips that not all test are left out", (~chosen).sum())
+        result[name] = replace(
+            predictions,
+            clips=predictions.clips[chosen].reset_index(drop=True),
+            truth=predictions.truth[chosen],
+            probabilities=predictions.probabilities[chosen],
+        )
+    return result
+
+
+def trained_clips(splits: Iterable[pd.DataFrame]) -> list[int]:
+    """Clips that are trained on or validate, mean over the folds of each split."""
+    return [
+        round(
+            split[[fold for fold in folds_of(split) if fold != ALL]]
+            .isin(["train", "validation"])
+            .sum()
+            .mean()
+        )
+        for split in splits
+    ]
+
+
+def main() -> None:
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
+    params = load_params()
+    try:
+        last = experiment.read_experiment(params)
+    except (FileNotFoundError, ValueError) as error:
+        sys.exit(f"{error}; run `dvc repro` first")
+    wanted = protocols(params)
+    try:
+        splits = make_splits(last, wanted, params=params)
+    except ValueError as error:
+        sys.exit(str(error))
+    found, plans = {}, []
+    for number, (name, split) in enumerate(splits.items(), start=1):
+        log.info("leakage: %s (%d of %d)", name, number, len(splits))
+        if name == params.split.name:
+            found[name] = last.predictions
+            continue
+        plan, found[name] = experiment.train(
+            last, split=split, features=list(params.features), name=name
+        )
+        plans.append(plan)
+    dependent = {name: wanted[name].speaker_dependent for name in found}
+    marked = {
+        f"{name} (speaker-dependent)" if dependent[name] else name: predictions
+        for name, predictions in in_common(found).items()
+    }
+    table = experiment.compare(marked, column="protocol")
+    table.insert(1, "folds", [predictions.n_folds for predictions in found.values()])
+    table.insert(2, "trained_clips", trained_clips(splits.values()))
+    corpora = ", ".join(sorted(set(last.predictions.clips["corpus"])))
+    experiment.write(
+        table,
+        OUTPUT,
+        title=experiment.heading(
+            f"What the split does to {params.model.name}", table, second_line=corpora
+        ),
+        reference=PROTOCOLS[0],
+        kinds=[0, *(1 if shared else 2 for shared in list(dependent.values())[1:])],
+        chance=1 / len(last.labels),
+        notes=["synthetic demo speech"] * (params.data.name == "demo"),
+    )
+    print(table.drop(columns=["clips", "speakers", "seeds"]).to_string(index=False))
+    experiment.clean_up(plans)
+
+
+if __name__ == "__main__":
+    main()
