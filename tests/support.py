@@ -12,7 +12,6 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from stages.clips.settings import bind
-from stages.learning import jobs
 
 ROOT = Path(__file__).parents[1]
 #: Settings of `stages.clips.audio.condition` that leave a clip whole.
@@ -48,6 +47,6 @@ def inside(folder, function) -> str:
         patch.chdir(folder)
         patch.setattr(sys, "argv", ["program"])
         # Worker processes would outlive the call, and stay in its folder.
-        patch.setattr(jobs, "processes", lambda _: 1)
+        patch.setattr("stages.learning.jobs.processes", lambda _: 1)
         function()
     return out.getvalue()
