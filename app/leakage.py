@@ -55,7 +55,7 @@ def make_splits(
     Raises
     ------
     ValueError
-        if they do not allow the first one
+        if they do not allow the first one; if that of params.yaml is not the one of the last run
     """
     clips = label_clips(last.clips, name=params.labels.name, mapping=params.labels.map)
     splits = {}
@@ -71,7 +71,13 @@ def make_splits(
                 raise
             log.warning("leakage: without %s: %s", name, error)
             continue
-        splits[name] = last.split if name == params.split.name else split
+        splits[name] = split
+    own = splits.get(params.split.name)
+    if own is not None and not own.astype("str").equals(last.split.astype("str")):
+        raise ValueError(
+            f"{experiment.SPLIT}: is not the split {params.split.name} of params.yaml; "
+            "run `dvc repro` first"
+        )
     return splits
 
 

@@ -265,6 +265,18 @@ def test_clips_that_not_all_protocols_test_are_not_compared(tmp_path, caplog):
     assert set(rows_of(folder)["clips"]) == {24}
 
 
+def test_a_split_of_other_settings_is_refused(tmp_path):
+    folder = finished(tmp_path, clip_table(), "split=speaker")
+    params = OmegaConf.load(folder / "params.yaml")
+    params.split.protocol.folds = 2
+    OmegaConf.save(params, folder / "params.yaml")
+    with pytest.raises(SystemExit) as ended:
+        inside(folder, leakage.main)
+    said = "data/split.csv: is not the split speaker of params.yaml; run `dvc repro` first"
+    assert ended.value.code == said
+    assert not any((folder / name).exists() for name in OUTPUTS)
+
+
 def test_nothing_is_compared_before_the_pipeline_has_run(tmp_path):
     OmegaConf.save(composed(), tmp_path / "params.yaml")
     with pytest.raises(SystemExit) as ended:

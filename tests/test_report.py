@@ -15,6 +15,7 @@ from sklearn.metrics import balanced_accuracy_score, log_loss, recall_score
 from stages import evaluate
 from stages.clips.table import write_clips
 from stages.reporting import tables
+from stages.reporting.examples import choose
 from tests.support import composed
 
 LABELS = ["angry", "happy", "sad"]
@@ -493,6 +494,7 @@ def test_a_clip_tested_in_two_folds_is_pooled_over_both():
         assert row["wa"] == pytest.approx((guess == table["label"])[here].mean(), abs=1e-6)
         assert row["clips"] == table[here]["clip"].nunique()
     assert tables.per_corpus(predictions)["clips"].sum() == metrics["n_clips"]
+    assert choose(predictions, clips=clips)["label"].tolist() == LABELS
 
 
 @pytest.mark.parametrize(
