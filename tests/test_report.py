@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from sklearn.metrics import balanced_accuracy_score, log_loss, recall_score
+from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss, recall_score, roc_auc_score
 
 from stages import evaluate
 from stages.clips.table import write_clips
@@ -170,6 +170,7 @@ def test_everything_is_written_and_every_byte_repeats(run, reports):
         "corpora.csv",
         "plots/confusion.csv",
         "plots/learning_curves.csv",
+        "tables/overall.csv",
         *(f"tables/per_{part}.csv" for part in ("class", "corpus", "speaker")),
         *(f"figures/{name}.{kind}" for name in FIGURES for kind in ("png", "svg")),
     }
@@ -197,6 +198,12 @@ def test_metrics_are_flat_finite_and_right(reports):
     assert metrics["wa"] == pytest.approx(right.mean(), abs=1e-6)
     loss = log_loss(table["label"], shares / shares.sum(1, keepdims=True), labels=LABELS)
     assert metrics["loss"] == pytest.approx(loss, abs=1e-5)
+    weighted = [
+        f1_score(table["label"][own], answers[own], average="weighted")
+        for own in (table["seed"] == 0, table["seed"] == 1)
+    ]
+    assert metrics["weighted_f1"] == pytest.approx(np.mean(weighted), abs=1e-6)
+    assert len(metrics) < 30
     # tess has angry clips only: its UA is their recall, not a third of it
     tess = table["corpus"] == "tess"
     assert metrics["ua_tess"] == pytest.approx(right[tess].mean(), abs=1e-6)
@@ -224,6 +231,36 @@ def test_tables_agree_with_scikit_learn_and_each_other(reports):
     confusion = pd.read_csv(reports / "plots/confusion.csv")
     assert confusion["actual"].tolist() == table["label"].tolist()
     assert confusion["predicted"].tolist() == answers.tolist()
+
+
+def test_overall_table_has_every_figure_with_its_interval(reports):
+    table = pd.read_csv(reports / "tables/overall.csv").set_index("figure")
+    metrics = json.loads((reports / "metrics.json").read_text())
+    for figure in table.index.intersection(list(metrics)):
+        assert table.loc[figure, "value"] == metrics[figure]
+    assert len(table.index.intersection(list(metrics))) >= 12
+    assert (table["low"] <= table["value"]).all() and (table["value"] <= table["high"]).all()
+    assert set(table["interval"]) == {"speakers"}
+    assert table.loc["ua", "seed_sd"] == metrics["ua_seed_sd"]
+    predictions = _predictions(_clips())
+    shares = predictions[[f"p_{label}" for label in LABELS]].to_numpy()
+    areas = [
+        [
+            roc_auc_score(predictions["label"][own] == label, shares[own, place])
+            for place, label in enumerate(LABELS)
+        ]
+        for own in (predictions["seed"] == 0, predictions["seed"] == 1)
+    ]
+    assert table.loc["roc_area", "value"] == pytest.approx(np.mean(areas), abs=1e-6)
+    by_class = pd.read_csv(reports / "tables/per_class.csv")
+    np.testing.assert_allclose(by_class["roc_area"], np.mean(areas, axis=0), atol=1e-6)
+    assert table.loc["brier", "value"] == pytest.approx(by_class["brier"].sum(), abs=1e-5)
+    for figure in ("recall", "precision", "f1", "mcc", "top2", "roc_area", "brier"):
+        assert (by_class[f"{figure}_low"] <= by_class[figure]).all()
+        assert (by_class[figure] <= by_class[f"{figure}_high"]).all()
+    text = (reports / "index.html").read_text()
+    row = table.loc["mcc"]
+    assert f"{row['value']:.3f} ({row['low']:.3f}–{row['high']:.3f})" in text
 
 
 def test_learning_curves_are_the_mean_of_the_jobs_still_running():
@@ -433,10 +470,23 @@ def test_label_without_clips_and_constant_answers():
     table = table[table["label"] != "sad"].assign(p_angry=1.0, p_happy=0.0, p_sad=0.0)
     predictions = tables.arrange(table, known=clips["clip"], name="predictions")
     metrics = tables.headline(predictions)
-    assert metrics["ua"] == 0.5
+    assert metrics["ua"] == metrics["roc_area"] == 0.5
+    assert metrics["mcc"] == 0 and metrics["top2"] == 1
+    assert metrics["ece"] == pytest.approx(12 / 26, abs=1e-6)  # sure of 26 clips, 12 are happy
     assert all(math.isfinite(value) for value in metrics.values())
     sad = tables.per_class(predictions).set_index("label").loc["sad"]
-    assert sad["support"] == 0 and math.isnan(sad["recall"]) and sad["interval"] == ""
+    assert sad["support"] == 0 and sad["interval"] == ""
+    assert all(math.isnan(sad[figure]) for figure in ("recall", "top2", "roc_area", "recall_low"))
+    assert sad["precision"] == sad["f1"] == sad["mcc"] == sad["brier"] == 0
+
+
+def test_clips_of_one_label_have_no_roc_area():
+    clips = _clips()
+    table = _predictions(clips)
+    table = table[table["label"] == "sad"]
+    metrics = tables.headline(tables.arrange(table, known=clips["clip"], name="predictions"))
+    assert "roc_area" not in metrics and metrics["mcc"] == 0
+    assert all(math.isfinite(value) for value in metrics.values())
 
 
 def test_one_speaker_gets_an_interval_over_clips():
@@ -448,6 +498,20 @@ def test_one_speaker_gets_an_interval_over_clips():
     assert 0 < metrics["ua_high"] - metrics["ua_low"] < 1
     assert "ua_ravdess" not in metrics
     assert set(tables.per_class(predictions)["interval"]) == {"clips"}
+    assert set(tables.overall(predictions)["interval"]) == {"clips"}
+
+
+def test_figures_of_many_corpora_stand_in_the_tables_alone():
+    clips = _clips()
+    table = _predictions(clips)
+    for n_corpora, listed in ((8, 8), (9, 0)):
+        corpora = np.arange(len(table)) // 2 % n_corpora  # two seeds of each clip
+        table = table.assign(corpus=[f"c{number}" for number in corpora])
+        predictions = tables.arrange(table, known=clips["clip"], name="predictions")
+        metrics = tables.headline(predictions)
+        assert sum(name.startswith("ua_c") for name in metrics) == listed
+        assert len(metrics) < 28  # besides these: protocol, ece_scaled
+        assert len(tables.per_corpus(predictions)) == n_corpora
 
 
 def _spoil(column, value):

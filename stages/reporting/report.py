@@ -97,6 +97,7 @@ def evaluate(
 
     metrics = {"protocol": protocol, **tables.headline(predictions)}
     rows = {
+        "overall": tables.overall(predictions),
         "per_class": tables.per_class(predictions),
         "per_corpus": tables.per_corpus(predictions),
         "per_speaker": tables.per_speaker(predictions),

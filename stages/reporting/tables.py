@@ -11,10 +11,35 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stages.clips.table import count_reasons
-from stages.reporting import metrics
+from stages.reporting import metrics, scores
 
 _TEXT = ("clip", "corpus", "speaker", "sex", "label")
 _COLUMNS = (*_TEXT, "fold", "seed")
+#: Figures of confusion counts [..., classes, classes].
+_OF_COUNTS = {
+    "ua": metrics.unweighted_accuracy,
+    "wa": metrics.accuracy,
+    "macro_f1": lambda counts: metrics.macro(metrics.f1(counts), counts),
+    "macro_precision": lambda counts: metrics.macro(metrics.precision(counts), counts),
+    "macro_recall": metrics.unweighted_accuracy,
+    "weighted_f1": lambda counts: metrics.weighted(metrics.f1(counts), counts),
+    "weighted_precision": lambda counts: metrics.weighted(metrics.precision(counts), counts),
+    "weighted_recall": metrics.accuracy,
+    "mcc": metrics.matthews,
+}
+#: Figures of each class, [..., classes].
+_OF_ONE_CLASS = {
+    "recall": metrics.recall,
+    "precision": metrics.precision,
+    "f1": metrics.f1,
+    "mcc": lambda counts: metrics.matthews(metrics.one_against_rest(counts)),
+}
+#: That a figure can take, if not 0.
+_LOWEST = {"mcc": -1.0}
+_HEADLINE = ("wa", "macro_f1", "macro_precision", "macro_recall", "weighted_f1", "mcc", "top2")
+_HEADLINE += ("roc_area", "loss", "brier", "ece")
+#: With more corpora their figures stand in the tables alone.
+_MOST_CORPORA = 8
 
 
 @dataclass(frozen=True)
@@ -24,7 +49,8 @@ class Predictions:
     Attributes
     ----------
     clips : DataFrame
-        one row per clip, sorted: clip, corpus, speaker, sex, label
+        one row per clip, sorted: clip, corpus, speaker, sex, label, fold; where a protocol tests
+        each clip in several folds, one row per clip and fold
     labels : list of str
         the classes, in the order of the label set
     truth : int [clips]
@@ -55,15 +81,23 @@ class Predictions:
         self,
         statistic: Callable[[NDArray], NDArray],
         rows: NDArray[np.bool_] | slice = slice(None),
+        *,
+        lowest: float = 0.0,
     ) -> metrics.Interval:
         """Interval of the mean over seeds of a statistic of confusion counts, for chosen clips."""
         return metrics.speaker_interval(
             lambda confusions: statistic(confusions).mean(-1),
             self.truth[rows],
             self.predicted[rows],
-            self.clips["speaker"].to_numpy()[rows],
+            self.speakers[rows],
             n_classes=len(self.labels),
+            lowest=lowest,
         )
+
+    @property
+    def speakers(self) -> NDArray:
+        """The speaker of each clip."""
+        return self.clips["speaker"].to_numpy()
 
 
 def read_predictions(path: str | Path, *, known: pd.Series) -> Predictions:
@@ -97,11 +131,12 @@ def arrange(table: pd.DataFrame, *, known: pd.Series, name: str) -> Predictions:
             f"{name}: columns missing {missing}, {len(columns)} probability columns, "
             f"{len(table)} rows; want all columns, a p_<label> for each label, and a row per clip"
         )
-    table = table.sort_values(["clip", "seed"], kind="stable", ignore_index=True)
+    table = table.sort_values(["clip", "fold", "seed"], kind="stable", ignore_index=True)
     probabilities = table[columns].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
     labels = [column.removeprefix("p_") for column in columns]
     seeds = sorted(table["seed"].unique())
-    runs = table.groupby("clip")["seed"].transform("size")
+    runs = table.groupby(["clip", "fold"])["seed"].transform("size")
+    folds = table.groupby("clip")["fold"].transform("nunique")
     facts = table.groupby("clip")[["corpus", "speaker", "label"]].transform("nunique")
     # NaN fails both comparisons below, so it is found as well
     valid = (abs(probabilities.sum(1) - 1) <= 1e-3) & (probabilities >= 0).all(1)
@@ -109,8 +144,10 @@ def arrange(table: pd.DataFrame, *, known: pd.Series, name: str) -> Predictions:
         "not in the clip table": ~table["clip"].isin(known),
         f"its label has no column, want one of {', '.join(columns)}": ~table["label"].isin(labels),
         "probabilities are not at least 0 with a sum of 1 (within 0.001)": ~pd.Series(valid),
-        "predicted more than once for one seed": table.duplicated(["clip", "seed"]),
+        "predicted more than once for one seed": table.duplicated(["clip", "fold", "seed"]),
         f"not predicted for each of the seeds {', '.join(map(str, seeds))}": runs != len(seeds),
+        f"not predicted in as many folds as most clips, {folds.mode()[0]}": folds
+        != folds.mode()[0],
         "corpus, speaker or label differ between its rows": (facts > 1).any(axis=1),
     }
     for rule, broken in rules.items():
@@ -118,7 +155,7 @@ def arrange(table: pd.DataFrame, *, known: pd.Series, name: str) -> Predictions:
             row = table[broken].iloc[0]
             got = " ".join(f"{column}={row[column]}" for column in ("seed", "label", *columns))
             raise ValueError(f"{name}: {row['clip']}: {rule}; got {got}; {broken.sum()} such rows")
-    clips = table.loc[:: len(seeds), list(_TEXT)].reset_index(drop=True)
+    clips = table.loc[:: len(seeds), [*_TEXT, "fold"]].reset_index(drop=True)
     return Predictions(
         clips=clips,
         labels=labels,
@@ -129,63 +166,124 @@ def arrange(table: pd.DataFrame, *, known: pd.Series, name: str) -> Predictions:
     )
 
 
+def overall(predictions: Predictions) -> pd.DataFrame:
+    """Every figure over all clips, pooled over folds, computed per seed and averaged over seeds.
+
+    Returns
+    -------
+    DataFrame
+        one row per figure: figure, value, low, high (95 % jackknife interval), interval (what it
+        leaves out in turn), seed_sd (standard deviation over seeds; empty with one seed). The area
+        under the ROC curve is left out where all clips are of one label, as it is not defined
+    """
+    rows = []
+
+    def add(name: str, by_seed: NDArray, interval: metrics.Interval) -> None:
+        spread = by_seed.std(ddof=1) if predictions.n_seeds > 1 else np.nan
+        rows.append({"figure": name, "value": by_seed.mean(), "low": interval.low})
+        rows[-1] |= {"high": interval.high, "interval": interval.unit, "seed_sd": spread}
+
+    confusion = predictions.confusion()
+    for name, statistic in _OF_COUNTS.items():
+        found = predictions.interval(statistic, lowest=_LOWEST.get(name, 0.0))
+        add(name, statistic(confusion), found)
+    of = (predictions.truth, predictions.probabilities)
+    for name, values, highest in (
+        ("top2", scores.in_top(*of, k=2), 1.0),
+        ("brier", scores.squared_errors(*of).sum(-1), 2.0),
+        ("loss", scores.log_losses(*of), -np.log(scores.LEAST)),
+    ):
+        found = scores.mean_interval(values, predictions.speakers, highest=highest)
+        add(name, values.mean(0), found)
+    groups, unit = metrics.left_out(predictions.speakers)
+    areas, replicates = map(scores.mean_defined, scores.roc_areas(*of, groups))
+    if not np.isnan(areas).any():
+        found = metrics.interval_of_replicates(areas.mean(-1), replicates.mean(-1))
+        add("roc_area", areas, metrics.Interval(*map(float, found), unit))
+    sums = scores.reliability(*of, groups)
+    found = metrics.jackknife_interval(lambda s: scores.calibration_error(s).mean(-1), sums)
+    error = scores.calibration_error(sums.sum(0))
+    add("ece", error, metrics.Interval(*map(float, found), unit))
+    return pd.DataFrame(rows).round(6)
+
+
 def headline(predictions: Predictions) -> dict[str, float | int]:
     """The figures that experiments are compared by: one flat dict of finite numbers.
 
-    All are pooled over folds, computed per seed, and averaged over seeds.
+    They are those of `overall` that _HEADLINE names, under 30 in all, because each becomes a column
+    of `dvc exp show`. A figure that is not defined is left out, and so are the corpora's where
+    there are too many.
     """
-    confusion = predictions.confusion()
-    ua = metrics.unweighted_accuracy(confusion)  # [seeds]
-    interval = predictions.interval(metrics.unweighted_accuracy)
-    result = {
-        "ua": ua.mean(),
-        "ua_low": interval.low,
-        "ua_high": interval.high,
-        "wa": metrics.accuracy(confusion).mean(),
-        "macro_f1": metrics.macro(metrics.f1(confusion), confusion).mean(),
-        "macro_precision": metrics.macro(metrics.precision(confusion), confusion).mean(),
-        "macro_recall": ua.mean(),
-        "loss": metrics.log_loss(predictions.truth, predictions.probabilities),
-        "n_clips": len(predictions.clips),
+    figures = overall(predictions).set_index("figure")
+    value = figures["value"]
+    result = {"ua": value["ua"], "ua_low": figures["low"]["ua"], "ua_high": figures["high"]["ua"]}
+    result |= {name: value[name] for name in _HEADLINE if name in value}
+    result |= {
+        "n_clips": predictions.clips["clip"].nunique(),
         "n_speakers": predictions.clips["speaker"].nunique(),
         "n_folds": predictions.n_folds,
         "n_seeds": predictions.n_seeds,
     }
     if predictions.n_seeds > 1:
-        result["ua_seed_sd"] = ua.std(ddof=1)
+        result["ua_seed_sd"] = figures["seed_sd"]["ua"]
     corpora = per_corpus(predictions)
-    if len(corpora) > 1:
-        for row in corpora.itertuples():
-            result |= {f"ua_{row.corpus}": row.ua, f"wa_{row.corpus}": row.wa}
+    if 1 < len(corpora) <= _MOST_CORPORA:
+        result |= {f"ua_{row.corpus}": row.ua for row in corpora.itertuples()}
     return {
-        name: int(value) if name.startswith("n_") else round(float(value), 6)
+        name: int(value) if name.startswith("n_") else float(value)
         for name, value in result.items()
     }
 
 
 def per_class(predictions: Predictions) -> pd.DataFrame:
-    """Precision, recall and F1 of each label; empty recall where the label has no clip."""
-    confusion = predictions.confusion()
-    table = pd.DataFrame(
-        {
-            "label": predictions.labels,
-            "precision": metrics.precision(confusion).mean(0),
-            "recall": metrics.recall(confusion).mean(0),
-            "recall_low": np.nan,
-            "recall_high": np.nan,
-            "interval": "",
-            "f1": metrics.f1(confusion).mean(0),
-            "support": confusion[0].sum(-1),
-        }
+    """Figures of each label against the rest, averaged over seeds, each with its interval.
+
+    Returns
+    -------
+    DataFrame
+        one row per label: label, support (clips), interval (what is left out in turn of recall and
+        top2: speakers with clips of the label, clips where there is one; of the other figures it is
+        all speakers), and of each figure itself, <figure>_low and <figure>_high: recall, precision,
+        f1, mcc (Matthews), top2 (share of the label's clips of which it is one of the two most
+        probable), roc_area, brier. Of a label without clips recall, top2, roc_area and all
+        intervals are empty
+    """
+    confusion, speakers = predictions.confusion(), predictions.speakers
+    of = (predictions.truth, predictions.probabilities)
+    second, squares = scores.in_top(*of, k=2), scores.squared_errors(*of)
+    areas, replicates = (
+        found.mean(-2) for found in scores.roc_areas(*of, metrics.left_out(speakers)[0])
     )
-    for label in np.unique(predictions.truth):
-        # only speakers with clips of this label are left out: the others say nothing about it
-        found = predictions.interval(
-            lambda confusions, label=label: metrics.recall(confusions)[..., label],
-            predictions.truth == label,
-        )
-        table.loc[label, ["recall_low", "recall_high", "interval"]] = list(found)
-    return table.round(6)
+    rows = []
+    for label, name in enumerate(predictions.labels):
+        own = predictions.truth == label
+        row = {"label": name, "support": int(own.sum()), "interval": ""}
+        for figure, statistic in _OF_ONE_CLASS.items():
+            row[figure] = statistic(confusion)[:, label].mean()
+            if own.any():
+                # only speakers with clips of this label are left out of its recall: the others say
+                # nothing about it
+                found = predictions.interval(
+                    lambda confusions, of=statistic, label=label: of(confusions)[..., label],
+                    own if figure == "recall" else slice(None),
+                    lowest=_LOWEST.get(figure, 0.0),
+                )
+                row |= {f"{figure}_low": found.low, f"{figure}_high": found.high}
+                row["interval"] = row["interval"] or found.unit
+        row["brier"] = squares[..., label].mean()
+        if own.any():
+            ranks = metrics.interval_of_replicates(areas[label], replicates[:, label])
+            row |= {"top2": second[own].mean(), "roc_area": areas[label]}
+            for figure, (low, high, *_) in {
+                "top2": scores.mean_interval(second[own], speakers[own]),
+                "roc_area": ranks,
+                "brier": scores.mean_interval(squares[..., label], speakers),
+            }.items():
+                row |= {f"{figure}_low": float(low), f"{figure}_high": float(high)}
+        rows.append(row)
+    figures = [*_OF_ONE_CLASS, "top2", "roc_area", "brier"]
+    columns = [f"{figure}{end}" for figure in figures for end in ("", "_low", "_high")]
+    return pd.DataFrame(rows, columns=["label", "support", "interval", *columns]).round(6)
 
 
 def per_corpus(predictions: Predictions) -> pd.DataFrame:
