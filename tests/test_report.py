@@ -32,7 +32,9 @@ FEATURES = {
     "rms": {"_target_": "stages.acoustics.rms.rms", "sample_rate": 16000},
     "toy": {"_target_": "stages.protocols.random.assign", "size": 3},
 }
-FIGURES = {"confusion", "history", "emotions", "speakers", "recall"}
+PARTS = ("class", "corpus", "speaker", "sex", "age_group", "language", "intensity")
+TABLES = ("overall", "reliability", "speaker_gap", "temperatures")
+FIGURES = {"reliability", "confusion", "history", "emotions", "speakers", "recall"}
 FIGURES |= {f"corpora_{part}" for part in ("clips", "durations", "voices", "levels", "excluded")}
 FIGURES |= {f"example_{label}" for label in LABELS}
 
@@ -50,8 +52,10 @@ def _clips() -> pd.DataFrame:
             rows[-1] |= {"corpus": corpus, "speaker": f"{corpus}/{speaker}", "variant": "clean"}
     rows.append(rows[0] | {"clip": "ravdess/x", "excluded": "silent: peak 0.0002, want over 0.001"})
     clips = pd.DataFrame(rows).assign(
-        sex="female", age="", language="en", intensity="", sentence="", take="", channels=1
+        sex="female", language="en", intensity="", sentence="", take="", channels=1
     )
+    clips["age"] = clips["speaker"].map({"ravdess/1": "29", "ravdess/2": "30", "tess/1": "74"})
+    clips["age"] = clips["age"].fillna("")
     usable = clips["excluded"] == ""
     return clips.assign(
         source=clips["clip"],
@@ -77,6 +81,33 @@ def _predictions(clips: pd.DataFrame, *, seeds: tuple[int, ...] = (0, 1)) -> pd.
     shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     table[[f"p_{label}" for label in LABELS]] = shares.round(6)
     return table.sort_values(["clip", "seed"], ignore_index=True)
+
+
+def _validation(clips: pd.DataFrame) -> pd.DataFrame:
+    """In each fold the clips of the next one validate, with probabilities that are too sure."""
+    table = _predictions(clips)
+    table["fold"] = (table["fold"] - 1) % 3
+    names = [f"p_{label}" for label in LABELS]
+    shares = table[names] ** 3
+    table[names] = shares.div(shares.sum(axis=1), axis=0).round(7)
+    return table
+
+
+def _leakage(*, dependent: bool, test_clips: tuple[int, ...] = (14, 12, 12)) -> dict:
+    folds = [
+        {
+            "fold": str(fold),
+            "test_clips": number,
+            "shared_speakers": 3 if dependent and fold == 0 else 0,
+            "shared_sources": 0,
+            "shared_sha256": 0,
+            "validation_shares_speakers": False,
+            "classes_missing_in_training": ["sad"],
+        }
+        for fold, number in enumerate(test_clips)
+    ]
+    folds.append(folds[0] | {"fold": "all", "test_clips": 0, "shared_speakers": 0})
+    return {"protocol": "random", "speaker_dependent": dependent, "folds": folds}
 
 
 def _training(*, epochs: int) -> pd.DataFrame:
@@ -108,13 +139,11 @@ def _experiment(
         values = rng.normal(size=(clips["frames"].sum(), dimensions)).astype(np.float16)
         np.save(root / f"data/features/{name}.npy", values)
     _predictions(clips).to_csv(root / "data/predictions.csv", index=False)
+    _validation(clips).to_csv(root / "data/validation.csv", index=False)
     (root / "reports/figures").mkdir(parents=True)
     (root / leftover).touch()
     _training(epochs=epochs).to_csv(root / "reports/training.csv", index=False)
-    fold = {"fold": 0, "train_clips": 24, "shared_speakers": 3 if dependent else 0}
-    fold |= {"shared_sources": 0, "shared_sha256": 0, "classes_missing_in_training": ["sad"]}
-    leakage = {"protocol": "random", "speaker_dependent": dependent, "folds": [fold]}
-    (root / "reports/leakage.json").write_text(json.dumps(leakage))
+    (root / "reports/leakage.json").write_text(json.dumps(_leakage(dependent=dependent)))
     params = {
         "audio": {"sample_rate": 16000, "hop_length": 256},
         "data": {"name": data},
@@ -170,8 +199,8 @@ def test_everything_is_written_and_every_byte_repeats(run, reports):
         "corpora.csv",
         "plots/confusion.csv",
         "plots/learning_curves.csv",
-        "tables/overall.csv",
-        *(f"tables/per_{part}.csv" for part in ("class", "corpus", "speaker")),
+        *(f"tables/{name}.csv" for name in TABLES),
+        *(f"tables/per_{part}.csv" for part in PARTS),
         *(f"figures/{name}.{kind}" for name in FIGURES for kind in ("png", "svg")),
     }
     # in another folder, over what an earlier version left there
@@ -261,6 +290,70 @@ def test_overall_table_has_every_figure_with_its_interval(reports):
     text = (reports / "index.html").read_text()
     row = table.loc["mcc"]
     assert f"{row['value']:.3f} ({row['low']:.3f}–{row['high']:.3f})" in text
+
+
+def test_groups_are_told_apart_and_what_is_unknown_is_one_of_them(reports):
+    table = _predictions(_clips())
+    answers = np.array(LABELS)[table[[f"p_{label}" for label in LABELS]].to_numpy().argmax(1)]
+    by_age = pd.read_csv(reports / "tables/per_age_group.csv").set_index("age_group")
+    speakers = ["ravdess/1", "ravdess/2", "tess/1", "ravdess/3"]
+    assert list(by_age.index) == ["under 30", "30 to 44", "60 and over", "unknown"]
+    for group, speaker in zip(by_age.index, speakers, strict=True):
+        own = table["speaker"] == speaker
+        recalls = [
+            recall_score(
+                *(facts[own & (table["seed"] == seed)] for facts in (table["label"], answers)),
+                labels=sorted(set(table["label"][own])),
+                average="macro",
+            )
+            for seed in (0, 1)
+        ]
+        assert by_age.loc[group, "ua"] == pytest.approx(np.mean(recalls), abs=1e-6)
+        right = (table["label"] == answers)[own].mean()
+        assert by_age.loc[group, "wa"] == pytest.approx(right, abs=1e-6)
+    assert by_age["classes"].tolist() == [3, 3, 1, 3]
+    assert set(by_age["interval"]) == {"clips"}
+    assert pd.read_csv(reports / "tables/per_intensity.csv")["intensity"].tolist() == ["unknown"]
+    sexes = pd.read_csv(reports / "tables/per_sex.csv")
+    assert sexes["clips"].tolist() == [38] and sexes["interval"].tolist() == ["speakers"]
+    text = (reports / "index.html").read_text()
+    assert "All clips have the intensity “unknown”." in text and ">60 and over<" in text
+
+
+def test_the_worst_speaker_and_the_gap_are_said(reports):
+    gap = pd.read_csv(reports / "tables/speaker_gap.csv").set_index("figure")
+    speakers = pd.read_csv(reports / "tables/per_speaker.csv").set_index("speaker")
+    for figure in ("ua", "wa"):
+        row, values = gap.loc[figure], speakers[figure]
+        assert values[row["worst"]] == values.min() == row["worst_value"]
+        assert values[row["best"]] == values.max() == row["best_value"]
+        assert row["gap"] == pytest.approx(values.max() - values.min(), abs=1e-6)
+    text, row = (reports / "index.html").read_text(), gap.loc["ua"]
+    assert f"The lowest UA has {row['worst']} ({row['worst_value']:.3f})" in text
+    assert f"a gap of {row['gap']:.3f} between 4 speakers" in text
+
+
+def test_calibration_is_said_before_and_after(reports):
+    metrics = json.loads((reports / "metrics.json").read_text())
+    jobs = pd.read_csv(reports / "tables/temperatures.csv")
+    assert list(zip(jobs["fold"], jobs["seed"], strict=True)) == [
+        (fold, seed) for fold in (0, 1, 2) for seed in (0, 1)
+    ]
+    assert jobs["clips"].tolist() == [12, 12, 12, 12, 14, 14]
+    assert (jobs["temperature"] > 1).all()  # what validates is too sure by a factor of 3
+    table = _predictions(_clips()).merge(jobs[["fold", "seed", "temperature"]], on=["fold", "seed"])
+    shares = table[[f"p_{label}" for label in LABELS]].to_numpy()
+    shares = shares ** (1 / table["temperature"].to_numpy()[:, None])
+    shares /= shares.sum(1, keepdims=True)
+    figures = pd.read_csv(reports / "tables/overall.csv").set_index("figure")["value"]
+    expected = log_loss(table["label"], shares, labels=LABELS)
+    assert figures["loss_scaled"] == pytest.approx(expected, abs=1e-5)
+    assert metrics["ece_scaled"] == figures["ece_scaled"] != metrics["ece"]
+    bins = pd.read_csv(reports / "tables/reliability.csv").groupby("probabilities")
+    assert bins["answers"].sum().to_dict() == {"after temperature scaling": 76, "as they are": 76}
+    text = (reports / "index.html").read_text()
+    assert f"It is {metrics['ece']:.3f}, and {metrics['ece_scaled']:.3f} after temperature" in text
+    assert "There is no figure after" not in text
 
 
 def test_learning_curves_are_the_mean_of_the_jobs_still_running():
@@ -379,6 +472,8 @@ def _lengthen(root):
 def _hold_out_no_happy_clip(root):
     table = _predictions(_clips())
     table[table["label"] != "happy"].to_csv(root / "data/predictions.csv", index=False)
+    leakage = _leakage(dependent=False, test_clips=(10, 8, 8))
+    (root / "reports/leakage.json").write_text(json.dumps(leakage))
 
 
 def test_a_long_clip_is_cut_and_that_is_said(run):
@@ -453,13 +548,18 @@ def test_without_validation_clips_training_alone_is_drawn(run):
         params = yaml.safe_load((root / "params.yaml").read_text())
         params["split"]["validation"] = 0
         (root / "params.yaml").write_text(yaml.safe_dump(params))
+        none = pd.read_csv(root / "data/validation.csv").iloc[:0]
+        none.to_csv(root / "data/validation.csv", index=False)
 
     reports = run(change=change)
+    assert "ece_scaled" not in json.loads((reports / "metrics.json").read_text())
+    assert not (reports / "tables/temperatures.csv").exists()
     drawn = (reports / "figures/history.svg").read_text()
     assert ">train<" in drawn and "validation" not in drawn
     text = (reports / "index.html").read_text()
     assert "All clips that are not held out are trained on" in text
     assert "Validation falling behind" not in text
+    assert "no clip validates (split.validation is 0), and on held-out clips nothing may" in text
     curves = pd.read_csv(reports / "plots/learning_curves.csv")
     assert curves["validation_ua"].isna().all() and curves["train_ua"].notna().all()
 
@@ -529,11 +629,13 @@ def _spoil(column, value):
         (_spoil("p_angry", 2.0), "ravdess/1-angry-1: probabilities are not .* sum of 1"),
         (_spoil("p_angry", ""), "ravdess/1-angry-1: probabilities are not .* sum of 1"),
         (_spoil("p_angry", "nan"), "ravdess/1-angry-1: probabilities are not .* sum of 1"),
+        (_spoil("p_angry", -0.5), "ravdess/1-angry-1: probabilities are not between 0 and 1"),
         (_spoil("label", "bored"), "ravdess/1-angry-1: its label has no column, want one of p_"),
         (_spoil("clip", "emodb/1"), "emodb/1: not in the clip table"),
         (_spoil("speaker", "x"), "ravdess/1-angry-1: corpus, speaker or label differ"),
         (lambda t: pd.concat([t, t.iloc[[5]]]), "ravdess/1-angry-2: predicted more than once"),
         (lambda t: t.drop(index=5), "ravdess/1-angry-2: not predicted for each of the seeds 0, 1"),
+        (lambda t: t[t["label"] != "x"].assign(fold=range(len(t))), "not predicted for each of"),
         (lambda t: t.drop(columns="fold"), r"columns missing \['fold'\]"),
         (lambda t: t.drop(columns=[f"p_{label}" for label in LABELS]), "0 probability columns"),
         (lambda t: t.iloc[:0], "0 rows"),
@@ -546,3 +648,43 @@ def test_bad_predictions_are_refused_by_name(tmp_path, spoil, message):
     with pytest.raises(ValueError, match=message) as error:
         tables.read_predictions(path, known=clips["clip"])
     assert str(error.value).startswith(str(path))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_spoil("p_angry", 2.0), "ravdess/1-angry-1: probabilities are not .* sum of 1"),
+        (lambda t: pd.concat([t, t.iloc[[5]]]), "ravdess/1-angry-2: predicted more than once"),
+        (lambda t: t.assign(fold=(t["fold"] + 1) % 3), "1-angry-0: validates in a fold that holds"),
+        (
+            lambda t: t.drop(columns="p_sad"),
+            r"got \['p_angry', 'p_happy'\], want \['p_angry', 'p_h",
+        ),
+        (lambda t: t.drop(columns="seed"), r"columns missing \['seed'\]"),
+    ],
+)
+def test_bad_answers_of_validation_clips_are_refused_by_name(tmp_path, spoil, message):
+    clips = _clips()
+    predictions = tables.arrange(_predictions(clips), known=clips["clip"], name="predictions")
+    path = tmp_path / "validation.csv"
+    spoil(_validation(clips)).to_csv(path, index=False)
+    with pytest.raises(ValueError, match=message) as error:
+        tables.read_validation(path, known=clips["clip"], of=predictions)
+    assert str(error.value).startswith(str(path))
+
+
+@pytest.mark.parametrize(
+    ("test_clips", "message"),
+    [
+        ((14, 12, 12, 9), "fold 3: got predictions of 0 clips, want 9"),
+        ((14, 12), "fold 2: got predictions of 12 clips, want 0"),
+        ((14, 13, 12), "fold 1: got predictions of 12 clips, want 13, as many as reports/leak"),
+    ],
+)
+def test_predictions_that_a_fold_lacks_are_missed(test_clips, message):
+    clips = _clips()
+    predictions = tables.arrange(_predictions(clips), known=clips["clip"], name="predictions")
+    tables.check_folds(predictions, folds=_leakage(dependent=False)["folds"])
+    with pytest.raises(ValueError, match=message):
+        folds = _leakage(dependent=False, test_clips=test_clips)["folds"]
+        tables.check_folds(predictions, folds=folds)

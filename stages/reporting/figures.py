@@ -329,6 +329,40 @@ def recall_figure(
     return figure
 
 
+def reliability_figure(reliability: pd.DataFrame, *, notes: Sequence[str]) -> Figure:
+    """How often answers were right, by how sure they were; below, how many were that sure.
+
+    Parameters
+    ----------
+    reliability : DataFrame
+        see `calibration.reliability_table`; one or two kinds of probabilities
+    notes : what every title must add
+    """
+    figure = _canvas(6, 5.6)
+    groups = reliability.groupby("probabilities", sort=False)
+    ratios = [3.2, *[1.0] * len(groups)]
+    above, *counts = figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios)
+    above.plot([0, 1], [0, 1], color=_REFERENCE, linewidth=1.2, linestyle=":")
+    above.annotate("as sure as right", (0.03, 0.06), color=_REFERENCE, rotation=30)
+    for axes, (kind, table), (colour, marker) in zip(
+        counts, groups, ((COLOURS[2], "s"), (_MAIN, "o")), strict=False
+    ):
+        above.plot(table["confidence"], table["accuracy"], color=colour, marker=marker, label=kind)
+        width = table["to"] - table["from"]
+        bars = axes.bar(table["from"], table["answers"], width, align="edge", color=colour)
+        axes.bar_label(bars, [str(n) if n else "" for n in table["answers"]], fontsize=6.5)
+        axes.set_ylabel(f"answers\n{kind}", fontsize=7.5)
+        axes.margins(y=0.25)
+        axes.grid(visible=False, axis="x")
+    above.set_xlim(0, 1)
+    above.set_ylim(-0.03, 1.03)
+    above.set_ylabel("share of answers that are right")
+    counts[-1].set_xlabel("probability of the answer (15 bins of equal width)")
+    above.legend(loc="upper left")
+    _title(above, "Reliability of the probabilities", notes)
+    return figure
+
+
 def ablation_figure(
     table: pd.DataFrame, *, heading: str, chance: float, notes: Sequence[str]
 ) -> Figure:

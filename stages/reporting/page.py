@@ -32,6 +32,9 @@ FIGURES = {
     "loss": "log loss in nats (knowing nothing: ln of the number of emotions)",
     "brier": "Brier score, 0 to 2, lower is better",
     "ece": "expected calibration error: confidence against accuracy, in 15 bins",
+    "loss_scaled": "log loss after temperature scaling",
+    "brier_scaled": "Brier score after temperature scaling",
+    "ece_scaled": "expected calibration error after temperature scaling",
 }
 
 
@@ -56,6 +59,7 @@ def render(report: Report) -> str:
             name: with_intervals(table.drop(columns="protocol"))
             for name, table in report.tables.items()
         },
+        gap=report.tables["speaker_gap"].iloc[0],
         fates=report.fates,
         corpora=report.corpora,
         overview=corpora.overview(report.corpora),
@@ -66,6 +70,10 @@ def render(report: Report) -> str:
             for name, of in report.corpora.completeness.items()
             if of.missing
         ],
+        shared_validation=sum(
+            bool(fold["validation_shares_speakers"] and fold["test_clips"])
+            for fold in report.leakage["folds"]
+        ),
         leakage=leakage_table(report.leakage),
         figures={
             file.removesuffix(".png"): {
