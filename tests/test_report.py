@@ -33,8 +33,17 @@ FEATURES = {
     "toy": {"_target_": "stages.protocols.random.assign", "size": 3},
 }
 PARTS = ("class", "corpus", "speaker", "sex", "age_group", "language", "intensity")
-TABLES = ("overall", "reliability", "speaker_gap", "temperatures")
-FIGURES = {"reliability", "confusion", "history", "emotions", "speakers", "recall"}
+TABLES = ("overall", "fairness", "sex_gap", "reliability", "speaker_gap", "temperatures")
+FIGURES = {
+    "fairness",
+    "roc",
+    "reliability",
+    "confusion",
+    "history",
+    "emotions",
+    "speakers",
+    "recall",
+}
 FIGURES |= {f"corpora_{part}" for part in ("clips", "durations", "voices", "levels", "excluded")}
 FIGURES |= {f"example_{label}" for label in LABELS}
 
@@ -317,7 +326,8 @@ def test_groups_are_told_apart_and_what_is_unknown_is_one_of_them(reports):
     sexes = pd.read_csv(reports / "tables/per_sex.csv")
     assert sexes["clips"].tolist() == [38] and sexes["interval"].tolist() == ["speakers"]
     text = (reports / "index.html").read_text()
-    assert "All clips have the intensity “unknown”." in text and ">60 and over<" in text
+    assert "The intensity is not known of any clip." in text and ">60 and over<" in text
+    assert "All clips have the sex “female”." in text
 
 
 def test_the_worst_speaker_and_the_gap_are_said(reports):
@@ -329,7 +339,7 @@ def test_the_worst_speaker_and_the_gap_are_said(reports):
         assert values[row["best"]] == values.max() == row["best_value"]
         assert row["gap"] == pytest.approx(values.max() - values.min(), abs=1e-6)
     text, row = (reports / "index.html").read_text(), gap.loc["ua"]
-    assert f"The lowest UA has {row['worst']} ({row['worst_value']:.3f})" in text
+    assert f"The worst speaker is {row['worst']} (UA {row['worst_value']:.3f})" in text
     assert f"a gap of {row['gap']:.3f} between 4 speakers" in text
 
 
@@ -354,6 +364,32 @@ def test_calibration_is_said_before_and_after(reports):
     text = (reports / "index.html").read_text()
     assert f"It is {metrics['ece']:.3f}, and {metrics['ece_scaled']:.3f} after temperature" in text
     assert "There is no figure after" not in text
+
+
+def test_fairness_is_said_of_the_speakers_there_are(reports):
+    text = (reports / "index.html").read_text()
+    bands = pd.read_csv(reports / "tables/fairness.csv")
+    of_speakers = bands[bands["by"] == "speaker"]["verdict"].value_counts()
+    below, above = (of_speakers.get(verdict, 0) for verdict in ("below", "above"))
+    assert f"{below} of 4 speakers lie below their band and {above} above it" in text
+    assert "there are 4 female and 0 male speakers, and no emotion of which both have" in text
+
+
+def test_the_gap_between_the_sexes_is_said(run):
+    def change(root):
+        clips, men = _clips(), {"ravdess/2", "ravdess/3"}
+        for path in ("merged/clips", "predictions", "validation"):
+            table = pd.read_csv(root / f"data/{path}.csv")
+            table["sex"] = np.where(table["speaker"].isin(men), "male", "female")
+            table.to_csv(root / f"data/{path}.csv", index=False)
+        assert set(clips["speaker"]) > men
+
+    reports = run(change=change)
+    gap = pd.read_csv(reports / "tables/sex_gap.csv").iloc[0]
+    text = (reports / "index.html").read_text()
+    assert f"UA of women (2 speakers) is {gap['female_ua']:.3f}, of men (2) " in text
+    assert f"a gap of {gap['gap']:+.3f}, 95 % interval {gap['gap_low']:+.3f} to" in text
+    assert len(pd.read_csv(reports / "tables/per_sex.csv")) == 2
 
 
 def test_learning_curves_are_the_mean_of_the_jobs_still_running():
@@ -484,8 +520,31 @@ def test_a_long_clip_is_cut_and_that_is_said(run):
 def test_a_label_of_which_no_clip_was_held_out_is_named(run):
     reports = run(change=_hold_out_no_happy_clip)
     assert "<p>No clip was held out of: happy.</p>" in (reports / "index.html").read_text()
+    values = json.loads((reports / "metrics.json").read_text()).values()
+    assert all(isinstance(value, str) or math.isfinite(value) for value in values)
     examples = {path.stem for path in (reports / "figures").glob("example_*.png")}
     assert examples == {"example_angry", "example_sad"}
+
+
+def _hold_out_one_speaker(root):
+    for name in ("predictions", "validation"):
+        table = pd.read_csv(root / f"data/{name}.csv")
+        own = (table["fold"] == 0) & (table["corpus"] == "ravdess")
+        table[own].to_csv(root / f"data/{name}.csv", index=False)
+    leakage = _leakage(dependent=False, test_clips=(12,))
+    leakage["folds"][0]["validation_shares_speakers"] = True
+    (root / "reports/leakage.json").write_text(json.dumps(leakage))
+
+
+def test_one_speaker_is_said_to_say_nothing_of_other_voices(run):
+    reports = run(change=_hold_out_one_speaker)
+    text = (reports / "index.html").read_text()
+    assert "clip (there is only one speaker, so it says nothing about other voices)" in text
+    assert "The worst speaker" not in text and "lie below their band" not in text
+    assert "In 1 of 1 folds clips validate whose speakers are also trained on" in text
+    assert set(pd.read_csv(reports / "tables/overall.csv")["interval"]) == {"clips"}
+    values = json.loads((reports / "metrics.json").read_text()).values()
+    assert all(isinstance(value, str) or math.isfinite(value) for value in values)
 
 
 def _save(name, array):

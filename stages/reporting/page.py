@@ -48,6 +48,8 @@ def render(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters["cell"] = cell
+    bands = report.tables["fairness"]
+    voices = bands[bands["by"] == "speaker"]
     overall = report.tables["overall"].replace({"figure": FIGURES})
     if report.metrics["n_seeds"] == 1:
         overall = overall.drop(columns="seed_sd")
@@ -60,6 +62,9 @@ def render(report: Report) -> str:
             for name, table in report.tables.items()
         },
         gap=report.tables["speaker_gap"].iloc[0],
+        outside={"below": 0, "above": 0} | voices["verdict"].value_counts().to_dict(),
+        bands=bands[bands["by"] != "speaker"].drop(columns=["by", "protocol"]),
+        sexes=report.tables["sex_gap"].iloc[0],
         fates=report.fates,
         corpora=report.corpora,
         overview=corpora.overview(report.corpora),

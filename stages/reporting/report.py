@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stages.reporting import calibration, figures, tables
+from stages.reporting import calibration, fairness, figures, scores, tables
 from stages.reporting.corpora import CorpusReport, corpus_report
 from stages.reporting.examples import Example, examples
 
@@ -122,6 +122,9 @@ def evaluate(
     by = tables.breakdowns(predictions, clips=clips)
     rows |= {f"per_{name}": table for name, table in by.items()}
     rows["speaker_gap"] = tables.speaker_gap(rows["per_speaker"])
+    rows["fairness"] = fairness.chance_bands(predictions)
+    rows["sex_gap"] = fairness.sex_gap(predictions)
+    curves = scores.roc_curves(predictions.truth, predictions.probabilities)
     lines = {"ua": metrics["ua"], "chance": 1 / len(predictions.labels), "notes": notes}
     counts = tables.emotion_counts(clips, labels=predictions.labels, label_map=label_map)
     with figures.style():
@@ -136,8 +139,15 @@ def evaluate(
             "emotions": figures.emotions_figure(counts, notes=notes),
             "speakers": figures.speakers_figure(rows["per_speaker"], **lines),
             "recall": figures.recall_figure(rows["per_class"], **lines),
+            "fairness": figures.fairness_figure(rows["fairness"], notes=notes),
             "reliability": figures.reliability_figure(rows["reliability"], notes=notes),
         }
+        if curves:
+            drawn["roc"] = figures.roc_figure(
+                {predictions.labels[label]: curve for label, curve in curves.items()},
+                areas=rows["per_class"].set_index("label")["roc_area"],
+                notes=notes,
+            )
         corpora, of_corpora = corpus_report(
             clips, store=store, label_sets=label_sets, settings=settings, notes=notes
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
+from sklearn.metrics import roc_curve
 
 from stages.reporting.metrics import Interval, interval_of_replicates, left_out
 
@@ -154,6 +155,30 @@ def _roc_area(
 
 def _share(part: NDArray, whole: NDArray) -> NDArray[np.float64]:
     return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
+
+
+def roc_curves(truth: ArrayLike, probabilities: ArrayLike) -> dict[int, NDArray[np.float64]]:
+    """Points of each class's ROC curve: mean hits over the runs at each share of false positives.
+
+    Parameters
+    ----------
+    truth : int [clips]
+    probabilities : float [clips, runs, classes]
+
+    Returns
+    -------
+    float [2, points] by class
+        false and true positive rate; without classes whose curve is not defined
+    """
+    truth, probabilities = np.asarray(truth), np.asarray(probabilities)
+    rates, curves = np.linspace(0, 1, 201), {}
+    for label in range(probabilities.shape[-1]):
+        own = truth == label
+        if own.any() and not own.all():
+            runs = [roc_curve(own, scores)[:2] for scores in probabilities[..., label].T]
+            hits = np.mean([np.interp(rates, *run) for run in runs], axis=0)
+            curves[label] = np.stack([np.append(0, rates), np.append(0, hits)])
+    return curves
 
 
 def mean_defined(areas: NDArray) -> NDArray[np.float64]:
