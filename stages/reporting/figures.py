@@ -430,7 +430,7 @@ def reliability_figure(reliability: pd.DataFrame, *, notes: Sequence[str]) -> Fi
         width = table["to"] - table["from"]
         bars = axes.bar(table["from"], table["answers"], width, align="edge", color=colour)
         axes.bar_label(bars, [str(n) if n else "" for n in table["answers"]], fontsize=6.5)
-        axes.set_ylabel(f"answers\n{kind}", fontsize=7.5)
+        axes.set_ylabel("answers")
         axes.margins(y=0.25)
         axes.grid(visible=False, axis="x")
     above.set_xlim(0, 1)
