@@ -594,7 +594,14 @@ def test_demo_and_shared_speakers_are_said_whatever_the_settings_claim(run):
 
 
 def test_model_without_epochs_has_no_curves(run):
-    reports = run(epochs=1)
+    def change(root):  # and fitted on its validation clips as well, as the SVM is
+        none = pd.read_csv(root / "data/validation.csv").iloc[:0]
+        none.to_csv(root / "data/validation.csv", index=False)
+
+    reports = run(epochs=1, change=change)
+    assert "this model is fitted on its validation clips as well" in (
+        (reports / "index.html").read_text()
+    )
     assert "One epoch only: 4 jobs" in (reports / "figures/history.svg").read_text()
     assert len(pd.read_csv(reports / "plots/learning_curves.csv")) == 1
 
