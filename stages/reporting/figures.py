@@ -342,7 +342,10 @@ def fairness_figure(bands: pd.DataFrame, *, notes: Sequence[str]) -> Figure:
     lead = speakers["recognised"] - speakers["expected"]
     speakers = speakers.assign(lead=lead).sort_values("lead", kind="stable")
     table = pd.concat([sexes, speakers])
-    places = np.arange(len(table)) + np.where(table["by"] == "speaker", 1, 0)
+    step = max(1, len(table) / 24)  # room for the names of the sexes, however many speakers
+    places = np.append(
+        np.arange(len(sexes)) * step, len(sexes) * step + np.arange(1, 1 + len(speakers))
+    )
     figure, axes = _figure(max(5.5, min(1.5 + 0.24 * len(table), 9)), 4.4)
     width = min(9.0, 240 / len(table))  # in points
     band = {"color": "#C8C8C8", "linewidth": width, "label": "what chance gives in 95 of 100"}
@@ -360,7 +363,7 @@ def fairness_figure(bands: pd.DataFrame, *, notes: Sequence[str]) -> Figure:
     names = [f"{row.group} ({row.clips})" for row in table.itertuples()]
     shown = len(sexes) if len(table) > 40 else len(table)
     axes.set_xticks(places[:shown], names[:shown], rotation=60, ha="right", rotation_mode="anchor")
-    axes.set_xlim(-0.8, places[-1] + 0.8)
+    axes.set_xlim(-0.8 * step, places[-1] + 0.8)
     axes.set_ylim(-0.03, 1.03)
     axes.set_ylabel("share of clips recognised")
     if shown < len(table):
