@@ -15,7 +15,7 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss, recall_
 from stages import evaluate
 from stages.clips.table import write_clips
 from stages.reporting import tables
-from tests.support import composed
+from tests.support import ROOT, composed
 
 LABELS = ["angry", "happy", "sad"]
 LABEL_MAP = {"angry": "angry", "happy": "happy", "sad": "sad", "calm": None}
@@ -269,6 +269,14 @@ def test_tables_agree_with_scikit_learn_and_each_other(reports):
     confusion = pd.read_csv(reports / "plots/confusion.csv")
     assert confusion["actual"].tolist() == table["label"].tolist()
     assert confusion["predicted"].tolist() == answers.tolist()
+
+
+def test_the_readme_names_every_figure_and_table(reports):
+    text = (ROOT / "README.md").read_text()
+    names = [*json.loads((reports / "metrics.json").read_text())]
+    names += [path.stem for path in (reports / "tables").iterdir()]
+    for name in names:
+        assert f"`{re.sub('ua_(ravdess|tess)', 'ua_<corpus>', name)}`" in text, name
 
 
 def test_overall_table_has_every_figure_with_its_interval(reports):
