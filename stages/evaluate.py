@@ -25,9 +25,11 @@ def main() -> None:
     """Write reports/: metrics.json, tables/, plots/, figures/, corpora.csv and index.html."""
     settings = OmegaConf.to_container(load_params(), resolve=True)
     clips = read_clips("data/merged/clips.csv")
-    names, frames = list(settings["features"]), int(clips["frames"].sum())
+    known, names, frames = clips["clip"], list(settings["features"]), int(clips["frames"].sum())
+    predictions = tables.read_predictions("data/predictions.csv", known=known)
     found = report.evaluate(
-        tables.read_predictions("data/predictions.csv", known=clips["clip"]),
+        predictions,
+        validation=tables.read_validation("data/validation.csv", known=known, of=predictions),
         clips=clips,
         store=open_audio("data/merged/audio.npy"),
         caches=open_caches(Path("data/features"), names=names, frames=frames),
@@ -47,10 +49,10 @@ def main() -> None:
             (folder / file).write_bytes(content)
     with complete(REPORTS / "corpora.csv") as part:
         found.corpora.table.to_csv(part, index=False, lineterminator="\n")
-    with complete(REPORTS / "index.html") as part:
-        part.write_text(page.render(found), encoding="utf-8")
-    with complete(REPORTS / "metrics.json") as part:
-        part.write_text(json.dumps(found.metrics, indent=2) + "\n", encoding="utf-8")
+    metrics = json.dumps(found.metrics, indent=2) + "\n"
+    for name, text in (("index.html", page.render(found)), ("metrics.json", metrics)):
+        with complete(REPORTS / name) as part:
+            part.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -14,14 +14,14 @@ from stages.clips.folds import label_order, read_split
 from stages.clips.outputs import complete
 from stages.clips.settings import load_params
 from stages.clips.table import read_clips
-from stages.learning.jobs import SECTIONS, all_jobs, gather, make_plan, run_jobs
+from stages.learning import jobs
 
 
 def main() -> None:
     params = load_params()
-    settings = OmegaConf.to_container(OmegaConf.masked_copy(params, list(SECTIONS)))
+    settings = OmegaConf.to_container(OmegaConf.masked_copy(params, list(jobs.SECTIONS)))
     clips, split = read_clips("data/merged/clips.csv"), read_split("data/split.csv")
-    plan = make_plan(
+    plan = jobs.make_plan(
         clips,
         split,
         labels=label_order(params.labels.map, split["label"]),
@@ -30,18 +30,22 @@ def main() -> None:
         logs=Path("logs"),
         settings=settings,
     )
-    jobs = all_jobs(split, list(params.seeds))
-    run_jobs(jobs, plan)
-    predictions, history = gather(jobs, plan)
+    wanted = jobs.all_jobs(split, list(params.seeds))
+    jobs.run_jobs(wanted, plan)
+    predictions, history = jobs.gather(wanted, plan)
     speakers = clips[["clip", "corpus", "speaker", "sex"]]
-    with complete(Path("data/predictions.csv")) as part:
-        predictions = speakers.merge(predictions, on="clip", validate="one_to_many")
-        predictions.to_csv(part, index=False, float_format="%.7f", lineterminator="\n")
+    for name, table in (
+        ("predictions", predictions),
+        ("validation", jobs.gather_validation(wanted, plan)),
+    ):
+        with complete(Path(f"data/{name}.csv")) as part:
+            table = speakers.merge(table, on="clip", validate="one_to_many")
+            table.to_csv(part, index=False, float_format="%.7f", lineterminator="\n")
     with complete(Path("reports/training.csv")) as part:
         history.to_csv(part, index=False, float_format="%.6f", lineterminator="\n")
     with complete(Path("models/folds")) as part:
         part.mkdir()
-        for job in jobs:
+        for job in wanted:
             shutil.copyfile(plan.scratch / job.name / "model.pt", part / f"{job.name}.pt")
     shutil.rmtree(plan.scratch)
     if not any(plan.scratch.parent.iterdir()):  # else another run was interrupted, and may go on

@@ -17,7 +17,15 @@ from stages.clips.settings import bind
 from stages.learning.augment import add_noise, mixup, spec_augment
 from stages.learning.batches import ClipData, TrainingBatches, WholeBatches
 from stages.learning.functionals import FUNCTIONALS, functional_names, functionals
-from stages.learning.jobs import Job, _tick, all_jobs, gather, make_plan, run_jobs
+from stages.learning.jobs import (
+    Job,
+    _tick,
+    all_jobs,
+    gather,
+    gather_validation,
+    make_plan,
+    run_jobs,
+)
 from stages.learning.layers import AttentiveStatistics, InputLayer, TimePooling
 from tests.support import ROOT, composed
 
@@ -369,6 +377,15 @@ def test_jobs_learn_and_repeat_exactly(tmp_path, model):
         state = torch.load(plan.scratch / jobs[2].name / "model.pt", weights_only=True)
         assert state["inputs"] == INPUTS and state["labels"] == ["angry", "happy", "sad"]
         assert state["state"] and not (plan.scratch / jobs[2].name / "checkpoints").exists()
+        validated = gather_validation(jobs, plan)
+        if model == "svm":  # which is fitted on them
+            assert validated.empty and "p_sad" in validated
+            continue
+        assert validated[["clip", "fold"]].value_counts().max() == 1
+        for fold, table in validated.groupby("fold"):
+            own = plan.clips.loc[plan.clips[str(fold)] == "validation", "clip"]
+            assert table["clip"].tolist() == own.tolist()
+            assert table[["p_angry", "p_happy", "p_sad"]].sum(axis=1).to_numpy() == pytest.approx(1)
     (predictions, history), again = results
     pd.testing.assert_frame_equal(predictions, again[0], check_exact=True)
     pd.testing.assert_frame_equal(history, again[1], check_exact=True)

@@ -1,5 +1,7 @@
 """Metrics against scikit-learn, intervals against a literal loop and by simulation."""
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from sklearn.metrics import (
     accuracy_score,
     balanced_accuracy_score,
     f1_score,
-    log_loss,
+    matthews_corrcoef,
     precision_score,
     recall_score,
 )
@@ -47,6 +49,16 @@ def test_metrics_equal_scikit_learn(case):
     ):
         value = metrics.macro(ours(confusion), confusion)
         assert value == pytest.approx(theirs(truth, predicted, **occurring), abs=1e-12)
+        each = {"average": "weighted", "zero_division": 0}
+        value = metrics.weighted(ours(confusion), confusion)
+        assert value == pytest.approx(theirs(truth, predicted, **each), abs=1e-12)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="A single label was found")
+        expected = matthews_corrcoef(truth, predicted)
+    assert metrics.matthews(confusion) == pytest.approx(expected, abs=1e-12)
+    for label, own in enumerate(metrics.one_against_rest(confusion)):
+        expected = sklearn_confusion(truth == label, predicted == label, labels=[True, False])
+        assert (own == expected).all()
     assert metrics.accuracy(confusion) == pytest.approx(accuracy_score(truth, predicted))
     assert metrics.unweighted_accuracy(confusion) == metrics.macro(
         metrics.recall(confusion), confusion
@@ -58,19 +70,6 @@ def test_unweighted_accuracy_is_balanced_accuracy():
     confusion = metrics.confusion_matrix(truth, predicted, n_classes=N_CLASSES)
     expected = balanced_accuracy_score(truth, predicted)
     assert metrics.unweighted_accuracy(confusion) == pytest.approx(expected, abs=1e-12)
-
-
-def test_log_loss_equals_scikit_learn_for_each_seed():
-    rng = np.random.default_rng(1)
-    truth = rng.integers(N_CLASSES, size=200)
-    probabilities = rng.dirichlet(np.ones(N_CLASSES), size=(200, 3))
-    expected = [log_loss(truth, probabilities[:, s], labels=range(N_CLASSES)) for s in range(3)]
-    assert metrics.log_loss(truth, probabilities) == pytest.approx(np.mean(expected), abs=1e-9)
-    assert metrics.log_loss(truth, probabilities[:, 0]) == pytest.approx(expected[0], abs=1e-9)
-
-
-def test_log_loss_of_certain_mistakes_is_finite():
-    assert metrics.log_loss([0, 1], [[0.0, 1.0], [0.0, 1.0]]) == pytest.approx(-np.log(1e-7) / 2)
 
 
 def test_counts_by_group_keep_seeds_apart():
@@ -99,6 +98,7 @@ def test_constant_predictions_score_chance():
     confusion = metrics.confusion_matrix(truth, np.zeros_like(truth), n_classes=N_CLASSES)
     assert metrics.unweighted_accuracy(confusion) == pytest.approx(1 / N_CLASSES)
     assert metrics.accuracy(confusion) == pytest.approx(50 / 54)
+    assert metrics.matthews(confusion) == 0
 
 
 @pytest.mark.parametrize(
@@ -253,9 +253,10 @@ def test_systems_without_the_same_clips_and_seeds_are_refused(ours, theirs):
         )
 
 
-def test_interval_covers_the_truth_as_often_as_it_says():
-    rng = np.random.default_rng(4)
-    n_speakers, experiments = 10, 4000
+@pytest.mark.parametrize("n_speakers", [4, 10, 24])
+def test_interval_covers_the_truth_as_often_as_it_says(n_speakers):
+    rng = np.random.default_rng(n_speakers)
+    experiments = 4000
     clips = np.array([8, 8, 16, 4])
     expected = np.array([0.7, 0.5, 0.4, 0.6])
     # a speaker shifts all recalls alike, and each emotion a little more, with mean 0
@@ -268,4 +269,4 @@ def test_interval_covers_the_truth_as_often_as_it_says():
         confusions[:, :, label, (label + 1) % 4] = clips[label] - hits[..., label]
     low, high = metrics.jackknife_interval(metrics.unweighted_accuracy, confusions)
     covered = np.mean((low <= expected.mean()) & (expected.mean() <= high))
-    assert 0.90 < covered < 0.98
+    assert 0.92 < covered < 0.98

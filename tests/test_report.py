@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from sklearn.metrics import balanced_accuracy_score, log_loss, recall_score
+from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss, recall_score, roc_auc_score
 
 from stages import evaluate
 from stages.clips.table import write_clips
 from stages.reporting import tables
 from stages.reporting.examples import choose
-from tests.support import composed
+from tests.support import ROOT, composed
 
 LABELS = ["angry", "happy", "sad"]
 LABEL_MAP = {"angry": "angry", "happy": "happy", "sad": "sad", "calm": None}
@@ -33,7 +33,18 @@ FEATURES = {
     "rms": {"_target_": "stages.acoustics.rms.rms", "sample_rate": 16000},
     "toy": {"_target_": "stages.protocols.random.assign", "size": 3},
 }
-FIGURES = {"confusion", "history", "emotions", "speakers", "recall"}
+PARTS = ("class", "corpus", "fold", "speaker", "sex", "age_group", "language", "intensity")
+TABLES = ("overall", "fairness", "sex_gap", "reliability", "speaker_gap", "temperatures")
+FIGURES = {
+    "fairness",
+    "roc",
+    "reliability",
+    "confusion",
+    "history",
+    "emotions",
+    "speakers",
+    "recall",
+}
 FIGURES |= {f"corpora_{part}" for part in ("clips", "durations", "voices", "levels", "excluded")}
 FIGURES |= {f"example_{label}" for label in LABELS}
 
@@ -51,8 +62,10 @@ def _clips() -> pd.DataFrame:
             rows[-1] |= {"corpus": corpus, "speaker": f"{corpus}/{speaker}", "variant": "clean"}
     rows.append(rows[0] | {"clip": "ravdess/x", "excluded": "silent: peak 0.0002, want over 0.001"})
     clips = pd.DataFrame(rows).assign(
-        sex="female", age="", language="en", intensity="", sentence="", take="", channels=1
+        sex="female", language="en", intensity="", sentence="", take="", channels=1
     )
+    clips["age"] = clips["speaker"].map({"ravdess/1": "29", "ravdess/2": "30", "tess/1": "74"})
+    clips["age"] = clips["age"].fillna("")
     usable = clips["excluded"] == ""
     return clips.assign(
         source=clips["clip"],
@@ -78,6 +91,39 @@ def _predictions(clips: pd.DataFrame, *, seeds: tuple[int, ...] = (0, 1)) -> pd.
     shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     table[[f"p_{label}" for label in LABELS]] = shares.round(6)
     return table.sort_values(["clip", "seed"], ignore_index=True)
+
+
+def _validation(clips: pd.DataFrame) -> pd.DataFrame:
+    """In each fold the clips of the next one validate, with probabilities that are too sure."""
+    table = _predictions(clips)
+    table["fold"] = (table["fold"] - 1) % 3
+    names = [f"p_{label}" for label in LABELS]
+    shares = table[names] ** 3
+    table[names] = shares.div(shares.sum(axis=1), axis=0).round(7)
+    return table
+
+
+def _leakage(*, dependent: bool, test_clips: tuple[int, ...] = (14, 12, 12)) -> dict:
+    folds = [
+        {
+            "fold": str(fold),
+            "test_clips": number,
+            "shared_speakers": 3 if dependent and fold == 0 else 0,
+            "shared_sentences": 0,
+            "shared_sources": 0,
+            "shared_sha256": 0,
+            "validation_shares_speakers": False,
+            "classes_missing_in_training": ["sad"],
+        }
+        for fold, number in enumerate(test_clips)
+    ]
+    folds.append(folds[0] | {"fold": "all", "test_clips": 0, "shared_speakers": 0})
+    return {
+        "protocol": "random",
+        "speaker_dependent": dependent,
+        "sentences_held_out": False,
+        "folds": folds,
+    }
 
 
 def _training(*, epochs: int) -> pd.DataFrame:
@@ -109,19 +155,11 @@ def _experiment(
         values = rng.normal(size=(clips["frames"].sum(), dimensions)).astype(np.float16)
         np.save(root / f"data/features/{name}.npy", values)
     _predictions(clips).to_csv(root / "data/predictions.csv", index=False)
+    _validation(clips).to_csv(root / "data/validation.csv", index=False)
     (root / "reports/figures").mkdir(parents=True)
     (root / leftover).touch()
     _training(epochs=epochs).to_csv(root / "reports/training.csv", index=False)
-    fold = {"fold": 0, "train_clips": 24, "shared_speakers": 3 if dependent else 0}
-    fold |= {
-        "shared_sentences": 0,
-        "shared_sources": 0,
-        "shared_sha256": 0,
-        "classes_missing_in_training": ["sad"],
-    }
-    leakage = {"protocol": "random", "speaker_dependent": dependent}
-    leakage |= {"sentences_held_out": False, "folds": [fold]}
-    (root / "reports/leakage.json").write_text(json.dumps(leakage))
+    (root / "reports/leakage.json").write_text(json.dumps(_leakage(dependent=dependent)))
     params = {
         "audio": {"sample_rate": 16000, "hop_length": 256},
         "data": {"name": data},
@@ -177,7 +215,8 @@ def test_everything_is_written_and_every_byte_repeats(run, reports):
         "corpora.csv",
         "plots/confusion.csv",
         "plots/learning_curves.csv",
-        *(f"tables/per_{part}.csv" for part in ("class", "corpus", "fold", "speaker")),
+        *(f"tables/{name}.csv" for name in TABLES),
+        *(f"tables/per_{part}.csv" for part in PARTS),
         *(f"figures/{name}.{kind}" for name in FIGURES for kind in ("png", "svg")),
     }
     # in another folder, over what an earlier version left there
@@ -204,6 +243,12 @@ def test_metrics_are_flat_finite_and_right(reports):
     assert metrics["wa"] == pytest.approx(right.mean(), abs=1e-6)
     loss = log_loss(table["label"], shares / shares.sum(1, keepdims=True), labels=LABELS)
     assert metrics["loss"] == pytest.approx(loss, abs=1e-5)
+    weighted = [
+        f1_score(table["label"][own], answers[own], average="weighted")
+        for own in (table["seed"] == 0, table["seed"] == 1)
+    ]
+    assert metrics["weighted_f1"] == pytest.approx(np.mean(weighted), abs=1e-6)
+    assert len(metrics) < 30
     # tess has angry clips only: its UA is their recall, not a third of it
     tess = table["corpus"] == "tess"
     assert metrics["ua_tess"] == pytest.approx(right[tess].mean(), abs=1e-6)
@@ -231,6 +276,135 @@ def test_tables_agree_with_scikit_learn_and_each_other(reports):
     confusion = pd.read_csv(reports / "plots/confusion.csv")
     assert confusion["actual"].tolist() == table["label"].tolist()
     assert confusion["predicted"].tolist() == answers.tolist()
+
+
+def test_the_readme_names_every_figure_and_table(reports):
+    text = (ROOT / "README.md").read_text()
+    names = [*json.loads((reports / "metrics.json").read_text())]
+    names += [path.stem for path in (reports / "tables").iterdir()]
+    for name in names:
+        assert f"`{re.sub('ua_(ravdess|tess)', 'ua_<corpus>', name)}`" in text, name
+
+
+def test_overall_table_has_every_figure_with_its_interval(reports):
+    table = pd.read_csv(reports / "tables/overall.csv").set_index("figure")
+    metrics = json.loads((reports / "metrics.json").read_text())
+    for figure in table.index.intersection(list(metrics)):
+        assert table.loc[figure, "value"] == metrics[figure]
+    assert len(table.index.intersection(list(metrics))) >= 12
+    assert (table["low"] <= table["value"]).all() and (table["value"] <= table["high"]).all()
+    assert set(table["interval"]) == {"speakers"}
+    assert table.loc["ua", "seed_sd"] == metrics["ua_seed_sd"]
+    predictions = _predictions(_clips())
+    shares = predictions[[f"p_{label}" for label in LABELS]].to_numpy()
+    areas = [
+        [
+            roc_auc_score(predictions["label"][own] == label, shares[own, place])
+            for place, label in enumerate(LABELS)
+        ]
+        for own in (predictions["seed"] == 0, predictions["seed"] == 1)
+    ]
+    assert table.loc["roc_area", "value"] == pytest.approx(np.mean(areas), abs=1e-6)
+    by_class = pd.read_csv(reports / "tables/per_class.csv")
+    np.testing.assert_allclose(by_class["roc_area"], np.mean(areas, axis=0), atol=1e-6)
+    assert table.loc["brier", "value"] == pytest.approx(by_class["brier"].sum(), abs=1e-5)
+    for figure in ("recall", "precision", "f1", "mcc", "top2", "roc_area", "brier"):
+        assert (by_class[f"{figure}_low"] <= by_class[figure]).all()
+        assert (by_class[figure] <= by_class[f"{figure}_high"]).all()
+    text = (reports / "index.html").read_text()
+    row = table.loc["mcc"]
+    assert f"{row['value']:.3f} ({row['low']:.3f}–{row['high']:.3f})" in text
+
+
+def test_groups_are_told_apart_and_what_is_unknown_is_one_of_them(reports):
+    table = _predictions(_clips())
+    answers = np.array(LABELS)[table[[f"p_{label}" for label in LABELS]].to_numpy().argmax(1)]
+    by_age = pd.read_csv(reports / "tables/per_age_group.csv").set_index("age_group")
+    speakers = ["ravdess/1", "ravdess/2", "tess/1", "ravdess/3"]
+    assert list(by_age.index) == ["under 30", "30 to 44", "60 and over", "unknown"]
+    for group, speaker in zip(by_age.index, speakers, strict=True):
+        own = table["speaker"] == speaker
+        recalls = [
+            recall_score(
+                *(facts[own & (table["seed"] == seed)] for facts in (table["label"], answers)),
+                labels=sorted(set(table["label"][own])),
+                average="macro",
+            )
+            for seed in (0, 1)
+        ]
+        assert by_age.loc[group, "ua"] == pytest.approx(np.mean(recalls), abs=1e-6)
+        right = (table["label"] == answers)[own].mean()
+        assert by_age.loc[group, "wa"] == pytest.approx(right, abs=1e-6)
+    assert by_age["classes"].tolist() == [3, 3, 1, 3]
+    assert set(by_age["interval"]) == {"clips"}
+    assert pd.read_csv(reports / "tables/per_intensity.csv")["intensity"].tolist() == ["unknown"]
+    sexes = pd.read_csv(reports / "tables/per_sex.csv")
+    assert sexes["clips"].tolist() == [38] and sexes["interval"].tolist() == ["speakers"]
+    text = (reports / "index.html").read_text()
+    assert "The intensity is not known of any clip." in text and ">60 and over<" in text
+    assert "All clips have the sex “female”." in text
+
+
+def test_the_worst_speaker_and_the_gap_are_said(reports):
+    gap = pd.read_csv(reports / "tables/speaker_gap.csv").set_index("figure")
+    speakers = pd.read_csv(reports / "tables/per_speaker.csv").set_index("speaker")
+    for figure in ("ua", "wa"):
+        row, values = gap.loc[figure], speakers[figure]
+        assert values[row["worst"]] == values.min() == row["worst_value"]
+        assert values[row["best"]] == values.max() == row["best_value"]
+        assert row["gap"] == pytest.approx(values.max() - values.min(), abs=1e-6)
+    text, row = (reports / "index.html").read_text(), gap.loc["ua"]
+    assert f"The worst speaker is {row['worst']} (UA {row['worst_value']:.3f})" in text
+    assert f"a gap of {row['gap']:.3f} between 4 speakers" in text
+
+
+def test_calibration_is_said_before_and_after(reports):
+    metrics = json.loads((reports / "metrics.json").read_text())
+    jobs = pd.read_csv(reports / "tables/temperatures.csv")
+    assert list(zip(jobs["fold"], jobs["seed"], strict=True)) == [
+        (fold, seed) for fold in (0, 1, 2) for seed in (0, 1)
+    ]
+    assert jobs["clips"].tolist() == [12, 12, 12, 12, 14, 14]
+    assert (jobs["temperature"] > 1).all()  # what validates is too sure by a factor of 3
+    table = _predictions(_clips()).merge(jobs[["fold", "seed", "temperature"]], on=["fold", "seed"])
+    shares = table[[f"p_{label}" for label in LABELS]].to_numpy()
+    shares = shares ** (1 / table["temperature"].to_numpy()[:, None])
+    shares /= shares.sum(1, keepdims=True)
+    figures = pd.read_csv(reports / "tables/overall.csv").set_index("figure")["value"]
+    expected = log_loss(table["label"], shares, labels=LABELS)
+    assert figures["loss_scaled"] == pytest.approx(expected, abs=1e-5)
+    assert metrics["ece_scaled"] == figures["ece_scaled"] != metrics["ece"]
+    bins = pd.read_csv(reports / "tables/reliability.csv").groupby("probabilities")
+    assert bins["answers"].sum().to_dict() == {"after temperature scaling": 76, "as they are": 76}
+    text = (reports / "index.html").read_text()
+    assert f"It is {metrics['ece']:.3f}, and {metrics['ece_scaled']:.3f} after temperature" in text
+    assert "There is no figure after" not in text
+
+
+def test_fairness_is_said_of_the_speakers_there_are(reports):
+    text = (reports / "index.html").read_text()
+    bands = pd.read_csv(reports / "tables/fairness.csv")
+    of_speakers = bands[bands["by"] == "speaker"]["verdict"].value_counts()
+    below, above = (of_speakers.get(verdict, 0) for verdict in ("below", "above"))
+    assert f"{below} of 4 speakers lie below their band and {above} above it" in text
+    assert "there are 4 female and 0 male speakers, and no emotion of which both have" in text
+
+
+def test_the_gap_between_the_sexes_is_said(run):
+    def change(root):
+        clips, men = _clips(), {"ravdess/2", "ravdess/3"}
+        for path in ("merged/clips", "predictions", "validation"):
+            table = pd.read_csv(root / f"data/{path}.csv")
+            table["sex"] = np.where(table["speaker"].isin(men), "male", "female")
+            table.to_csv(root / f"data/{path}.csv", index=False)
+        assert set(clips["speaker"]) > men
+
+    reports = run(change=change)
+    gap = pd.read_csv(reports / "tables/sex_gap.csv").iloc[0]
+    text = (reports / "index.html").read_text()
+    assert f"UA of women (2 speakers) is {gap['female_ua']:.3f}, of men (2) " in text
+    assert f"a gap of {gap['gap']:+.3f}, 95 % interval {gap['gap_low']:+.3f} to" in text
+    assert len(pd.read_csv(reports / "tables/per_sex.csv")) == 2
 
 
 def test_learning_curves_are_the_mean_of_the_jobs_still_running():
@@ -349,6 +523,8 @@ def _lengthen(root):
 def _hold_out_no_happy_clip(root):
     table = _predictions(_clips())
     table[table["label"] != "happy"].to_csv(root / "data/predictions.csv", index=False)
+    leakage = _leakage(dependent=False, test_clips=(10, 8, 8))
+    (root / "reports/leakage.json").write_text(json.dumps(leakage))
 
 
 def test_a_long_clip_is_cut_and_that_is_said(run):
@@ -359,8 +535,31 @@ def test_a_long_clip_is_cut_and_that_is_said(run):
 def test_a_label_of_which_no_clip_was_held_out_is_named(run):
     reports = run(change=_hold_out_no_happy_clip)
     assert "<p>No clip was held out of: happy.</p>" in (reports / "index.html").read_text()
+    values = json.loads((reports / "metrics.json").read_text()).values()
+    assert all(isinstance(value, str) or math.isfinite(value) for value in values)
     examples = {path.stem for path in (reports / "figures").glob("example_*.png")}
     assert examples == {"example_angry", "example_sad"}
+
+
+def _hold_out_one_speaker(root):
+    for name in ("predictions", "validation"):
+        table = pd.read_csv(root / f"data/{name}.csv")
+        own = (table["fold"] == 0) & (table["corpus"] == "ravdess")
+        table[own].to_csv(root / f"data/{name}.csv", index=False)
+    leakage = _leakage(dependent=False, test_clips=(12,))
+    leakage["folds"][0]["validation_shares_speakers"] = True
+    (root / "reports/leakage.json").write_text(json.dumps(leakage))
+
+
+def test_one_speaker_is_said_to_say_nothing_of_other_voices(run):
+    reports = run(change=_hold_out_one_speaker)
+    text = (reports / "index.html").read_text()
+    assert "clip (there is only one speaker, so it says nothing about other voices)" in text
+    assert "The worst speaker" not in text and "lie below their band" not in text
+    assert "In 1 of 1 folds clips validate whose speakers are also trained on" in text
+    assert set(pd.read_csv(reports / "tables/overall.csv")["interval"]) == {"clips"}
+    values = json.loads((reports / "metrics.json").read_text()).values()
+    assert all(isinstance(value, str) or math.isfinite(value) for value in values)
 
 
 def _save(name, array):
@@ -410,7 +609,14 @@ def test_demo_and_shared_speakers_are_said_whatever_the_settings_claim(run):
 
 
 def test_model_without_epochs_has_no_curves(run):
-    reports = run(epochs=1)
+    def change(root):  # and fitted on its validation clips as well, as the SVM is
+        none = pd.read_csv(root / "data/validation.csv").iloc[:0]
+        none.to_csv(root / "data/validation.csv", index=False)
+
+    reports = run(epochs=1, change=change)
+    assert "this model is fitted on its validation clips as well" in (
+        (reports / "index.html").read_text()
+    )
     assert "One epoch only: 4 jobs" in (reports / "figures/history.svg").read_text()
     assert len(pd.read_csv(reports / "plots/learning_curves.csv")) == 1
 
@@ -423,13 +629,18 @@ def test_without_validation_clips_training_alone_is_drawn(run):
         params = yaml.safe_load((root / "params.yaml").read_text())
         params["split"]["validation"] = 0
         (root / "params.yaml").write_text(yaml.safe_dump(params))
+        none = pd.read_csv(root / "data/validation.csv").iloc[:0]
+        none.to_csv(root / "data/validation.csv", index=False)
 
     reports = run(change=change)
+    assert "ece_scaled" not in json.loads((reports / "metrics.json").read_text())
+    assert not (reports / "tables/temperatures.csv").exists()
     drawn = (reports / "figures/history.svg").read_text()
     assert ">train<" in drawn and "validation" not in drawn
     text = (reports / "index.html").read_text()
     assert "All clips that are not held out are trained on" in text
     assert "Validation falling behind" not in text
+    assert "no clip validates (split.validation is 0), and on held-out clips nothing may" in text
     curves = pd.read_csv(reports / "plots/learning_curves.csv")
     assert curves["validation_ua"].isna().all() and curves["train_ua"].notna().all()
 
@@ -440,10 +651,23 @@ def test_label_without_clips_and_constant_answers():
     table = table[table["label"] != "sad"].assign(p_angry=1.0, p_happy=0.0, p_sad=0.0)
     predictions = tables.arrange(table, known=clips["clip"], name="predictions")
     metrics = tables.headline(predictions)
-    assert metrics["ua"] == 0.5
+    assert metrics["ua"] == metrics["roc_area"] == 0.5
+    assert metrics["mcc"] == 0 and metrics["top2"] == 1
+    assert metrics["ece"] == pytest.approx(12 / 26, abs=1e-6)  # sure of 26 clips, 12 are happy
     assert all(math.isfinite(value) for value in metrics.values())
     sad = tables.per_class(predictions).set_index("label").loc["sad"]
-    assert sad["support"] == 0 and math.isnan(sad["recall"]) and sad["interval"] == ""
+    assert sad["support"] == 0 and sad["interval"] == ""
+    assert all(math.isnan(sad[figure]) for figure in ("recall", "top2", "roc_area", "recall_low"))
+    assert sad["precision"] == sad["f1"] == sad["mcc"] == sad["brier"] == 0
+
+
+def test_clips_of_one_label_have_no_roc_area():
+    clips = _clips()
+    table = _predictions(clips)
+    table = table[table["label"] == "sad"]
+    metrics = tables.headline(tables.arrange(table, known=clips["clip"], name="predictions"))
+    assert "roc_area" not in metrics and metrics["mcc"] == 0
+    assert all(math.isfinite(value) for value in metrics.values())
 
 
 def test_one_speaker_gets_an_interval_over_clips():
@@ -455,6 +679,20 @@ def test_one_speaker_gets_an_interval_over_clips():
     assert 0 < metrics["ua_high"] - metrics["ua_low"] < 1
     assert "ua_ravdess" not in metrics
     assert set(tables.per_class(predictions)["interval"]) == {"clips"}
+    assert set(tables.overall(predictions)["interval"]) == {"clips"}
+
+
+def test_figures_of_many_corpora_stand_in_the_tables_alone():
+    clips = _clips()
+    table = _predictions(clips)
+    for n_corpora, listed in ((8, 8), (9, 0)):
+        corpora = np.arange(len(table)) // 2 % n_corpora  # two seeds of each clip
+        table = table.assign(corpus=[f"c{number}" for number in corpora])
+        predictions = tables.arrange(table, known=clips["clip"], name="predictions")
+        metrics = tables.headline(predictions)
+        assert sum(name.startswith("ua_c") for name in metrics) == listed
+        assert len(metrics) < 28  # besides these: protocol, ece_scaled
+        assert len(tables.per_corpus(predictions)) == n_corpora
 
 
 def _spoil(column, value):
@@ -503,6 +741,7 @@ def test_a_clip_tested_in_two_folds_is_pooled_over_both():
         (_spoil("p_angry", 2.0), "ravdess/1-angry-1: probabilities are not .* sum of 1"),
         (_spoil("p_angry", ""), "ravdess/1-angry-1: probabilities are not .* sum of 1"),
         (_spoil("p_angry", "nan"), "ravdess/1-angry-1: probabilities are not .* sum of 1"),
+        (_spoil("p_angry", -0.5), "ravdess/1-angry-1: probabilities are not between 0 and 1"),
         (_spoil("label", "bored"), "ravdess/1-angry-1: its label has no column, want one of p_"),
         (_spoil("clip", "emodb/1"), "emodb/1: not in the clip table"),
         (_spoil("speaker", "x"), "ravdess/1-angry-1: corpus, speaker or label differ"),
@@ -512,6 +751,7 @@ def test_a_clip_tested_in_two_folds_is_pooled_over_both():
             "ravdess/1-angry-2: not predicted in as many folds as most clips, 1",
         ),
         (lambda t: t.drop(index=5), "ravdess/1-angry-2: not predicted for each of the seeds 0, 1"),
+        (lambda t: t[t["label"] != "x"].assign(fold=range(len(t))), "not predicted for each of"),
         (lambda t: t.drop(columns="fold"), r"columns missing \['fold'\]"),
         (lambda t: t.drop(columns=[f"p_{label}" for label in LABELS]), "0 probability columns"),
         (lambda t: t.iloc[:0], "0 rows"),
@@ -524,3 +764,43 @@ def test_bad_predictions_are_refused_by_name(tmp_path, spoil, message):
     with pytest.raises(ValueError, match=message) as error:
         tables.read_predictions(path, known=clips["clip"])
     assert str(error.value).startswith(str(path))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_spoil("p_angry", 2.0), "ravdess/1-angry-1: probabilities are not .* sum of 1"),
+        (lambda t: pd.concat([t, t.iloc[[5]]]), "ravdess/1-angry-2: predicted more than once"),
+        (lambda t: t.assign(fold=(t["fold"] + 1) % 3), "1-angry-0: validates in a fold that holds"),
+        (
+            lambda t: t.drop(columns="p_sad"),
+            r"got \['p_angry', 'p_happy'\], want \['p_angry', 'p_h",
+        ),
+        (lambda t: t.drop(columns="seed"), r"columns missing \['seed'\]"),
+    ],
+)
+def test_bad_answers_of_validation_clips_are_refused_by_name(tmp_path, spoil, message):
+    clips = _clips()
+    predictions = tables.arrange(_predictions(clips), known=clips["clip"], name="predictions")
+    path = tmp_path / "validation.csv"
+    spoil(_validation(clips)).to_csv(path, index=False)
+    with pytest.raises(ValueError, match=message) as error:
+        tables.read_validation(path, known=clips["clip"], of=predictions)
+    assert str(error.value).startswith(str(path))
+
+
+@pytest.mark.parametrize(
+    ("test_clips", "message"),
+    [
+        ((14, 12, 12, 9), "fold 3: got predictions of 0 clips, want 9"),
+        ((14, 12), "fold 2: got predictions of 12 clips, want 0"),
+        ((14, 13, 12), "fold 1: got predictions of 12 clips, want 13, as many as reports/leak"),
+    ],
+)
+def test_predictions_that_a_fold_lacks_are_missed(test_clips, message):
+    clips = _clips()
+    predictions = tables.arrange(_predictions(clips), known=clips["clip"], name="predictions")
+    tables.check_folds(predictions, folds=_leakage(dependent=False)["folds"])
+    with pytest.raises(ValueError, match=message):
+        folds = _leakage(dependent=False, test_clips=test_clips)["folds"]
+        tables.check_folds(predictions, folds=folds)

@@ -164,17 +164,38 @@ def gather(jobs: Sequence[Job], plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame]
         history.append(pd.DataFrame(rows).assign(fold=job.fold, seed=job.seed))
         if job.fold == ALL:
             continue
-        table = plan.clips.loc[plan.clips[job.fold] == "test", ["clip", "label"]]
-        table = table.assign(fold=int(job.fold), seed=job.seed)
-        names = [f"p_{label}" for label in plan.labels]
-        probabilities = pd.DataFrame(
-            np.load(folder / "probabilities.npy"), columns=names, index=table.index
-        )
-        predictions.append(table.join(probabilities))
+        predictions.append(_answers(job, plan, part="test", file=folder / "probabilities.npy"))
     columns = ["fold", "seed", "epoch"]
     columns += ["train_loss", "validation_loss", "train_ua", "validation_ua"]
-    joined = pd.concat(predictions).sort_values(["clip", "seed", "fold"], ignore_index=True)
-    return joined, pd.concat(history, ignore_index=True)[columns]
+    return _sorted(predictions), pd.concat(history, ignore_index=True)[columns]
+
+
+def gather_validation(jobs: Sequence[Job], plan: Plan) -> pd.DataFrame:
+    """What finished jobs answer for the clips that validated in them; columns as of predictions.
+
+    Has no row where no clip validates, or the model is fitted on its validation clips as well. The
+    job `all` has no part in it: it holds nothing out that its probabilities could be judged by.
+    """
+    tables = [
+        _answers(job, plan, part="validation", file=plan.scratch / job.name / "validation.npy")
+        for job in jobs
+        if job.fold != ALL
+    ]
+    return _sorted(tables)
+
+
+def _answers(job: Job, plan: Plan, *, part: str, file: Path) -> pd.DataFrame:
+    """Probabilities that a job gives to its clips of one part; no row where there is no file."""
+    table = plan.clips.loc[plan.clips[job.fold] == part, ["clip", "label"]]
+    table = table.assign(fold=int(job.fold), seed=job.seed)
+    names = [f"p_{label}" for label in plan.labels]
+    if not file.is_file():
+        return table.iloc[:0].reindex(columns=[*table, *names])
+    return table.join(pd.DataFrame(np.load(file), columns=names, index=table.index))
+
+
+def _sorted(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat(tables).sort_values(["clip", "seed", "fold"], ignore_index=True)
 
 
 def _check_memory(plan: Plan, number: int) -> None:
@@ -209,7 +230,7 @@ def _open(plan: Plan) -> ClipData:
 
 
 def _learner(plan: Plan, folder: Path, logs: Path, on_epoch: Callable[[], None]) -> Any:
-    """What the model's settings describe, with `fit`, `predict`, `state` and `least_memory`."""
+    """What the model's settings describe, with `fit`, `predict`, `state` and so on."""
     build = bind(plan.settings["model"]["network"])
     if not _is_network(plan):
         return build()
@@ -239,6 +260,8 @@ def _run(job: Job, plan: Plan, ticks: Path, *, main: int) -> tuple[Job, list[flo
         _tick(ticks, _epochs(plan) - (len(history) if _is_network(plan) else 0), main=main)
         if len(parts["test"]):
             np.save(folder / "probabilities.npy", learner.predict(data, parts["test"]))
+        if len(parts["validation"]) and not learner.fits_validation:
+            np.save(folder / "validation.npy", learner.predict(data, parts["validation"]))
         (folder / "history.json").write_text(json.dumps(history))
         checkpoint = {
             **plan.settings,

@@ -144,6 +144,9 @@ class NetworkLearner:
         see stages.learning.augment
     """
 
+    #: Whether validation clips are among those that the weights are fitted on.
+    fits_validation = False
+
     def __init__(
         self,
         build: Callable[..., nn.Module],

@@ -32,6 +32,9 @@ class LinearSVM:
         see stages.learning.functionals
     """
 
+    #: What it answers for validation clips in the end is of clips that it was fitted on.
+    fits_validation = True
+
     def __init__(self, *, c: float, functionals: Sequence[str]) -> None:
         self._c, self._functionals = c, list(functionals)
 

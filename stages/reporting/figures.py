@@ -329,6 +329,122 @@ def recall_figure(
     return figure
 
 
+def fairness_figure(bands: pd.DataFrame, *, notes: Sequence[str]) -> Figure:
+    """Share recognised of each sex and speaker, over the band that chance alone gives.
+
+    Parameters
+    ----------
+    bands : DataFrame
+        see `fairness.chance_bands`
+    notes : what every title must add
+    """
+    sexes, speakers = (bands[bands["by"] == by] for by in ("sex", "speaker"))
+    lead = speakers["recognised"] - speakers["expected"]
+    speakers = speakers.assign(lead=lead).sort_values("lead", kind="stable")
+    table = pd.concat([sexes, speakers])
+    step = max(1, len(table) / 24)  # room for the names of the sexes, however many speakers
+    places = np.append(
+        np.arange(len(sexes)) * step, len(sexes) * step + np.arange(1, 1 + len(speakers))
+    )
+    figure, axes = _figure(max(5.5, min(1.5 + 0.24 * len(table), 9)), 4.4)
+    width = min(9.0, 240 / len(table))  # in points
+    band = {"color": "#C8C8C8", "linewidth": width, "label": "what chance gives in 95 of 100"}
+    axes.vlines(places, table["band_low"], table["band_high"], **band)
+    mean = {"marker": "_", "color": _REFERENCE, "s": width**2, "zorder": 2.5, "label": "expected"}
+    axes.scatter(places, table["expected"], **mean)
+    for verdict, colour, marker in (
+        ("below", COLOURS[2], "v"),
+        ("within", _MAIN, "o"),
+        ("above", COLOURS[6], "^"),
+    ):
+        rows = (table["verdict"] == verdict).to_numpy()
+        kind = {"color": colour, "marker": marker, "s": 26, "zorder": 3, "label": verdict}
+        axes.scatter(places[rows], table["recognised"][rows], **kind)
+    names = [f"{row.group} ({row.clips})" for row in table.itertuples()]
+    shown = len(sexes) if len(table) > 40 else len(table)
+    axes.set_xticks(places[:shown], names[:shown], rotation=60, ha="right", rotation_mode="anchor")
+    axes.set_xlim(-0.8 * step, places[-1] + 0.8)
+    axes.set_ylim(-0.03, 1.03)
+    axes.set_ylabel("share of clips recognised")
+    if shown < len(table):
+        axes.set_xlabel(
+            f"by sex, and {len(speakers)} speakers, from least to most ahead", loc="right"
+        )
+    axes.grid(visible=False, axis="x")
+    figure.legend(loc="outside lower right", ncols=3)
+    _title(axes, "Clips recognised, by sex and speaker (number of clips)", notes)
+    return figure
+
+
+def roc_figure(
+    curves: Mapping[str, NDArray], *, areas: Mapping[str, float], notes: Sequence[str]
+) -> Figure:
+    """ROC curve of each label against the rest, one panel each; the others stand behind it.
+
+    Parameters
+    ----------
+    curves : by label, float [2, points]
+        share of the rest that is taken for the label, and share of the label's clips that is
+    areas : by label
+        below the curves
+    notes : what every title must add
+    """
+    columns = min(4, len(curves))
+    rows = -(-len(curves) // columns)
+    figure = _canvas(0.9 + 1.75 * columns, 1.1 + 1.85 * rows)
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, (label, curve) in zip(panels, curves.items(), strict=False):
+        for other in curves.values():
+            axes.plot(*other, color="#CCCCCC", linewidth=0.6)
+        axes.plot([0, 1], [0, 1], color=_REFERENCE, linewidth=1, linestyle=":")
+        axes.plot(*curve, color=_MAIN, linewidth=1.8)
+        axes.set_title(f"{label}: {areas[label]:.3f}", fontsize=9)
+        axes.set_aspect("equal")
+    for axes in panels[len(curves) :]:
+        axes.set_axis_off()
+    figure.supxlabel("share of other clips taken for the emotion (false positives)", fontsize=9)
+    figure.supylabel("share of its own clips found", fontsize=9)
+    _title(panels[0], "ROC curve of each emotion against the rest, and the area below it", notes)
+    return figure
+
+
+def reliability_figure(reliability: pd.DataFrame, *, notes: Sequence[str]) -> Figure:
+    """How often answers were right, by how sure they were; below, how many were that sure.
+
+    Parameters
+    ----------
+    reliability : DataFrame
+        see `calibration.reliability_table`; one or two kinds of probabilities
+    notes : what every title must add
+    """
+    figure = _canvas(6, 5.6)
+    groups = reliability.groupby("probabilities", sort=False)
+    ratios = [3.2, *[1.0] * len(groups)]
+    above, *counts = figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios)
+    ideal = {"color": _REFERENCE, "linewidth": 1.2, "linestyle": ":", "label": "as right as sure"}
+    above.plot([0, 1], [0, 1], **ideal)
+    for axes, (kind, table), (colour, marker) in zip(
+        counts, groups, ((COLOURS[2], "s"), (_MAIN, "o")), strict=False
+    ):
+        above.plot(table["confidence"], table["accuracy"], color=colour, linewidth=0.8, alpha=0.5)
+        sizes = 6 + 84 * table["answers"] / table["answers"].max()
+        point = {"color": colour, "marker": marker, "zorder": 3, "label": kind}
+        above.scatter(table["confidence"], table["accuracy"], s=sizes, **point)
+        width = table["to"] - table["from"]
+        bars = axes.bar(table["from"], table["answers"], width, align="edge", color=colour)
+        axes.bar_label(bars, [str(n) if n else "" for n in table["answers"]], fontsize=6.5)
+        axes.set_ylabel("answers")
+        axes.margins(y=0.25)
+        axes.grid(visible=False, axis="x")
+    above.set_xlim(0, 1)
+    above.set_ylim(-0.03, 1.03)
+    above.set_ylabel("share of answers that are right")
+    counts[-1].set_xlabel("probability of the answer (15 bins of equal width)")
+    figure.legend(loc="outside lower right", ncols=3)
+    _title(above, "Reliability of the probabilities", notes)
+    return figure
+
+
 def differences_figure(
     table: pd.DataFrame,
     *,

@@ -20,6 +20,21 @@ class Interval(NamedTuple):
     unit: str
 
 
+def left_out(speakers: ArrayLike) -> tuple[NDArray, str]:
+    """What a jackknife leaves out in turn: the speaker of each clip, or each clip of a lone one.
+
+    Clips of one speaker are not independent, so speakers are the units wherever there are two.
+
+    Returns
+    -------
+    groups [clips], unit
+        the unit in the plural
+    """
+    speakers = np.asarray(speakers)
+    several = len(np.unique(speakers)) > 1
+    return (speakers, "speakers") if several else (np.arange(len(speakers)), "clips")
+
+
 def confusion_by_group(
     truth: ArrayLike, predicted: ArrayLike, groups: ArrayLike, *, n_classes: int
 ) -> tuple[NDArray, NDArray[np.int64]]:
@@ -102,6 +117,47 @@ def macro(per_class: NDArray, confusion: NDArray) -> NDArray[np.float64]:
     return _ratio(np.where(occurs, per_class, 0.0).sum(-1), occurs.sum(-1), empty=np.nan)
 
 
+def weighted(per_class: NDArray, confusion: NDArray) -> NDArray[np.float64]:
+    """Mean over the classes, each with the weight of its true clips; arguments as for `macro`.
+
+    The weighted recall is the accuracy.
+    """
+    support = confusion.sum(-1)
+    products = np.where(support > 0, per_class, 0.0) * support
+    return _ratio(products.sum(-1), support.sum(-1), empty=np.nan)
+
+
+def one_against_rest(confusion: NDArray) -> NDArray:
+    """Confusion of each class with all others taken as one, [..., classes, 2, 2]; the class first.
+
+    Only the last two axes are replaced: those before them stay as they are.
+    """
+    hits = _hits(confusion)
+    misses, false = confusion.sum(-1) - hits, confusion.sum(-2) - hits
+    rest = confusion.sum((-2, -1))[..., None] - hits - misses - false
+    table = np.stack([hits, misses, false, rest], axis=-1)
+    return table.reshape(*table.shape[:-1], 2, 2)
+
+
+def matthews(confusion: NDArray) -> NDArray[np.float64]:
+    """Matthews correlation of actual and predicted class, [...], in [-1, 1].
+
+    0 where it is not defined: all clips are of one class, or one is always predicted; NaN without
+    clips.
+
+    References
+    ----------
+    Gorodkin, Comparing two K-category assignments by a K-category correlation coefficient, 2004;
+    sklearn.metrics.matthews_corrcoef, equal to 1e-12
+    """
+    actual, predicted = confusion.sum(-1).astype(float), confusion.sum(-2).astype(float)
+    n = actual.sum(-1)
+    covariance = _hits(confusion).sum(-1) * n - (actual * predicted).sum(-1)
+    variances = [n**2 - (sums**2).sum(-1) for sums in (actual, predicted)]
+    value = _ratio(covariance, np.sqrt(variances[0] * variances[1]), empty=0.0)
+    return np.where(n > 0, value, np.nan)
+
+
 def unweighted_accuracy(confusion: NDArray) -> NDArray[np.float64]:
     """Mean recall over the classes that occur among the true labels (UA, UAR), [...].
 
@@ -117,71 +173,84 @@ def accuracy(confusion: NDArray) -> NDArray[np.float64]:
     return _ratio(_hits(confusion).sum(-1), confusion.sum((-2, -1)), empty=np.nan)
 
 
-def log_loss(truth: ArrayLike, probabilities: ArrayLike) -> float:
-    """Mean negative natural logarithm of the probability given to the actual class.
-
-    Parameters
-    ----------
-    truth : int [clips]
-    probabilities : float [clips, ..., classes]
-        clipped to at least 1e-7, so that one confident mistake costs 16.1 and not infinity
-    """
-    truth, probabilities = np.asarray(truth), np.asarray(probabilities)
-    given = np.moveaxis(probabilities, -1, 1)[np.arange(len(truth)), truth]
-    return float(-np.log(np.clip(given, 1e-7, 1.0)).mean())
-
-
 def jackknife_interval(
     statistic: Callable[[NDArray], NDArray],
     confusions: NDArray,
     *,
     level: float = 0.95,
     lowest: float = 0.0,
+    highest: float = 1.0,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Confidence interval from leaving out one group at a time.
-
-    estimate +- t * sqrt((n - 1) / n * sum((replicate - mean replicate)^2)), clipped to [lowest, 1],
-    with the t quantile of n - 1 degrees of freedom. A replicate in which the statistic is undefined
-    (nothing of its class is left) does not count among the n. Fewer than two replicates say
-    nothing: the interval is then [lowest, 1].
+    """Confidence interval of a figure of counts, from leaving out one group at a time.
 
     Parameters
     ----------
     statistic : callable
-        counts [..., *rest] -> values [...], in [lowest, 1], for any leading axes
-    confusions : int [groups, *rest]
-        counts per group, such as [speakers, classes, classes]
-    level : float
-        wanted coverage
-    lowest : float
-        value that the statistic can take: -1 for a difference
+        counts [..., *rest] -> values [...], in [lowest, highest], for any leading axes
+    confusions : [groups, *rest]
+        counts or other sums per group, such as [speakers, classes, classes]
+    level, lowest, highest
+        see `interval_of_replicates`
 
     Returns
     -------
     low, high
         each of the shape that `statistic` gives for the counts of all groups together
+    """
+    total = confusions.sum(0)
+    return interval_of_replicates(
+        statistic(total),
+        statistic(total - confusions),
+        level=level,
+        lowest=lowest,
+        highest=highest,
+    )
+
+
+def interval_of_replicates(
+    estimate: ArrayLike,
+    replicates: ArrayLike,
+    *,
+    level: float = 0.95,
+    lowest: float = 0.0,
+    highest: float = 1.0,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Jackknife interval from a figure and its values with one group left out.
+
+    estimate +- t * sqrt((n - 1) / n * sum((replicate - mean replicate)^2)), clipped to
+    [lowest, highest], with the t quantile of n - 1 degrees of freedom. A replicate in which the
+    figure is undefined (nothing of its class is left) does not count among the n. Fewer than two
+    replicates say nothing: the interval is then [lowest, highest].
+
+    Parameters
+    ----------
+    estimate : float [...]
+    replicates : float [groups, ...]
+        NaN where undefined
+    level : float
+        wanted coverage
+    lowest, highest : float
+        values that the figure can take: lowest is -1 for a difference
 
     Raises
     ------
     ValueError
-        if the statistic is undefined over all groups together
+        if the figure is undefined over all groups together
 
     References
     ----------
     Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 11
     """
-    total = confusions.sum(0)
-    estimate = np.asarray(statistic(total), dtype=float)
+    estimate, replicates = np.asarray(estimate, float), np.asarray(replicates, float)
     if np.isnan(estimate).any():
         raise ValueError("jackknife: the statistic is undefined (NaN) over all groups together")
-    replicates = np.asarray(statistic(total - confusions), dtype=float)  # [groups, ...]
     defined = ~np.isnan(replicates)
     n = defined.sum(0)
     centre = _ratio(np.where(defined, replicates, 0.0).sum(0), n, empty=0.0)
     squares = np.where(defined, (replicates - centre) ** 2, 0.0).sum(0)
     error = np.sqrt(_ratio((n - 1) * squares, n, empty=0.0))
     half = np.where(n > 1, stats.t.ppf(0.5 + level / 2, np.maximum(n - 1, 1)) * error, np.inf)
-    return np.clip(estimate - half, lowest, 1.0), np.clip(estimate + half, lowest, 1.0)
+    return np.clip(estimate - half, lowest, highest), np.clip(estimate + half, lowest, highest)
 
 
 def speaker_interval(
@@ -195,8 +264,6 @@ def speaker_interval(
 ) -> Interval:
     """95 % interval of one figure by leaving out one speaker at a time, or clips of a lone speaker.
 
-    Clips of one speaker are not independent, so speakers are the units wherever there are two.
-
     Parameters
     ----------
     statistic : callable
@@ -207,11 +274,10 @@ def speaker_interval(
     lowest : float
         as for `jackknife_interval`
     """
-    several = len(np.unique(speakers)) > 1
-    groups = speakers if several else np.arange(len(truth))
+    groups, unit = left_out(speakers)
     _, confusions = confusion_by_group(truth, predicted, groups, n_classes=n_classes)
     low, high = jackknife_interval(statistic, confusions, lowest=lowest)
-    return Interval(float(low), float(high), "speakers" if several else "clips")
+    return Interval(float(low), float(high), unit)
 
 
 def paired_difference(

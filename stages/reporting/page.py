@@ -16,19 +16,25 @@ from stages.reporting.examples import LONGEST_S
 from stages.reporting.panels import SPREAD
 from stages.reporting.report import Report
 
-#: Key of a metric -> what it is called on the page; keys not listed (per corpus) have a table.
-METRICS = {
+#: What the figures are called on the page.
+FIGURES = {
     "ua": "UA, unweighted accuracy: mean recall over the emotions",
     "wa": "WA, accuracy: share of all clips recognised",
     "macro_f1": "F1, mean over the emotions",
     "macro_precision": "precision, mean over the emotions",
     "macro_recall": "recall, mean over the emotions (the same as UA)",
+    "weighted_f1": "F1, emotions weighted by their clips",
+    "weighted_precision": "precision, emotions weighted by their clips",
+    "weighted_recall": "recall, emotions weighted by their clips (the same as WA)",
+    "mcc": "Matthews correlation (guessing: 0)",
+    "top2": "top-2 accuracy: the emotion is one of the two most probable",
+    "roc_area": "ROC area, each emotion against the rest, mean (guessing: 0.5)",
     "loss": "log loss in nats (knowing nothing: ln of the number of emotions)",
-    "ua_seed_sd": "standard deviation of UA from seed to seed",
-    "n_clips": "clips",
-    "n_speakers": "speakers",
-    "n_folds": "folds",
-    "n_seeds": "seeds",
+    "brier": "Brier score, 0 to 2, lower is better",
+    "ece": "expected calibration error: confidence against accuracy, in 15 bins",
+    "loss_scaled": "log loss after temperature scaling",
+    "brier_scaled": "Brier score after temperature scaling",
+    "ece_scaled": "expected calibration error after temperature scaling",
 }
 
 
@@ -42,13 +48,23 @@ def render(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters["cell"] = cell
-    metrics = report.metrics
-    headline = [[name, metrics[key]] for key, name in METRICS.items() if key in metrics]
+    bands = report.tables["fairness"]
+    voices = bands[bands["by"] == "speaker"]
+    overall = report.tables["overall"].replace({"figure": FIGURES})
+    if report.metrics["n_seeds"] == 1:
+        overall = overall.drop(columns="seed_sd")
     return environment.get_template("page.html.j2").render(
-        metrics=metrics,
-        headline=pd.DataFrame(headline, columns=["figure", "value"], dtype=object),
+        metrics=report.metrics,
+        overall=with_intervals(overall.drop(columns="protocol")),
         chance=1 / len(report.labels),
-        tables={name: table.drop(columns="protocol") for name, table in report.tables.items()},
+        tables={
+            name: with_intervals(table.drop(columns="protocol"))
+            for name, table in report.tables.items()
+        },
+        gap=report.tables["speaker_gap"].iloc[0],
+        outside={"below": 0, "above": 0} | voices["verdict"].value_counts().to_dict(),
+        bands=bands[bands["by"] != "speaker"].drop(columns=["by", "protocol"]),
+        sexes=report.tables["sex_gap"].iloc[0],
         fates=report.fates,
         corpora=report.corpora,
         overview=corpora.overview(report.corpora),
@@ -59,6 +75,10 @@ def render(report: Report) -> str:
             for name, of in report.corpora.completeness.items()
             if of.missing
         ],
+        shared_validation=sum(
+            bool(fold["validation_shares_speakers"] and fold["test_clips"])
+            for fold in report.leakage["folds"]
+        ),
         leakage=leakage_table(report.leakage),
         sentences_held_out=report.leakage["sentences_held_out"],
         figures={
@@ -85,6 +105,23 @@ def leakage_table(leakage: Mapping[str, Any]) -> pd.DataFrame:
     """One row per fold; lists of names become text, so that an empty one reads "none"."""
     rows = [{key: _words(value) for key, value in fold.items()} for fold in leakage["folds"]]
     return pd.DataFrame(rows).rename(columns=lambda key: key.replace("_", " "))
+
+
+def with_intervals(table: pd.DataFrame) -> pd.DataFrame:
+    """For the eye: <figure>, <figure>_low and <figure>_high in one column of text, or as it was."""
+    shown = {}
+    for name in table:
+        low, high = ("low", "high") if name == "value" else (f"{name}_low", f"{name}_high")
+        if low in table:
+            shown[name] = [
+                cell(value)
+                if value != value or low != low
+                else f"{value:.3f} ({low:.3f}–{high:.3f})"
+                for value, low, high in zip(table[name], table[low], table[high], strict=True)
+            ]
+        elif name not in ("low", "high") and not name.endswith(("_low", "_high")):
+            shown[name] = table[name]
+    return pd.DataFrame(shown)
 
 
 def cell(value: Any) -> str:

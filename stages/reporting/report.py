@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stages.reporting import figures, tables
+from stages.reporting import calibration, fairness, figures, scores, tables
 from stages.reporting.corpora import CorpusReport, corpus_report
 from stages.reporting.examples import Example, examples
 
@@ -56,6 +56,7 @@ class Report:
 def evaluate(
     predictions: tables.Predictions,
     *,
+    validation: pd.DataFrame,
     clips: pd.DataFrame,
     store: NDArray[np.int16],
     caches: Mapping[str, NDArray],
@@ -70,6 +71,9 @@ def evaluate(
     ----------
     predictions : Predictions
         of the held-out clips
+    validation : DataFrame
+        what the same jobs answered for their validation clips; without a row there are no
+        calibrated figures
     clips : DataFrame
         the clip table
     store, caches : int16 [samples], and by feature float [frames, dimensions]
@@ -87,8 +91,10 @@ def evaluate(
     Raises
     ------
     ValueError
-        if the store or a cache does not fit the clip table or the settings
+        if the store or a cache does not fit the clip table or the settings, or predictions of a
+        fold are missing
     """
+    tables.check_folds(predictions, folds=leakage["folds"])
     split, label_map = settings["split"], settings["labels"]["map"]
     dependent = bool(split["speaker_dependent"] or leakage["speaker_dependent"])
     protocol = f"{split['name']} (speaker-dependent)" if dependent else split["name"]
@@ -96,12 +102,30 @@ def evaluate(
     notes += ["synthetic demo speech"] * (settings["data"]["name"] == "demo")
 
     metrics = {"protocol": protocol, **tables.headline(predictions)}
+    overall = tables.overall(predictions)
+    before_after = {"as they are": predictions}
+    if len(validation):
+        jobs = calibration.temperatures(validation, labels=predictions.labels)
+        scaled = calibration.scale(predictions, jobs)
+        before_after["after temperature scaling"] = scaled
+        overall = pd.concat([overall, calibration.scaled_figures(scaled)], ignore_index=True)
+        metrics["ece_scaled"] = float(overall["value"].iloc[-1])
     rows = {
+        "overall": overall,
         "per_class": tables.per_class(predictions),
         "per_corpus": tables.per_corpus(predictions),
         "per_speaker": tables.per_speaker(predictions),
         "per_fold": tables.per_fold(predictions),
     }
+    rows["reliability"] = calibration.reliability_table(before_after)
+    if len(validation):
+        rows["temperatures"] = jobs
+    by = tables.breakdowns(predictions, clips=clips)
+    rows |= {f"per_{name}": table for name, table in by.items()}
+    rows["speaker_gap"] = tables.speaker_gap(rows["per_speaker"])
+    rows["fairness"] = fairness.chance_bands(predictions)
+    rows["sex_gap"] = fairness.sex_gap(predictions)
+    curves = scores.roc_curves(predictions.truth, predictions.probabilities)
     lines = {"ua": metrics["ua"], "chance": 1 / len(predictions.labels), "notes": notes}
     counts = tables.emotion_counts(clips, labels=predictions.labels, label_map=label_map)
     with figures.style():
@@ -116,7 +140,15 @@ def evaluate(
             "emotions": figures.emotions_figure(counts, notes=notes),
             "speakers": figures.speakers_figure(rows["per_speaker"], **lines),
             "recall": figures.recall_figure(rows["per_class"], **lines),
+            "fairness": figures.fairness_figure(rows["fairness"], notes=notes),
+            "reliability": figures.reliability_figure(rows["reliability"], notes=notes),
         }
+        if curves:
+            drawn["roc"] = figures.roc_figure(
+                {predictions.labels[label]: curve for label, curve in curves.items()},
+                areas=rows["per_class"].set_index("label")["roc_area"],
+                notes=notes,
+            )
         corpora, of_corpora = corpus_report(
             clips, store=store, label_sets=label_sets, settings=settings, notes=notes
         )

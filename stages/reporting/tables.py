@@ -2,19 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from stages.clips.table import count_reasons
-from stages.reporting import metrics
+from stages.reporting import metrics, scores
 
 _TEXT = ("clip", "corpus", "speaker", "sex", "label")
 _COLUMNS = (*_TEXT, "fold", "seed")
+#: Figures of confusion counts [..., classes, classes].
+_OF_COUNTS = {
+    "ua": metrics.unweighted_accuracy,
+    "wa": metrics.accuracy,
+    "macro_f1": lambda counts: metrics.macro(metrics.f1(counts), counts),
+    "macro_precision": lambda counts: metrics.macro(metrics.precision(counts), counts),
+    "macro_recall": metrics.unweighted_accuracy,
+    "weighted_f1": lambda counts: metrics.weighted(metrics.f1(counts), counts),
+    "weighted_precision": lambda counts: metrics.weighted(metrics.precision(counts), counts),
+    "weighted_recall": metrics.accuracy,
+    "mcc": metrics.matthews,
+}
+#: Figures of each class, [..., classes].
+_OF_ONE_CLASS = {
+    "recall": metrics.recall,
+    "precision": metrics.precision,
+    "f1": metrics.f1,
+    "mcc": lambda counts: metrics.matthews(metrics.one_against_rest(counts)),
+}
+#: That a figure can take, if not 0.
+_LOWEST = {"mcc": -1.0}
+#: Age group -> its youngest speakers, in whole years: voices of young adults, of two halves of
+#: middle age, and of the age from which they are heard to be old. CREMA-D has 20 to 74 years.
+AGE_GROUPS = {"under 30": 0, "30 to 44": 30, "45 to 59": 45, "60 and over": 60}
+UNKNOWN = "unknown"
+_HEADLINE = ("wa", "macro_f1", "macro_precision", "macro_recall", "weighted_f1", "mcc", "top2")
+_HEADLINE += ("roc_area", "loss", "brier", "ece")
+#: With more corpora their figures stand in the tables alone.
+_MOST_CORPORA = 8
 
 
 @dataclass(frozen=True)
@@ -31,15 +61,21 @@ class Predictions:
     truth : int [clips]
         index of the actual class
     probabilities : float [clips, seeds, classes]
-    n_folds, n_seeds : int
+    seeds : list of int
+        in the order of the probabilities
+    n_folds : int
     """
 
     clips: pd.DataFrame
     labels: list[str]
     truth: NDArray[np.int64]
     probabilities: NDArray[np.float64]
+    seeds: list[int]
     n_folds: int
-    n_seeds: int
+
+    @property
+    def n_seeds(self) -> int:
+        return len(self.seeds)
 
     @property
     def predicted(self) -> NDArray[np.int64]:
@@ -56,15 +92,23 @@ class Predictions:
         self,
         statistic: Callable[[NDArray], NDArray],
         rows: NDArray[np.bool_] | slice = slice(None),
+        *,
+        lowest: float = 0.0,
     ) -> metrics.Interval:
         """Interval of the mean over seeds of a statistic of confusion counts, for chosen clips."""
         return metrics.speaker_interval(
             lambda confusions: statistic(confusions).mean(-1),
             self.truth[rows],
             self.predicted[rows],
-            self.clips["speaker"].to_numpy()[rows],
+            self.speakers[rows],
             n_classes=len(self.labels),
+            lowest=lowest,
         )
+
+    @property
+    def speakers(self) -> NDArray:
+        """The speaker of each clip."""
+        return self.clips["speaker"].to_numpy()
 
 
 def read_predictions(path: str | Path, *, known: pd.Series) -> Predictions:
@@ -91,127 +135,314 @@ def arrange(table: pd.DataFrame, *, known: pd.Series, name: str) -> Predictions:
 
     `name` is what to call the table in an error.
     """
-    missing = [column for column in _COLUMNS if column not in table]
-    columns = [column for column in table if column.startswith("p_")]
-    if missing or not columns or table.empty:
-        raise ValueError(
-            f"{name}: columns missing {missing}, {len(columns)} probability columns, "
-            f"{len(table)} rows; want all columns, a p_<label> for each label, and a row per clip"
-        )
+    _check_columns(table, name=name)
+    if table.empty:
+        raise ValueError(f"{name}: 0 rows; want one for each clip that is held out, and seed")
     table = table.sort_values(["clip", "fold", "seed"], kind="stable", ignore_index=True)
-    probabilities = table[columns].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
-    labels = [column.removeprefix("p_") for column in columns]
+    columns = _probability_columns(table)
     seeds = sorted(table["seed"].unique())
     runs = table.groupby(["clip", "fold"])["seed"].transform("size")
     folds = table.groupby("clip")["fold"].transform("nunique")
-    facts = table.groupby("clip")[["corpus", "speaker", "label"]].transform("nunique")
-    # NaN fails both comparisons below, so it is found as well
-    valid = (abs(probabilities.sum(1) - 1) <= 1e-3) & (probabilities >= 0).all(1)
     rules = {
-        "not in the clip table": ~table["clip"].isin(known),
-        f"its label has no column, want one of {', '.join(columns)}": ~table["label"].isin(labels),
-        "probabilities are not at least 0 with a sum of 1 (within 0.001)": ~pd.Series(valid),
-        "predicted more than once for one seed": table.duplicated(["clip", "fold", "seed"]),
         f"not predicted for each of the seeds {', '.join(map(str, seeds))}": runs != len(seeds),
         f"not predicted in as many folds as most clips, {folds.mode()[0]}": folds
         != folds.mode()[0],
-        "corpus, speaker or label differ between its rows": (facts > 1).any(axis=1),
     }
-    for rule, broken in rules.items():
-        if broken.any():
-            row = table[broken].iloc[0]
-            got = " ".join(f"{column}={row[column]}" for column in ("seed", "label", *columns))
-            raise ValueError(f"{name}: {row['clip']}: {rule}; got {got}; {broken.sum()} such rows")
+    _check_rows(table, rules=_rules(table, known=known) | rules, name=name)
+    labels = [column.removeprefix("p_") for column in columns]
+    probabilities = table[columns].to_numpy(dtype=float)
     clips = table.loc[:: len(seeds), [*_TEXT, "fold"]].reset_index(drop=True)
     return Predictions(
         clips=clips,
         labels=labels,
         truth=clips["label"].map(labels.index).to_numpy(dtype=np.int64),
         probabilities=probabilities.reshape(len(clips), len(seeds), len(labels)),
+        seeds=[int(seed) for seed in seeds],
         n_folds=table["fold"].nunique(),
-        n_seeds=len(seeds),
     )
+
+
+def read_validation(path: str | Path, *, known: pd.Series, of: Predictions) -> pd.DataFrame:
+    """Read and check what the jobs answered for the clips that validated in them.
+
+    Parameters
+    ----------
+    path : path
+        CSV with the columns of the predictions; it may have no row
+    known : Series of str
+        the clips that exist
+    of : Predictions
+        what the same jobs answered for the clips that they hold out
+
+    Raises
+    ------
+    ValueError
+        as for `read_predictions`; if the labels differ from those of the predictions, or a clip
+        validates in a fold that holds it out
+    """
+    table = pd.read_csv(path, dtype=dict.fromkeys(_TEXT, "str"), keep_default_na=False)
+    _check_columns(table, name=str(path))
+    columns = [f"p_{label}" for label in of.labels]
+    if _probability_columns(table) != columns:
+        raise ValueError(f"{path}: got {_probability_columns(table)}, want {columns}")
+    pairs = pd.MultiIndex.from_frame(of.clips[["clip", "fold"]])
+    both = pd.Series(pd.MultiIndex.from_frame(table[["clip", "fold"]]).isin(pairs))
+    rules = _rules(table, known=known) | {"validates in a fold that holds it out": both}
+    _check_rows(table, rules=rules, name=str(path))
+    return table
+
+
+def _probability_columns(table: pd.DataFrame) -> list[str]:
+    return [column for column in table if column.startswith("p_")]
+
+
+def _check_columns(table: pd.DataFrame, *, name: str) -> None:
+    missing = [column for column in _COLUMNS if column not in table]
+    number = len(_probability_columns(table))
+    if missing or not number:
+        raise ValueError(
+            f"{name}: columns missing {missing}, {number} probability columns; want all columns, "
+            "and a p_<label> for each label"
+        )
+
+
+def _rules(table: pd.DataFrame, *, known: pd.Series) -> dict[str, pd.Series]:
+    """What no row of predictions may break, and which rows do."""
+    columns = _probability_columns(table)
+    values = table[columns].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)
+    facts = table.groupby("clip")[["corpus", "speaker", "label"]].transform("nunique")
+    # NaN fails all comparisons below, so it is found as well
+    valid = (abs(values.sum(1) - 1) <= 1e-3) & ((values >= 0) & (values <= 1)).all(1)
+    labels = [column.removeprefix("p_") for column in columns]
+    return {
+        "not in the clip table": ~table["clip"].isin(known),
+        f"its label has no column, want one of {', '.join(columns)}": ~table["label"].isin(labels),
+        "probabilities are not between 0 and 1 with a sum of 1 (within 0.001)": ~pd.Series(valid),
+        "predicted more than once for one seed": table.duplicated(["clip", "fold", "seed"]),
+        "corpus, speaker or label differ between its rows": (facts > 1).any(axis=1),
+    }
+
+
+def _check_rows(table: pd.DataFrame, *, rules: Mapping[str, pd.Series], name: str) -> None:
+    """Refuse a table, naming the first row that breaks a rule."""
+    for rule, broken in rules.items():
+        if broken.any():
+            row = table[broken].iloc[0]
+            shown = ("fold", "seed", "label", *_probability_columns(table))
+            got = " ".join(f"{column}={row[column]}" for column in shown)
+            raise ValueError(f"{name}: {row['clip']}: {rule}; got {got}; {broken.sum()} such rows")
+
+
+def check_folds(predictions: Predictions, *, folds: Sequence[Mapping[str, Any]]) -> None:
+    """Prove that every fold's held-out clips were predicted, and no others.
+
+    Parameters
+    ----------
+    predictions : Predictions
+    folds : list of mapping
+        of the leakage report: fold, test_clips
+
+    Raises
+    ------
+    ValueError
+        naming the fold, and how many of its clips were predicted
+    """
+    wanted = {str(fold["fold"]): fold["test_clips"] for fold in folds if fold["test_clips"]}
+    got = predictions.clips["fold"].astype("str").value_counts().to_dict()
+    for fold in dict.fromkeys([*wanted, *got]):
+        if wanted.get(fold, 0) != got.get(fold, 0):
+            raise ValueError(
+                f"data/predictions.csv: fold {fold}: got predictions of {got.get(fold, 0)} clips, "
+                f"want {wanted.get(fold, 0)}, as many as reports/leakage.json says are held out"
+            )
+
+
+def overall(predictions: Predictions) -> pd.DataFrame:
+    """Every figure over all clips, pooled over folds, computed per seed and averaged over seeds.
+
+    Returns
+    -------
+    DataFrame
+        one row per figure: figure, value, low, high (95 % jackknife interval), interval (what it
+        leaves out in turn), seed_sd (standard deviation over seeds; empty with one seed). The area
+        under the ROC curve is left out where all clips are of one label, as it is not defined
+    """
+    rows = []
+
+    def add(name: str, by_seed: NDArray, interval: metrics.Interval) -> None:
+        spread = by_seed.std(ddof=1) if predictions.n_seeds > 1 else np.nan
+        rows.append({"figure": name, "value": by_seed.mean(), "low": interval.low})
+        rows[-1] |= {"high": interval.high, "interval": interval.unit, "seed_sd": spread}
+
+    confusion = predictions.confusion()
+    for name, statistic in _OF_COUNTS.items():
+        found = predictions.interval(statistic, lowest=_LOWEST.get(name, 0.0))
+        add(name, statistic(confusion), found)
+    of = (predictions.truth, predictions.probabilities)
+    for name, values, highest in (
+        ("top2", scores.in_top(*of, k=2), 1.0),
+        ("brier", scores.squared_errors(*of).sum(-1), 2.0),
+        ("loss", scores.log_losses(*of), -np.log(scores.LEAST)),
+    ):
+        found = scores.mean_interval(values, predictions.speakers, highest=highest)
+        add(name, values.mean(0), found)
+    groups, unit = metrics.left_out(predictions.speakers)
+    areas, replicates = map(scores.mean_defined, scores.roc_areas(*of, groups))
+    if not np.isnan(areas).any():
+        found = metrics.interval_of_replicates(areas.mean(-1), replicates.mean(-1))
+        add("roc_area", areas, metrics.Interval(*map(float, found), unit))
+    sums = scores.reliability(*of, groups)
+    found = metrics.jackknife_interval(lambda s: scores.calibration_error(s).mean(-1), sums)
+    error = scores.calibration_error(sums.sum(0))
+    add("ece", error, metrics.Interval(*map(float, found), unit))
+    return pd.DataFrame(rows).round(6)
 
 
 def headline(predictions: Predictions) -> dict[str, float | int]:
     """The figures that experiments are compared by: one flat dict of finite numbers.
 
-    All are pooled over folds, computed per seed, and averaged over seeds.
+    They are those of `overall` that _HEADLINE names, under 30 in all, because each becomes a column
+    of `dvc exp show`. A figure that is not defined is left out, and so are the corpora's where
+    there are too many.
     """
-    confusion = predictions.confusion()
-    ua = metrics.unweighted_accuracy(confusion)  # [seeds]
-    interval = predictions.interval(metrics.unweighted_accuracy)
-    result = {
-        "ua": ua.mean(),
-        "ua_low": interval.low,
-        "ua_high": interval.high,
-        "wa": metrics.accuracy(confusion).mean(),
-        "macro_f1": metrics.macro(metrics.f1(confusion), confusion).mean(),
-        "macro_precision": metrics.macro(metrics.precision(confusion), confusion).mean(),
-        "macro_recall": ua.mean(),
-        "loss": metrics.log_loss(predictions.truth, predictions.probabilities),
+    figures = overall(predictions).set_index("figure")
+    value = figures["value"]
+    result = {"ua": value["ua"], "ua_low": figures["low"]["ua"], "ua_high": figures["high"]["ua"]}
+    result |= {name: value[name] for name in _HEADLINE if name in value}
+    result |= {
         "n_clips": predictions.clips["clip"].nunique(),
         "n_speakers": predictions.clips["speaker"].nunique(),
         "n_folds": predictions.n_folds,
         "n_seeds": predictions.n_seeds,
     }
     if predictions.n_seeds > 1:
-        result["ua_seed_sd"] = ua.std(ddof=1)
+        result["ua_seed_sd"] = figures["seed_sd"]["ua"]
     corpora = per_corpus(predictions)
-    if len(corpora) > 1:
-        for row in corpora.itertuples():
-            result |= {f"ua_{row.corpus}": row.ua, f"wa_{row.corpus}": row.wa}
+    if 1 < len(corpora) <= _MOST_CORPORA:
+        result |= {f"ua_{row.corpus}": row.ua for row in corpora.itertuples()}
     return {
-        name: int(value) if name.startswith("n_") else round(float(value), 6)
+        name: int(value) if name.startswith("n_") else float(value)
         for name, value in result.items()
     }
 
 
 def per_class(predictions: Predictions) -> pd.DataFrame:
-    """Precision, recall and F1 of each label; empty recall where the label has no clip."""
-    confusion = predictions.confusion()
-    table = pd.DataFrame(
-        {
-            "label": predictions.labels,
-            "precision": metrics.precision(confusion).mean(0),
-            "recall": metrics.recall(confusion).mean(0),
-            "recall_low": np.nan,
-            "recall_high": np.nan,
-            "interval": "",
-            "f1": metrics.f1(confusion).mean(0),
-            "support": confusion[0].sum(-1),
-        }
+    """Figures of each label against the rest, averaged over seeds, each with its interval.
+
+    Returns
+    -------
+    DataFrame
+        one row per label: label, support (clips), interval (what is left out in turn of recall and
+        top2: speakers with clips of the label, clips where there is one; of the other figures it is
+        all speakers), and of each figure itself, <figure>_low and <figure>_high: recall, precision,
+        f1, mcc (Matthews), top2 (share of the label's clips of which it is one of the two most
+        probable), roc_area, brier. Of a label without clips recall, top2, roc_area and all
+        intervals are empty
+    """
+    confusion, speakers = predictions.confusion(), predictions.speakers
+    of = (predictions.truth, predictions.probabilities)
+    second, squares = scores.in_top(*of, k=2), scores.squared_errors(*of)
+    areas, replicates = (
+        found.mean(-2) for found in scores.roc_areas(*of, metrics.left_out(speakers)[0])
     )
-    for label in np.unique(predictions.truth):
-        # only speakers with clips of this label are left out: the others say nothing about it
-        found = predictions.interval(
-            lambda confusions, label=label: metrics.recall(confusions)[..., label],
-            predictions.truth == label,
-        )
-        table.loc[label, ["recall_low", "recall_high", "interval"]] = list(found)
-    return table.round(6)
+    rows = []
+    for label, name in enumerate(predictions.labels):
+        own = predictions.truth == label
+        row = {"label": name, "support": int(own.sum()), "interval": ""}
+        for figure, statistic in _OF_ONE_CLASS.items():
+            row[figure] = statistic(confusion)[:, label].mean()
+            if own.any():
+                # only speakers with clips of this label are left out of its recall: the others say
+                # nothing about it
+                found = predictions.interval(
+                    lambda confusions, of=statistic, label=label: of(confusions)[..., label],
+                    own if figure == "recall" else slice(None),
+                    lowest=_LOWEST.get(figure, 0.0),
+                )
+                row |= {f"{figure}_low": found.low, f"{figure}_high": found.high}
+                row["interval"] = row["interval"] or found.unit
+        row["brier"] = squares[..., label].mean()
+        if own.any():
+            ranks = metrics.interval_of_replicates(areas[label], replicates[:, label])
+            row |= {"top2": second[own].mean(), "roc_area": areas[label]}
+            for figure, (low, high, *_) in {
+                "top2": scores.mean_interval(second[own], speakers[own]),
+                "roc_area": ranks,
+                "brier": scores.mean_interval(squares[..., label], speakers),
+            }.items():
+                row |= {f"{figure}_low": float(low), f"{figure}_high": float(high)}
+        rows.append(row)
+    figures = [*_OF_ONE_CLASS, "top2", "roc_area", "brier"]
+    columns = [f"{figure}{end}" for figure in figures for end in ("", "_low", "_high")]
+    return pd.DataFrame(rows, columns=["label", "support", "interval", *columns]).round(6)
+
+
+def per_group(predictions: Predictions, groups: pd.Series) -> pd.DataFrame:
+    """UA and WA of each group of clips by itself, each with its interval.
+
+    Parameters
+    ----------
+    predictions : Predictions
+    groups : Series of str [clips]
+        the group of each clip; its name becomes the first column
+
+    Returns
+    -------
+    DataFrame
+        <name>, clips, speakers, classes (labels that the group has: UA is the mean of their
+        recalls, so groups that lack labels compare badly with others), ua, ua_low, ua_high,
+        interval (what is left out in turn), wa, wa_low, wa_high
+    """
+    rows = []
+    for group, clips in predictions.clips.groupby(groups.to_numpy()):
+        chosen = groups.to_numpy() == group
+        confusion = predictions.confusion(chosen)
+        row = {groups.name: group, "clips": clips["clip"].nunique()}
+        row |= {"speakers": clips["speaker"].nunique(), "classes": clips["label"].nunique()}
+        for name in ("ua", "wa"):
+            found = predictions.interval(_OF_COUNTS[name], chosen)
+            row |= {name: _OF_COUNTS[name](confusion).mean(), f"{name}_low": found.low}
+            row |= {f"{name}_high": found.high, "interval": found.unit}
+        rows.append(row)
+    columns = [groups.name, "clips", "speakers", "classes", "ua", "ua_low", "ua_high", "interval"]
+    return pd.DataFrame(rows)[[*columns, "wa", "wa_low", "wa_high"]].round(6)
 
 
 def per_corpus(predictions: Predictions) -> pd.DataFrame:
-    """UA with its interval, and WA, of each corpus by itself."""
-    rows = []
-    for corpus, clips in predictions.clips.groupby("corpus"):
-        chosen = predictions.clips["corpus"].to_numpy() == corpus
-        confusion = predictions.confusion(chosen)
-        found = predictions.interval(metrics.unweighted_accuracy, chosen)
-        rows.append(
-            {
-                "corpus": corpus,
-                "clips": clips["clip"].nunique(),
-                "speakers": clips["speaker"].nunique(),
-                "ua": metrics.unweighted_accuracy(confusion).mean(),
-                "ua_low": found.low,
-                "ua_high": found.high,
-                "interval": found.unit,
-                "wa": metrics.accuracy(confusion).mean(),
-            }
-        )
-    return pd.DataFrame(rows).round(6)
+    """UA and WA of each corpus by itself; see `per_group`."""
+    return per_group(predictions, predictions.clips["corpus"])
+
+
+def breakdowns(predictions: Predictions, *, clips: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """UA and WA by sex, age_group, language and intensity; see `per_group`.
+
+    What is not known of a clip is a group of its own, UNKNOWN, and stands last.
+
+    Parameters
+    ----------
+    predictions : Predictions
+    clips : DataFrame
+        the clip table
+    """
+    facts = clips.set_index("clip").loc[predictions.clips["clip"]].reset_index()
+    age = pd.to_numeric(facts["age"], errors="coerce")
+    edges = [*AGE_GROUPS.values(), np.inf]
+    facts["age_group"] = pd.cut(age, edges, right=False, labels=list(AGE_GROUPS)).astype("str")
+    facts["age_group"] = facts["age_group"].where(age.notna(), "")
+    facts["sex"] = predictions.clips["sex"]
+    found = {}
+    for name, order in {
+        "sex": [],
+        "age_group": list(AGE_GROUPS),
+        "language": [],
+        "intensity": ["low", "normal", "medium", "strong"],
+    }.items():
+        table = per_group(predictions, facts[name].replace("", UNKNOWN))
+        places = {group: place for place, group in enumerate([*order, UNKNOWN], start=1)}
+        found[name] = table.sort_values(
+            name, key=lambda groups, places=places: groups.map(places).fillna(0), kind="stable"
+        ).reset_index(drop=True)
+    return found
 
 
 def per_fold(predictions: Predictions) -> pd.DataFrame:
@@ -235,7 +466,7 @@ def per_speaker(predictions: Predictions) -> pd.DataFrame:
     speakers, confusions = metrics.confusion_by_group(
         predictions.truth,
         predictions.predicted,
-        predictions.clips["speaker"].to_numpy(),
+        predictions.speakers,
         n_classes=len(predictions.labels),
     )  # [speakers, seeds, classes, classes]
     facts = predictions.clips.groupby("speaker").first()[["corpus", "sex"]].loc[speakers]
@@ -244,13 +475,43 @@ def per_speaker(predictions: Predictions) -> pd.DataFrame:
         {
             "corpus": facts["corpus"].to_numpy(),
             "speaker": speakers,
-            "sex": facts["sex"].to_numpy(),
+            "sex": facts["sex"].replace("", UNKNOWN).to_numpy(),
             "clips": support.sum(-1),
             "classes": (support > 0).sum(-1),
             "ua": metrics.unweighted_accuracy(confusions).mean(-1),
             "wa": metrics.accuracy(confusions).mean(-1),
         }
     ).round(6)
+
+
+def speaker_gap(per_speaker: pd.DataFrame) -> pd.DataFrame:
+    """The speaker with the highest and the one with the lowest figure, and the gap between them.
+
+    Parameters
+    ----------
+    per_speaker : DataFrame
+        see the function of that name
+
+    Returns
+    -------
+    DataFrame
+        one row for ua and one for wa: figure, speakers, worst, worst_value, best, best_value, gap;
+        of equal speakers the first by name
+    """
+    speakers = per_speaker.set_index("speaker")
+    rows = [
+        {
+            "figure": figure,
+            "speakers": len(speakers),
+            "worst": speakers[figure].idxmin(),
+            "worst_value": speakers[figure].min(),
+            "best": speakers[figure].idxmax(),
+            "best_value": speakers[figure].max(),
+            "gap": speakers[figure].max() - speakers[figure].min(),
+        }
+        for figure in ("ua", "wa")
+    ]
+    return pd.DataFrame(rows).round(6)
 
 
 def confusion_rows(predictions: Predictions) -> pd.DataFrame:

@@ -1,0 +1,235 @@
+"""What the probabilities are worth beyond the most probable class: loss, ranks, calibration.
+
+Each figure is a mean over clips, or of pairs or bins of clips, so that it can be computed anew
+without each speaker in turn at next to no cost. Pooled over folds, as all figures are: clips of
+different folds are ranked and counted together, though different models answered for them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
+from sklearn.metrics import roc_curve
+
+from stages.reporting.metrics import Interval, interval_of_replicates, left_out
+
+#: Probabilities below this count as this: a confident mistake costs 16.1 nats and not infinity.
+LEAST = 1e-7
+#: Bins of equal width that a calibration error is summed over.
+BINS = 15
+
+
+def log_losses(truth: ArrayLike, probabilities: ArrayLike) -> NDArray[np.float64]:
+    """Negative natural logarithm of the probability given to the actual class, [clips, ...].
+
+    Parameters
+    ----------
+    truth : int [clips]
+        index of the actual class
+    probabilities : float [clips, ..., classes]
+        clipped to at least LEAST
+    """
+    truth, probabilities = np.asarray(truth), np.asarray(probabilities)
+    given = np.moveaxis(probabilities, -1, 1)[np.arange(len(truth)), truth]
+    return -np.log(np.clip(given, LEAST, 1.0))
+
+
+def squared_errors(truth: ArrayLike, probabilities: ArrayLike) -> NDArray[np.float64]:
+    """Squared distance of each probability from 1 (the actual class) or 0, [clips, ..., classes].
+
+    Their mean over clips is the Brier score of a class against the rest, in [0, 1]; summed over
+    classes it is the Brier score, in [0, 2].
+
+    References
+    ----------
+    Brier, Verification of forecasts expressed in terms of probability, 1950;
+    sklearn.metrics.brier_score_loss with scale_by_half=False, equal to 1e-12
+    """
+    truth, probabilities = np.asarray(truth), np.asarray(probabilities)
+    actual = truth.reshape(-1, *[1] * (probabilities.ndim - 1)) == np.arange(
+        probabilities.shape[-1]
+    )
+    return (probabilities - actual) ** 2
+
+
+def in_top(truth: ArrayLike, probabilities: ArrayLike, *, k: int) -> NDArray[np.bool_]:
+    """Whether the actual class is among the k most probable ones, [clips, ...].
+
+    Of equal probabilities the class that comes first counts as the more probable, as in argmax.
+
+    References
+    ----------
+    sklearn.metrics.top_k_accuracy_score, equal where no probabilities are
+    """
+    order = np.argsort(-np.asarray(probabilities), axis=-1, kind="stable")[..., :k]
+    return (order == np.asarray(truth).reshape(-1, *[1] * (order.ndim - 1))).any(-1)
+
+
+def mean_interval(
+    values: ArrayLike, speakers: ArrayLike, *, lowest: float = 0.0, highest: float = 1.0
+) -> Interval:
+    """95 % jackknife interval, over speakers, of a mean over clips and all further axes.
+
+    Parameters
+    ----------
+    values : float [clips, ...]
+    speakers : [clips]
+        see `metrics.left_out`
+    lowest, highest : float
+        that a value can take
+    """
+    values = np.asarray(values, dtype=float)
+    values = values.reshape(len(values), -1).mean(1)
+    groups, unit = left_out(speakers)
+    _, group = np.unique(groups, return_inverse=True)
+    sums, sizes = np.bincount(group, values), np.bincount(group)
+    # of a single clip no replicate is left
+    replicates = np.full(len(sums), np.nan)
+    rest = len(values) - sizes
+    np.divide(sums.sum() - sums, rest, out=replicates, where=rest > 0)
+    low, high = interval_of_replicates(values.mean(), replicates, lowest=lowest, highest=highest)
+    return Interval(float(low), float(high), unit)
+
+
+def roc_areas(
+    truth: ArrayLike, probabilities: ArrayLike, groups: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Area under the ROC curve of each class against the rest, and without each group in turn.
+
+    It is the share of pairs, one clip of the class and one of the rest, in which the first has the
+    higher probability of the class; a tie counts half.
+
+    Parameters
+    ----------
+    truth : int [clips]
+    probabilities : float [clips, runs, classes]
+    groups : [clips]
+        what is left out in turn, such as the speaker of each clip
+
+    Returns
+    -------
+    areas [runs, classes], replicates [groups, runs, classes]
+        NaN where no clip is of the class, or none of the rest
+
+    References
+    ----------
+    Hanley and McNeil, The meaning and use of the area under a ROC curve, 1982;
+    sklearn.metrics.roc_auc_score, equal to 1e-12
+    """
+    truth, probabilities = np.asarray(truth), np.asarray(probabilities)
+    names, group = np.unique(np.asarray(groups), return_inverse=True)
+    _, runs, classes = probabilities.shape
+    areas, replicates = np.empty((runs, classes)), np.empty((len(names), runs, classes))
+    for run, label in np.ndindex(runs, classes):
+        areas[run, label], replicates[:, run, label] = _roc_area(
+            probabilities[:, run, label], truth == label, group, n_groups=len(names)
+        )
+    return areas, replicates
+
+
+def _roc_area(
+    scores: NDArray, positive: NDArray, group: NDArray, *, n_groups: int
+) -> tuple[NDArray, NDArray]:
+    """The area of one curve and its replicates [groups], from ranks over all and within groups."""
+    ours, theirs = np.sort(scores[positive]), np.sort(scores[~positive])
+    # the pairs of each clip that the class wins
+    above, below = (
+        (np.searchsorted(side, scores, "left") + np.searchsorted(side, scores, "right")) / 2
+        for side in (theirs, ours)
+    )
+    won = np.where(positive, above, len(ours) - below)
+    n_positive = np.bincount(group, positive, minlength=n_groups)
+    n_negative = np.bincount(group, minlength=n_groups) - n_positive
+    # pairs within a group, counted twice in its sum, by the ranks of its clips among each other
+    dense = rankdata(scores, "dense")
+    within = rankdata(group * (dense.max() + 1) + dense)
+    before = np.cumsum(n_positive + n_negative) - (n_positive + n_negative)
+    ranks = np.bincount(group[positive], within[positive], minlength=n_groups)
+    inner = ranks - n_positive * before - n_positive * (n_positive + 1) / 2
+    wins = won[positive].sum()
+    left = wins - np.bincount(group, won, minlength=n_groups) + inner
+    pairs = (len(ours) - n_positive) * (len(theirs) - n_negative)
+    return _share(wins, np.float64(len(ours) * len(theirs))), _share(left, pairs)
+
+
+def _share(part: NDArray, whole: NDArray) -> NDArray[np.float64]:
+    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
+
+
+def roc_curves(truth: ArrayLike, probabilities: ArrayLike) -> dict[int, NDArray[np.float64]]:
+    """Points of each class's ROC curve: mean hits over the runs at each share of false positives.
+
+    Parameters
+    ----------
+    truth : int [clips]
+    probabilities : float [clips, runs, classes]
+
+    Returns
+    -------
+    float [2, points] by class
+        false and true positive rate; without classes whose curve is not defined
+    """
+    truth, probabilities = np.asarray(truth), np.asarray(probabilities)
+    rates, curves = np.linspace(0, 1, 201), {}
+    for label in range(probabilities.shape[-1]):
+        own = truth == label
+        if own.any() and not own.all():
+            runs = [roc_curve(own, scores)[:2] for scores in probabilities[..., label].T]
+            hits = np.mean([np.interp(rates, *run) for run in runs], axis=0)
+            curves[label] = np.stack([np.append(0, rates), np.append(0, hits)])
+    return curves
+
+
+def mean_defined(areas: NDArray) -> NDArray[np.float64]:
+    """Mean over the classes whose area is defined, [...]; NaN where none is."""
+    defined = ~np.isnan(areas)
+    return _share(np.where(defined, areas, 0.0).sum(-1), defined.sum(-1))
+
+
+def reliability(
+    truth: ArrayLike, probabilities: ArrayLike, groups: ArrayLike
+) -> NDArray[np.float64]:
+    """Of each bin of confidence: its clips, the sum of their confidence, and how many were right.
+
+    Confidence is the probability of the most probable class. The bins are BINS intervals of equal
+    width, each with its upper end.
+
+    Parameters
+    ----------
+    truth : int [clips]
+    probabilities : float [clips, runs, classes]
+    groups : [clips]
+
+    Returns
+    -------
+    float [groups, runs, BINS, 3]
+    """
+    truth, probabilities = np.asarray(truth), np.asarray(probabilities)
+    names, group = np.unique(np.asarray(groups), return_inverse=True)
+    confidence = probabilities.max(-1)
+    place = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+    right = probabilities.argmax(-1) == truth[:, None]
+    sums = np.zeros((len(names), confidence.shape[1], BINS, 3))
+    facts = np.stack([np.ones_like(confidence), confidence, right], axis=-1)
+    np.add.at(sums, (group[:, None], np.arange(confidence.shape[1]), place), facts)
+    return sums
+
+
+def calibration_error(sums: NDArray) -> NDArray[np.float64]:
+    """Expected calibration error: mean distance of confidence from accuracy over bins, [...].
+
+    Each bin counts by its clips. Few clips alone give an error above 0, however honest the
+    probabilities are.
+
+    Parameters
+    ----------
+    sums : float [..., BINS, 3]
+        see `reliability`
+
+    References
+    ----------
+    Guo, Pleiss, Sun and Weinberger, On calibration of modern neural networks, 2017
+    """
+    distance = abs(sums[..., 1] - sums[..., 2]).sum(-1)
+    return _share(distance, sums[..., 0].sum(-1))
