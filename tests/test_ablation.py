@@ -29,13 +29,7 @@ SVM = (
     *("model=svm", "features=[mfcc,zcr,rms]", "split=loso", "seeds=[0,1]"),
     *("train.lr=0.003", "model.network.c=0.001", "features.zcr.frame_length=512"),
 )
-GRU = (
-    "model=gru",
-    "features=[rms,mfcc]",
-    "features.mfcc.n_mfcc=4",
-    "split=random",
-    "train.epochs=1",
-)
+GRU = ("model=gru", "features=[rms,mfcc]", "split=random", "train.epochs=1")
 
 
 def made_up_clips() -> pd.DataFrame:

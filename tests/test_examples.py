@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from matplotlib import rc_context
 from omegaconf import OmegaConf
 
-from stages.acoustics import Description, describe
+from stages.acoustics import Description
 from stages.acoustics.cochleagram import cochleagram
 from stages.clips.frames import first_frames
 from stages.reporting import figures, tables
-from stages.reporting.examples import choose, read
+from stages.reporting.examples import choose, describe, read
 from stages.reporting.panels import Excerpt, draw, ticks
 
 RATE, HOP = 16000, 256

@@ -13,7 +13,7 @@ from gammatone.fftweight import fft_weights
 from gammatone.filters import centre_freqs, make_erb_filters
 from torch import Tensor
 
-from stages.acoustics import FREQUENCY, Description
+from stages.acoustics import Description
 from stages.clips.room import check_memory
 from stages.clips.spectra import (
     centre_pad,
@@ -109,7 +109,9 @@ def describe(
 ) -> Description:
     """Decibels by channel: the centre of its filter, in Hz. Settings as of `cochleagram`."""
     fmax = sample_rate / 2 if fmax is None else fmax
-    return Description("amplitude (dB)", FREQUENCY, _centres(sample_rate, n_channels, fmin, fmax))
+    return Description(
+        "amplitude (dB)", "frequency (Hz)", _centres(sample_rate, n_channels, fmin, fmax)
+    )
 
 
 def _centres(sample_rate: int, n_channels: int, fmin: float, fmax: float) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stages.acoustics import FREQUENCY, Description
+from stages.acoustics import Description
 from stages.clips.room import check_memory
 from stages.clips.spectra import check_setting, check_transforms, power_spectrum
 
@@ -83,7 +83,7 @@ def describe(
     """Decibels by band: the frequency at its filter's peak, in Hz. Settings as of `logmel`."""
     fmax = sample_rate / 2 if fmax is None else fmax
     edges = librosa.mel_frequencies(n_mels + 2, fmin=fmin, fmax=fmax)  # each band's, and its peak
-    return Description("power (dB)", FREQUENCY, edges[1:-1])
+    return Description("power (dB)", "frequency (Hz)", edges[1:-1])
 
 
 # Inference mode is left while a constant is built: it would stay barred from gradients ever after.

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
 import scipy.fft
-import scipy.linalg
 import scipy.signal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stages.acoustics import Description, warp_bands
-from stages.acoustics.logmel import describe as describe_bands
+from stages.acoustics import Description
 from stages.acoustics.logmel import logmel
 from stages.clips.spectra import check_setting
 
@@ -89,28 +86,6 @@ def describe(*, n_mfcc: int, deltas: int, **_: object) -> Description:
     kinds = ("coefficient", f"{n_mfcc} on: slope", f"{2 * n_mfcc} on: curvature")
     numbers = np.arange(n_mfcc * (1 + deltas))
     return Description("coefficient (dB)", ", ".join(kinds[: 1 + deltas]), numbers)
-
-
-def warper(
-    *,
-    sample_rate: int,
-    n_mels: int,
-    fmin: float,
-    fmax: float | None,
-    n_mfcc: int,
-    deltas: int,
-    **_: object,
-) -> Callable[[float], np.ndarray]:
-    """See `stages.acoustics.warper`: back to mel bands, as smooth as these coefficients draw them,
-    and forth again. Settings as of `mfcc`."""
-    bands = describe_bands(sample_rate=sample_rate, n_mels=n_mels, fmin=fmin, fmax=fmax).centres
-    cosines = _cosines(n_mfcc, n_mels, torch.float64, torch.device("cpu")).numpy()
-
-    def matrix(factor: float) -> np.ndarray:
-        coefficients = cosines @ warp_bands(bands, factor=factor) @ cosines.T
-        return scipy.linalg.block_diag(*[coefficients] * (1 + deltas))  # slopes likewise
-
-    return matrix
 
 
 def _delta(coefficients: Tensor, *, order: int) -> Tensor:

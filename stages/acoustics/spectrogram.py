@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from stages.acoustics import FREQUENCY, Description
+from stages.acoustics import Description
 from stages.clips.spectra import check_setting, power_spectrum
 
 
@@ -72,7 +72,7 @@ def describe(
     """Decibels by bin: the mean frequency of its lines, in Hz. Settings as of `spectrogram`."""
     bins, each = _groups(sample_rate, n_fft, fmax, bins)
     lines = np.arange(1, bins * each + 1).reshape(bins, each)
-    return Description("power (dB)", FREQUENCY, lines.mean(axis=1) * sample_rate / n_fft)
+    return Description("power (dB)", "frequency (Hz)", lines.mean(axis=1) * sample_rate / n_fft)
 
 
 def _groups(sample_rate: int, n_fft: int, fmax: float | None, bins: int | None) -> tuple[int, int]:

@@ -1,10 +1,9 @@
-"""Training batches made harder: other voices, clips mixed in pairs, noise, hidden stretches."""
+"""Training batches made harder: clips mixed in pairs, noise, hidden stretches and bands."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-import numpy as np
 import torch
 from torch import Tensor
 from torchaudio.functional import mask_along_axis_iid
@@ -13,35 +12,6 @@ from stages.learning.batches import Batch
 from stages.learning.layers import valid_frames
 
 _FEWEST_BANDS = 8  # features with fewer dimensions have no bands to mask
-
-
-def warp(
-    batch: Batch, warpers: Mapping[str, Callable[[float], np.ndarray]], *, share: float
-) -> Batch:
-    """Multiply each clip's frequencies by a factor of its own, as if another head spoke.
-
-    Parameters
-    ----------
-    batch : Batch
-    warpers : callable by feature
-        see stages.acoustics.warper; a feature that is missing here is left as it is
-    share : float
-        most by which frequencies are raised, or by whose inverse they are lowered; 0: not at all
-
-    References
-    ----------
-    Jaitly, Hinton: Vocal Tract Length Perturbation (VTLP) improves speech recognition, ICML
-    workshop on deep learning for audio, speech and language processing, 2013
-    """
-    if not share:
-        return batch
-    factors = (1 + share) ** (2 * torch.rand(len(batch.lengths)) - 1)
-    features = dict(batch.features)
-    for name, matrix in warpers.items():
-        clips = zip(features[name], factors.tolist(), strict=True)
-        warped = [clip @ torch.from_numpy(matrix(factor)).to(clip).T for clip, factor in clips]
-        features[name] = torch.stack(warped)
-    return batch._replace(features=features)
 
 
 def mixup(batch: Batch, targets: Tensor, *, alpha: float) -> tuple[Batch, Tensor]:

@@ -27,7 +27,6 @@ from joblib import Parallel, delayed
 from torch import nn
 from tqdm import tqdm
 
-from stages.acoustics import warper
 from stages.clips.cache import open_caches
 from stages.clips.folds import ALL, folds_of
 from stages.clips.frames import first_frames
@@ -214,9 +213,7 @@ def _learner(plan: Plan, folder: Path, logs: Path, on_epoch: Callable[[], None])
     build = bind(plan.settings["model"]["network"])
     if not _is_network(plan):
         return build()
-    features = plan.settings["features"].items()
-    warpers = {name: found for name, bound in features if (found := warper(bound))}
-    return bind(plan.settings["train"])(build, folder, logs, on_epoch, warpers)
+    return bind(plan.settings["train"])(build, folder, logs, on_epoch)
 
 
 def _run(job: Job, plan: Plan, ticks: Path, *, main: int) -> tuple[Job, list[float]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import lightning
@@ -23,7 +23,7 @@ from sklearn.metrics import recall_score
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 
-from stages.learning.augment import add_noise, mixup, spec_augment, warp
+from stages.learning.augment import add_noise, mixup, spec_augment
 from stages.learning.batches import Batch, ClipData, TrainingBatches, WholeBatches
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -119,8 +119,6 @@ class NetworkLearner:
         for checkpoints while training; for TensorBoard
     on_epoch : callable
         called after every epoch, to show progress
-    warpers : callable by feature
-        see stages.learning.augment.warp
     epochs, batch_size : int
         most epochs; clips per step
     crop_s : float
@@ -142,7 +140,7 @@ class NetworkLearner:
         share of each target spread over all classes; largest norm of a step's gradient
     speed : float
         most by which a clip is slowed down or hurried, as a share; drawn anew in every epoch
-    warp, mixup, noise, time_masks, time_mask_s, band_masks, band_share
+    mixup, noise, time_masks, time_mask_s, band_masks, band_share
         see stages.learning.augment
     """
 
@@ -152,7 +150,6 @@ class NetworkLearner:
         folder: Path,
         logs: Path,
         on_epoch: Callable[[], None],
-        warpers: Mapping[str, Callable[[float], np.ndarray]],
         *,
         epochs: int,
         batch_size: int,
@@ -168,7 +165,6 @@ class NetworkLearner:
         label_smoothing: float,
         gradient_clip: float,
         speed: float,
-        warp: float,
         mixup: float,
         noise: float,
         time_masks: int,
@@ -184,11 +180,10 @@ class NetworkLearner:
             raise ValueError(f"train.average: got {average}, want at least 0 and less than 1")
         if not 0 <= speed < 1:
             raise ValueError(f"train.speed: got {speed}, want at least 0 and less than 1")
-        for name, value in (("warp", warp), ("mixup", mixup), ("noise", noise)):
+        for name, value in (("mixup", mixup), ("noise", noise)):
             if value < 0:
                 raise ValueError(f"train.{name}: got {value}, want at least 0")
         self._build, self._folder, self._logs, self._on_epoch = build, folder, logs, on_epoch
-        self._warpers, self._warp = warpers, warp
         self._epochs, self._batch_size = epochs, batch_size
         self._average, self._patience = average, patience
         self._crop, self._speed = round(crop_s * sample_rate / hop_length), speed
@@ -293,7 +288,6 @@ class NetworkLearner:
         return loop.history
 
     def _augment(self, batch: Batch, targets: Tensor) -> tuple[Batch, Tensor]:
-        batch = warp(batch, self._warpers, share=self._warp)
         batch, targets = mixup(batch, targets, alpha=self._mixup)
         batch = add_noise(batch, self.network.input.deviation, share=self._noise)
         return spec_augment(batch, **self._masks), targets

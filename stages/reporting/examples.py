@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 from matplotlib import rc_context
 from numpy.typing import NDArray
 
-from stages.acoustics import describe
+from stages.acoustics import Description
 from stages.clips.audio import FULL_SCALE
 from stages.clips.frames import first_frames, frame_count
 from stages.reporting.figures import encode
@@ -178,3 +179,31 @@ def read(
         waveform.astype(np.float32) / FULL_SCALE,
         {name: cache[rows].astype(np.float32) for name, cache in caches.items()},
     )
+
+
+def describe(name: str, settings: Mapping[str, Any], *, dimensions: int) -> Description:
+    """What a feature's numbers are, as its module says; if it says nothing, they are numbered.
+
+    Parameters
+    ----------
+    name : str
+        of the feature, for errors
+    settings : mapping
+        its `_target_` and what that was called with
+    dimensions : int
+        of its cache
+
+    Raises
+    ------
+    ValueError
+        if the module describes another number of dimensions
+    """
+    bound = {key: value for key, value in settings.items() if key != "_target_"}
+    module = import_module(settings["_target_"].rpartition(".")[0])
+    if not hasattr(module, "describe"):
+        return Description("value", "dimension", np.arange(dimensions))
+    found = module.describe(**bound)
+    if len(found.centres) != dimensions:
+        got = f"got {dimensions} dimensions in its cache"
+        raise ValueError(f"{name}: {got}, want {len(found.centres)} as its settings say")
+    return found
