@@ -62,7 +62,7 @@ def predict(recogniser: Recogniser, file: str | Path, *, audio: dict) -> dict:
     recogniser : Recogniser
     file : path
     audio : dict
-        settings of stages.clips.audio.condition: those of training
+        settings of stages.clips.audio.read_windows: those of training
 
     Returns
     -------
@@ -75,8 +75,6 @@ def predict(recogniser: Recogniser, file: str | Path, *, audio: dict) -> dict:
             waveform = torch.from_numpy(window).float()[None] / FULL_SCALE
             sums += len(window) * recogniser(waveform)[0].double().softmax(dim=0)
             samples += len(window)
-    except OSError as error:
-        return {"file": str(file), "error": f"cannot be read: {error.strerror}"}
     except ValueError as error:
         return {"file": str(file), "error": str(error)}
     named = dict(zip(recogniser.labels, (sums / samples).tolist(), strict=True))

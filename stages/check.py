@@ -14,8 +14,8 @@ from stages.clips.outputs import complete
 from stages.clips.settings import load_params
 
 OUTPUT = Path("data/corpora.ok")
-ELSEWHERE = """Corpora that lie elsewhere, and more on each: data/raw/README.md. In short:
-dvc remote modify --local corpora url /absolute/path/to/the/folder/of/all/corpora"""
+ELSEWHERE = """More: data/raw/README.md. python -m stages.fetch NAME downloads it, or says how to.
+Corpora that lie elsewhere: dvc remote modify --local corpora url /absolute/path/of/their/folder"""
 
 
 def missing_corpora(corpora: dict[str, dict], *, root: str) -> list[str]:
@@ -44,10 +44,12 @@ def missing_corpora(corpora: dict[str, dict], *, root: str) -> list[str]:
 
 def main() -> None:
     params = load_params()
-    messages = []
-    if params.data.name != "demo":  # the stage `demo` makes those
-        messages = missing_corpora(params.corpora, root=params.data.root)
-    if messages:
+    if params.data.name == "demo":  # the stage `demo` makes those
+        from stages.synthesis.corpora import CORPORA  # loads what real speech does not need
+
+        if missing := [name for name in params.corpora if name not in CORPORA]:
+            sys.exit(f"{', '.join(missing)}: no demo speech, want -S data=real")
+    elif messages := missing_corpora(params.corpora, root=params.data.root):
         sys.exit("\n\n".join([*messages, ELSEWHERE]))
     with complete(OUTPUT) as part:
         part.write_text("".join(f"{params.data.root}/{name}\n" for name in params.corpora))

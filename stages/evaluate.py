@@ -16,13 +16,13 @@ from stages.clips.outputs import complete
 from stages.clips.settings import load_params
 from stages.clips.store import open_audio
 from stages.clips.table import read_clips
-from stages.reporting import page, report, tables
+from stages.reporting import corpora, page, report, tables
 
 REPORTS = Path("reports")
 
 
 def main() -> None:
-    """Write reports/: metrics.json, tables/, plots/, figures/ and index.html."""
+    """Write reports/: metrics.json, tables/, plots/, figures/, corpora.csv and index.html."""
     settings = OmegaConf.to_container(load_params(), resolve=True)
     clips = read_clips("data/merged/clips.csv")
     names, frames = list(settings["features"]), int(clips["frames"].sum())
@@ -33,6 +33,7 @@ def main() -> None:
         caches=open_caches(Path("data/features"), names=names, frames=frames),
         training=pd.read_csv(REPORTS / "training.csv", dtype={"fold": "str"}),
         leakage=json.loads((REPORTS / "leakage.json").read_text(encoding="utf-8")),
+        label_sets=corpora.read_label_sets("conf/labels"),
         settings=settings,
     )
     for name, frames in (("tables", found.tables), ("plots", found.plots)):
@@ -44,6 +45,8 @@ def main() -> None:
         folder.mkdir()
         for file, content in found.figures.items():
             (folder / file).write_bytes(content)
+    with complete(REPORTS / "corpora.csv") as part:
+        found.corpora.table.to_csv(part, index=False, lineterminator="\n")
     with complete(REPORTS / "index.html") as part:
         part.write_text(page.render(found), encoding="utf-8")
     with complete(REPORTS / "metrics.json") as part:

@@ -13,7 +13,12 @@ from stages.clips.settings import load_params
 
 def main() -> None:
     params = load_params()
-    merge_corpora(list(params.corpora), prepared=Path("data/corpora"), folder=Path("data/merged"))
+    merge_corpora(
+        list(params.corpora),
+        prepared=Path("data/corpora"),
+        folder=Path("data/merged"),
+        duplicates=params.duplicates,
+    )
 
 
 if __name__ == "__main__":

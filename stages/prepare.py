@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from stages.clips.completeness import log_completeness, read_release
 from stages.clips.files import locate
 from stages.clips.prepare import prepare_corpus
 from stages.clips.settings import bind, load_params
@@ -18,9 +19,12 @@ def main() -> None:
     params = load_params()
     root = locate(f"{params.data.root}/{corpus}")
     rows = bind(params.corpora[corpus].reader)(root)
-    prepare_corpus(
+    clips = prepare_corpus(
         rows, corpus=corpus, root=root, folder=Path("data/corpora", corpus), **params.audio
     )
+    release = read_release(params.corpora[corpus].get("release"))
+    if release and params.data.name != "demo":  # the demo's corpora are small by design
+        log_completeness(clips, corpus=corpus, release=release)
 
 
 if __name__ == "__main__":

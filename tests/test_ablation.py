@@ -50,6 +50,7 @@ def made_up_clips() -> pd.DataFrame:
         sha256=[hashlib.sha256(clip.encode()).hexdigest() for clip in clips["clip"]],
         frames=np.where(clips["excluded"] == "", 1 + clips["samples"] // 256, 0),
         duration_s=1.0,
+        level_db=-20.0,
         **dict.fromkeys(("channels", "rate_hz", "start"), 1),
         **dict.fromkeys(("file", "sex", "age", "language", "intensity", "sentence"), ""),
     )[list(COLUMNS)].sort_values("clip")

@@ -44,7 +44,8 @@ RMS = ZCR | {"floor_db": -80}
 def settings_of(name: str) -> dict:
     """The settings of a feature as a composed configuration would give them."""
     group = OmegaConf.load(CONF / f"{name}.yaml")
-    whole = OmegaConf.create({"audio": {"sample_rate": RATE, "hop_length": HOP}, "features": group})
+    audio = OmegaConf.load(CONF.parent / "audio" / "speech16k.yaml")
+    whole = OmegaConf.create({"audio": audio, "features": group})
     OmegaConf.resolve(whole)
     return whole.features[name]
 

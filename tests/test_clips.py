@@ -1,5 +1,10 @@
 """From files to clip table and audio store: whatever a file is, its row says what happened."""
 
+import hashlib
+import inspect
+import subprocess
+import sys
+
 import librosa
 import numpy as np
 import pandas as pd
@@ -8,20 +13,17 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from noisereduce import reduce_noise
 
-from stages.clips.audio import (
-    FULL_SCALE,
-    Decoded,
-    condition,
-    decode,
-    digest,
-)
-from stages.clips.merge import merge_corpora
+from stages.clips import sound
+from stages.clips.audio import FULL_SCALE
+from stages.clips.conditioning import conditioning, segmenting
+from stages.clips.merge import merge_corpora, settle_duplicates
 from stages.clips.outputs import complete
 from stages.clips.prepare import prepare_corpus
-from stages.clips.store import AudioStore, open_audio
+from stages.clips.store import AudioReader, AudioStore, open_audio
 from stages.clips.table import COLUMNS, check_clips, read_clips, write_clips
-from tests.support import AUDIO
+from tests.support import AUDIO, ROOT, composed, conditioned, read_clip
 
 
 def noise(seconds=0.5, rate=16000, seed=0, channels=1):
@@ -39,9 +41,13 @@ def row(name, *, emotion="sad", speaker="1", excluded="", clip=None):
     }
 
 
-def prepare(rows, root, folder, corpus="toy"):
+def prepare(rows, root, folder, corpus="toy", **settings):
     return prepare_corpus(
-        rows, corpus=corpus, root=root, folder=folder, hop_length=256, **AUDIO
+        rows,
+        corpus=corpus,
+        root=root,
+        folder=folder,
+        **{"hop_length": 256} | AUDIO | settings,
     ).set_index("file")
 
 
@@ -182,9 +188,9 @@ def test_every_format_is_read_whatever_the_name(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     soundfile.write(path, noise(1), 16000)
     path = path.rename(tmp_path / "renamed.wav")
-    decoded = decode(path)
-    assert decoded.rate_hz == 16000
-    assert abs(len(decoded.samples) - 16000) <= 2400  # mp3 pads to whole frames
+    facts, samples = read_clip(path, **AUDIO)
+    assert facts["rate_hz"] == 16000
+    assert abs(len(samples) - 16000) <= 2400  # mp3 pads to whole frames
 
 
 @pytest.mark.parametrize(
@@ -194,31 +200,34 @@ def test_half_a_file_is_not_taken_for_a_whole_one(tmp_path, suffix):
     kind = {"format": "OGG", "subtype": "OPUS"} if suffix == "opus" else {}
     path = tmp_path / f"a.{suffix}"
     soundfile.write(path, noise(3), 48000, **kind)
-    assert len(decode(path).samples)
+    assert len(read_clip(path, **AUDIO)[1])
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(ValueError, match="truncated|cannot be decoded"):
-        decode(path)
+        read_clip(path, **AUDIO)
 
 
 def test_same_samples_in_two_lossless_containers_have_one_digest(tmp_path):
     samples = np.rint(noise() * FULL_SCALE).astype(np.int16)
     for suffix in ("wav", "flac"):
         soundfile.write(tmp_path / f"a.{suffix}", samples, 16000)
-    assert digest(decode(tmp_path / "a.wav").samples) == digest(decode(tmp_path / "a.flac").samples)
+    (wav, _), (flac, _) = (read_clip(tmp_path / f"a.{s}", **AUDIO) for s in ("wav", "flac"))
+    assert wav["sha256"] == flac["sha256"]
+    expected = hashlib.sha256((samples / 2**15).astype("<f4").tobytes())
+    assert wav["sha256"] == expected.hexdigest()
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 24414, 44100, 48000, 96000, 192000])
 def test_resampling_keeps_a_tone_where_it_is(rate):
     time = np.arange(rate) / rate
     tone = np.sin(2 * np.pi * 440 * time)[:, None].astype(np.float32)
-    samples = condition(Decoded(tone, rate), **AUDIO)
+    samples = conditioned(tone, rate, **AUDIO)
     assert abs(len(samples) - 16000) <= 1
     assert np.argmax(np.abs(np.fft.rfft(samples, 16000))) == 440
 
 
 @given(gain=st.floats(0.02, 0.9))
 def test_level_does_not_depend_on_the_gain_of_the_recording(gain):
-    samples = condition(Decoded((noise() * gain).astype(np.float32), 16000), **AUDIO)
+    samples = conditioned((noise() * gain).astype(np.float32), 16000, **AUDIO)
     level = 20 * np.log10(np.sqrt(np.mean((samples / FULL_SCALE) ** 2)))
     assert level == pytest.approx(-30, abs=0.01)
 
@@ -226,23 +235,21 @@ def test_level_does_not_depend_on_the_gain_of_the_recording(gain):
 def test_a_peak_is_not_clipped_by_the_level():
     click = np.full((16000, 1), 0.002, np.float32)
     click[8000] = 1
-    samples = condition(Decoded(click, 16000), **AUDIO | {"level_db": -10})
+    samples = conditioned(click, 16000, **AUDIO | {"level_db": -10})
     assert samples.max() == FULL_SCALE and (samples == FULL_SCALE).sum() == 1
 
 
 def test_channels_are_mixed_not_joined():
     left_right = np.stack([np.full(8000, 0.5), np.full(8000, 0.3)], axis=1).astype(np.float32)
-    samples = condition(Decoded(left_right, 16000), **AUDIO | {"level": "none"})
+    samples = conditioned(left_right, 16000, **AUDIO | {"level": "none"})
     assert len(samples) == 8000
     assert np.abs(samples / FULL_SCALE - 0.4).max() < 1e-4
 
 
 def test_level_settings():
-    quiet = Decoded(noise(seed=1).astype(np.float32), 16000)
-    peak = condition(quiet, **AUDIO | {"level": "peak", "level_db": -6})
+    quiet = noise(seed=1)
+    peak = conditioned(quiet, 16000, **AUDIO | {"level": "peak", "level_db": -6})
     assert np.abs(peak).max() / FULL_SCALE == pytest.approx(10 ** (-6 / 20), abs=1e-3)
-    with pytest.raises(ValueError, match="audio.level: got 'loud', want rms, peak or none"):
-        condition(quiet, **AUDIO | {"level": "loud"})
 
 
 def quiet_ends(before=0.7, after=0.4, rate=16000, ratio_db=50):
@@ -250,42 +257,36 @@ def quiet_ends(before=0.7, after=0.4, rate=16000, ratio_db=50):
     gain = np.full(int((before + 0.5 + after) * rate), 10 ** (-ratio_db / 20))
     gain[int(before * rate) : int((before + 0.5) * rate)] = 1
     samples = noise(seconds=len(gain) / rate, rate=rate) * gain[:, None]
-    return Decoded(samples.astype(np.float32), rate)
+    return samples.astype(np.float32)
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 48000])
 def test_quiet_ends_are_cut_and_only_the_ends(rate):
     settings = AUDIO | {"level": "none"}
     clip = quiet_ends(rate=rate)
-    whole, trimmed = (condition(clip, **settings | {"trim_db": db}) for db in (None, 40))
+    whole, trimmed = (conditioned(clip, rate, **settings | {"trim_db": db}) for db in (None, 40))
     assert 8000 <= len(trimmed) <= 8000 + 2 * 320 < len(whole)
     windows = np.lib.stride_tricks.sliding_window_view(whole, len(trimmed))
     (start,) = np.flatnonzero((windows == trimmed).all(axis=1))
     assert 11200 - 320 <= start <= 11200
-    assert len(condition(clip, **settings | {"trim_db": 60})) == len(whole)
-    pause = Decoded(np.concatenate([clip.samples, clip.samples]), rate)
-    assert len(condition(pause, **settings | {"trim_db": 40})) >= 8000 + 17600
+    assert len(conditioned(clip, rate, **settings | {"trim_db": 60})) == len(whole)
+    pause = np.concatenate([clip, clip])
+    assert len(conditioned(pause, rate, **settings | {"trim_db": 40})) >= 8000 + 17600
 
 
 def test_trimming_equals_that_of_librosa():
     """On the same stretches of 20 ms, side by side."""
     clip = quiet_ends()
     _, (first, last) = librosa.effects.trim(
-        np.pad(clip.samples[:, 0], (160, 0)), top_db=40, frame_length=320, hop_length=320
+        np.pad(clip[:, 0], (160, 0)), top_db=40, frame_length=320, hop_length=320
     )
-    got = condition(clip, **AUDIO | {"trim_db": 40})
+    got = conditioned(clip, 16000, **AUDIO | {"trim_db": 40})
     assert len(got) == last - first
-
-
-@pytest.mark.parametrize("trim_db", [0, -3, float("nan")])
-def test_trimming_setting_is_checked(trim_db):
-    with pytest.raises(ValueError, match=f"audio.trim_db: got {trim_db}, want over 0, or null"):
-        condition(quiet_ends(), **AUDIO | {"trim_db": trim_db})
 
 
 def test_the_level_is_that_of_what_is_left():
     for ratio_db in (45, 80):
-        samples = condition(quiet_ends(ratio_db=ratio_db), **AUDIO | {"trim_db": 40})
+        samples = conditioned(quiet_ends(ratio_db=ratio_db), 16000, **AUDIO | {"trim_db": 40})
         level = 20 * np.log10(np.sqrt(np.mean((samples / FULL_SCALE) ** 2)))
         assert level == pytest.approx(-30, abs=0.01)
 
@@ -296,7 +297,127 @@ def test_a_click_in_silence_is_too_short():
     with pytest.raises(
         ValueError, match="too short without its quiet ends: 0.020 s, want at least"
     ):
-        condition(Decoded(click, 16000), **AUDIO | {"trim_db": 40})
+        conditioned(click, 16000, **AUDIO | {"trim_db": 40})
+
+
+# Denoising -------------------------------------------------------------------------------------
+
+
+def test_denoising_softens_the_pauses_more_than_the_voice():
+    """Gliding voiced syllables of a quarter of a second in steady noise."""
+    time = np.arange(4 * 16000) / 16000
+    phase = 2 * np.pi * (150 * time + 30 * np.sin(2 * np.pi * 1.3 * time))
+    spoken = time % 1 < 0.25
+    clip = 0.05 * spoken * sum(np.sin(k * phase) for k in range(1, 12)) + 0.02 * noise(4)[:, 0]
+    power = []
+    for share in (None, 0.5, 1.0):
+        samples = conditioned(clip, 16000, **AUDIO | {"level": "none", "denoise": share})
+        power.append([10 * np.log10(np.mean(samples[part] ** 2.0)) for part in (spoken, ~spoken)])
+    voice, pause = np.diff(power, axis=0).T
+    assert (pause < -4).all() and (pause < voice - 3).all()
+
+
+@pytest.mark.parametrize("samples", [200, 5900, 6000, 6001, 8900, 9001, 14000])
+def test_denoising_equals_the_library_over_the_whole_recording(samples, monkeypatch):
+    """Whatever the blocks, and however many chunks there are; of 37.5 s but for this test."""
+    of_library = inspect.signature(reduce_noise).parameters
+    assert of_library["chunk_size"].default == sound._CHUNK
+    assert of_library["padding"].default == sound._MARGIN
+    monkeypatch.setattr(sound, "_CHUNK", 6000)
+    monkeypatch.setattr(sound, "_MARGIN", 3000)
+    clip = (noise(1)[:samples, 0] * np.linspace(0.1, 1, samples)).astype(np.float32)
+    blocks = np.array_split(clip, 7)
+    got = np.concatenate(list(sound.denoised(blocks, sample_rate=16000, denoise=0.7)))
+    settings = {"prop_decrease": 0.7, "chunk_size": 6000, "padding": 3000}
+    assert np.array_equal(got, reduce_noise(y=clip, sr=16000, **settings))
+
+
+def test_digital_silence_is_not_denoised_to_nothing_finite():
+    clip = np.concatenate([noise(1)[:, 0], np.zeros(80 * 16000)]).astype(np.float32)
+    got = np.concatenate(list(sound.denoised([clip], sample_rate=16000, denoise=1.0)))
+    assert len(got) == len(clip) and np.isfinite(got).all()
+    with pytest.raises(ValueError, match="silent: peak 0.0000"):
+        conditioned(np.zeros(16000), 16000, **AUDIO | {"denoise": 0.5})
+
+
+def test_denoising_is_loaded_only_where_it_is_used():
+    code = "import sys, stages.prepare; print('noisereduce' in sys.modules)"
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout == "False\n"
+
+
+# Settings --------------------------------------------------------------------------------------
+
+BAD_SETTINGS = [
+    ("sample_rate", 0, "a whole number over 0"),
+    ("sample_rate", -16000, "a whole number over 0"),
+    ("sample_rate", 22050.5, "a whole number over 0"),
+    ("denoise", -0.1, "0 to 1, or null"),
+    ("denoise", 1.5, "0 to 1, or null"),
+    ("denoise", "strong", "0 to 1, or null"),
+    ("denoise", True, "0 to 1, or null"),
+    ("trim_db", 0, "over 0, or null"),
+    ("trim_db", -3, "over 0, or null"),
+    ("trim_db", float("nan"), "over 0, or null"),
+    ("level", "loud", "rms, peak or none"),
+    ("level", None, "rms, peak or none"),
+    ("level_db", 3, "-60 to 0"),
+    ("level_db", -300, "-60 to 0"),
+    ("level_db", float("-inf"), "-60 to 0"),
+    ("min_duration_s", -1, "at least 0"),
+    ("min_duration_s", None, "at least 0"),
+    ("min_peak", -0.1, "at least 0 and less than 1"),
+    ("min_peak", 1, "at least 0 and less than 1"),
+    ("segment_s", 0, "over 0 and at least 0.2 (twice min_duration_s), or null"),
+    ("segment_s", -5, "over 0 and at least 0.2 (twice min_duration_s), or null"),
+    ("segment_s", 0.15, "over 0 and at least 0.2 (twice min_duration_s), or null"),
+    ("segment_s", float("inf"), "over 0 and at least 0.2 (twice min_duration_s), or null"),
+    ("segment_overlap_s", 0.5, "null, as segment_s is null"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "wanted"), BAD_SETTINGS)
+def test_settings_are_refused_before_anything_is_read(tmp_path, name, value, wanted):
+    with pytest.raises(ValueError) as refusal:
+        prepare([row("gone.wav")], tmp_path, tmp_path / "out", **{name: value})
+    assert str(refusal.value) == f"audio.{name}: got {value!r}, want {wanted}"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_frame_clock_that_does_not_move_is_refused_before_anything_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("stages.clips.prepare.read_files", None)
+    with pytest.raises(ValueError, match="hop_length: got 0, want at least 1"):
+        prepare([row("gone.wav")], tmp_path, tmp_path / "out", hop_length=0)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("overlap", [1, 1.5, -0.1, 0.99999, "half"])
+def test_an_overlap_is_shorter_than_its_segments(tmp_path, overlap):
+    settings = {"segment_s": 1, "segment_overlap_s": overlap}
+    with pytest.raises(ValueError) as refusal:
+        prepare([row("gone.wav")], tmp_path, tmp_path / "out", **settings)
+    wanted = "want at least 0 and less than 1 (segment_s), or null"
+    assert str(refusal.value) == f"audio.segment_overlap_s: got {overlap!r}, {wanted}"
+
+
+def test_a_setting_that_is_missing_is_named():
+    for name in AUDIO:
+        others = {key: value for key, value in AUDIO.items() if key != name}
+        with pytest.raises(ValueError, match=f"audio.{name}: got nothing, want "):
+            (segmenting if name.startswith("segment") else conditioning)(others)
+
+
+@pytest.mark.parametrize("audio", sorted(p.stem for p in (ROOT / "conf" / "audio").glob("*.yaml")))
+def test_every_option_has_a_frame_clock_of_16_ms_and_windows_of_two_frames(audio):
+    settings = composed(f"audio={audio}")["audio"]
+    assert conditioning(settings) and segmenting(settings)
+    rate, hop = settings["sample_rate"], settings["hop_length"]
+    assert hop / rate == pytest.approx(0.016, rel=1e-3)
+    assert settings["win_length"] == 2 * hop <= settings["n_fft"]
+
+
+# The store and the table -----------------------------------------------------------------------
 
 
 @given(st.lists(arrays.arrays(np.int16, st.integers(0, 50)), max_size=5))
@@ -305,7 +426,13 @@ def test_audio_store_holds_what_was_appended(tmp_path_factory, parts):
     with AudioStore(path) as store:
         for part in parts:
             store.append(part)
-    assert np.array_equal(np.load(path), np.concatenate([np.zeros(0, np.int16), *parts]))
+    whole = np.concatenate([np.zeros(0, np.int16), *parts])
+    assert np.array_equal(np.load(path), whole)
+    with AudioReader(path) as reader:
+        assert reader.samples == len(whole)
+        for start in range(0, len(whole), 20):
+            blocks = reader.blocks(start, len(whole) - start)
+            assert np.array_equal(np.concatenate(list(blocks)), whole[start:])
 
 
 def corpus_of(tmp_path, name, sounds):
@@ -319,7 +446,15 @@ def corpus_of(tmp_path, name, sounds):
     prepare(rows, root, tmp_path / "prepared" / name, corpus=name)
 
 
-def test_merge_reads_only_the_chosen_corpora_and_finds_duplicates(tmp_path):
+def merge(tmp_path, names, duplicates="first"):
+    return merge_corpora(
+        names, prepared=tmp_path / "prepared", folder=tmp_path / "out", duplicates=duplicates
+    )
+
+
+@pytest.fixture
+def two(tmp_path):
+    """Two corpora in which recordings occur twice, and one that an earlier choice left behind."""
     corpus_of(
         tmp_path,
         "one",
@@ -329,21 +464,35 @@ def test_merge_reads_only_the_chosen_corpora_and_finds_duplicates(tmp_path):
             ("c.wav", 2, "sad", "04"),
             ("d.wav", 2, "happy", "04"),
             ("e.wav", 3, "angry", "04"),
+            ("f.wav", 4, "fear", "04"),
         ],
     )
-    corpus_of(tmp_path, "two", [("a.wav", 4, "sad", "03")])
-    corpus_of(tmp_path, "leftover", [("a.wav", 5, "sad", "03")])
-    clips = merge_corpora(["one", "two"], prepared=tmp_path / "prepared", folder=tmp_path / "out")
-    reasons = clips.set_index("clip")["excluded"].to_dict()
-    assert reasons == {
+    corpus_of(tmp_path, "two", [("a.wav", 4, "fear", "04"), ("b.wav", 5, "sad", "03")])
+    corpus_of(tmp_path, "leftover", [("a.wav", 6, "sad", "03")])
+
+
+@pytest.mark.parametrize(
+    ("duplicates", "reason", "source"),
+    [("first", "same recording as: one/a (sad)", "one/b"), ("all", "", "one/a")],
+)
+def test_merge_reads_only_the_chosen_corpora_and_finds_duplicates(
+    tmp_path, two, duplicates, reason, source
+):
+    clips = merge(tmp_path, ["one", "two"], duplicates)
+    assert clips.set_index("clip")["excluded"].to_dict() == {
         "one/a": "",
-        "one/b": "same recording as: one/a (sad)",
+        "one/b": reason,
         "one/c": "same recording under another label: one/d (happy)",
         "one/d": "same recording under another label: one/c (sad)",
         "one/e": "",
-        "two/a": "",
+        "one/f": "same recording under another speaker: two/a (fear)",
+        "two/a": "same recording under another speaker: one/f (fear)",
+        "two/b": "",
     }
-    assert set(clips["speaker"]) == {"one/03", "one/04", "two/03"}
+    assert dict(zip(clips["clip"], clips["source"], strict=True)) == {
+        clip: source if clip == "one/b" else clip for clip in clips["clip"]
+    }
+    assert set(clips["speaker"]) == {"one/03", "one/04", "two/03", "two/04"}
     audio = open_audio(tmp_path / "out" / "audio.npy")
     for clip in clips[clips["excluded"] == ""].itertuples():
         prepared = read_clips(tmp_path / "prepared" / clip.corpus / "clips.csv")
@@ -352,6 +501,28 @@ def test_merge_reads_only_the_chosen_corpora_and_finds_duplicates(tmp_path):
         expected = source[before["start"] : before["start"] + before["samples"]]
         assert np.array_equal(audio[clip.start : clip.start + clip.samples], expected)
     assert len(audio) == clips["samples"].sum()
+
+
+def test_copies_take_along_what_has_one_source_with_them():
+    """Clips 1 and 2 of a and b are segments of one file each; a2 = b1 and b2 = c are the same."""
+    facts = {"a1": ("a1", 1), "a2": ("a1", 2), "b1": ("b1", 2), "b2": ("b1", 3), "c": ("c", 3)}
+    clips = pd.concat(
+        [
+            table(clip=f"x/{clip}", source=f"x/{source}", sha256=str(number) * 64)
+            for clip, (source, number) in facts.items()
+        ],
+        ignore_index=True,
+    )
+    settled = check_clips(settle_duplicates(clips, use="all"), "t")
+    assert set(settled["source"]) == {"x/a1"}
+    settled = check_clips(settle_duplicates(clips, use="first"), "t")
+    assert list(settled.loc[settled["excluded"] == "", "clip"]) == ["x/a1", "x/a2", "x/b2"]
+
+
+def test_setting_of_duplicates_is_checked(tmp_path, two):
+    with pytest.raises(ValueError, match="duplicates: got 'last', want first or all"):
+        merge(tmp_path, ["one"], "last")
+    assert not (tmp_path / "out").exists()
 
 
 def table(**changes):
@@ -376,7 +547,7 @@ def table(**changes):
         ({"samples": 0}, "samples: want over 0"),
         ({"excluded": "silent"}, "samples: .*0 for an excluded one"),
         ({"sex": "f"}, "sex: want one of"),
-        ({"source": "x/b"}, "source"),
+        ({"source": "x/b"}, "source: want the clip's own name or"),
     ],
 )
 def test_clip_table_is_checked(changes, message, tmp_path):
@@ -390,6 +561,14 @@ def test_clip_table_names_wrong_columns_and_double_clips():
         check_clips(table().rename(columns={"age": "mood"}), "t")
     with pytest.raises(ValueError, match="x/a: clip: used twice"):
         check_clips(pd.concat([table(), table()]), "t")
+
+
+def test_a_source_is_its_own_source():
+    names = (("x/a", "x/a"), ("x/b", "x/a"), ("x/c", "x/b"))
+    clips = pd.concat([table(clip=clip, source=source) for clip, source in names])
+    check_clips(clips.iloc[:2], "t")
+    with pytest.raises(ValueError, match="x/c: source: want .* its own source, got 'x/b'"):
+        check_clips(clips, "t")
 
 
 def test_text_that_looks_like_missing_data_survives(tmp_path):

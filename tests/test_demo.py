@@ -1,7 +1,6 @@
 """The demo's synthetic corpora: names, codes, levels, repeatability, and what is heard in them."""
 
 import hashlib
-import importlib
 import os
 import re
 import subprocess
@@ -15,6 +14,7 @@ import soundfile
 from stages import demo
 from stages.synthesis import corpora, voice
 from stages.synthesis.prosody import EMOTIONS, HIGHEST, LOWEST, SPREAD
+from tests.support import reader
 
 NAMES = {
     "ravdess": r"Actor_(\d\d)/03-01-(?P<code>0[1-8])-0[12]-0[12]-0[12]-\1\.wav",
@@ -82,7 +82,7 @@ def test_names_are_those_of_the_real_corpus(small: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_reader_of_the_corpus_understands_all(small: Path, name: str) -> None:
-    rows = importlib.import_module(f"stages.corpora.{name}").read(small / name)
+    rows = reader(name)(small / name)
     corpus = corpora.CORPORA[name]
     meant = {
         clip.path: (clip.speaker, corpus.speakers[clip.speaker], clip.emotion)

@@ -74,6 +74,13 @@ def test_features_depend_on_all_of_acoustics():
             assert other.startswith(("stages/acoustics/", "stages/clips/")), other
 
 
+def test_the_report_depends_on_where_codes_and_label_sets_come_from():
+    assert {"stages/corpora", "conf/labels"} <= set(STAGES["evaluate"]["deps"])
+    for module in (ROOT / "stages" / "corpora").glob("*.py"):
+        for other in imported(module, set()) - WITHOUT_RESULT:
+            assert other.startswith(("stages/corpora/", "stages/clips/")), other
+
+
 def test_raw_corpora_are_no_output():
     for name, stage in STAGES.items():
         for out in stage.get("do", stage).get("outs", []):

@@ -31,7 +31,8 @@ FEATURES = sorted(path.stem for path in CONF.glob("*.yaml"))
 def settings_of(name: str, **changes) -> dict:
     """The settings of a feature as params.yaml would hold them."""
     group = OmegaConf.load(CONF / f"{name}.yaml")
-    whole = OmegaConf.create({"audio": {"sample_rate": RATE, "hop_length": HOP}, "features": group})
+    audio = OmegaConf.load(CONF.parent / "audio" / "speech16k.yaml")
+    whole = OmegaConf.create({"audio": audio, "features": group})
     return OmegaConf.to_container(whole, resolve=True)["features"][name] | changes
 
 

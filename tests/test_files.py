@@ -10,7 +10,14 @@ import pytest
 import soundfile
 from dvc.repo import Repo
 
-from stages.clips.files import AUDIO_SUFFIXES, audio_files, locate, outside_scheme, parse_names
+from stages.clips.files import (
+    AUDIO_SUFFIXES,
+    audio_files,
+    locate,
+    outside_scheme,
+    parse_names,
+    read_table,
+)
 
 
 def touch(root: Path, *files: str) -> Path:
@@ -116,7 +123,8 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
         return scandir(folder)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(PermissionError, match="b"):
+    folder = re.escape(str(tmp_path / "b"))
+    with pytest.raises(PermissionError, match=f"denied, want leave to list it: '{folder}'"):
         audio_files(tmp_path)
 
 
@@ -182,6 +190,47 @@ def test_the_first_code_outside_the_scheme_is_named():
     assert outside_scheme({"emotion": "01", "actor": "25"}, scheme) == (
         "actor outside the scheme: got 25, want 01 to 24"
     )
+
+
+# read_table
+
+
+def table(folder: Path, content: bytes) -> Path:
+    path = folder / "t.csv"
+    path.write_bytes(content)
+    return path
+
+
+def test_table_of_a_spreadsheet(tmp_path):
+    """A mark of the byte order, other line ends, quotes, blanks, empty lines."""
+    path = table(tmp_path, b'\xef\xbb\xbffile,who\r\n"a, b.wav", x \r\n\r\nc.wav,\r\n')
+    assert read_table(path, columns=("file",)) == [
+        (2, {"file": "a, b.wav", "who": "x"}),
+        (4, {"file": "c.wav", "who": ""}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "got the columns nothing; want file, who, each once: file, who is not"),
+        (b"file;who\na;b\n", "got the columns file;who; want file, who, each once"),
+        (b"file,who,who\na,b,c\n", "got the columns file, who, who; .* once: who is not"),
+        (b"file,who\na,b\nc\n", "t.csv, line 3: got 1 cells, want 2 as in the header"),
+        (b"file,who\na,b,c\n", "t.csv, line 2: got 3 cells, want 2"),
+        (b'file,who\na,"b\n', "t.csv, line 2: unexpected end of data, want CSV"),
+        (b"file,who\nJ\xf6rg.wav,b\n", "t.csv: got other bytes than UTF-8, want a CSV file"),
+        ("file,who\na,b\n".encode("utf-16"), "t.csv: got other bytes than UTF-8"),
+    ],
+)
+def test_what_is_no_table_is_named(tmp_path, content, message):
+    with pytest.raises(ValueError, match=message):
+        read_table(table(tmp_path, content), columns=("file", "who"))
+
+
+def test_a_missing_table_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="t.csv: no such table"):
+        read_table(tmp_path / "t.csv", columns=())
 
 
 # locate

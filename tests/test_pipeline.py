@@ -229,6 +229,11 @@ def test_missing_corpus_says_where_it_was_looked_for_and_how_to_get_it(project, 
     assert "OAF_angry" in printed and "dvc remote modify --local corpora url" in printed
 
 
+def test_corpus_without_demo_speech_is_named(project, real):
+    printed = project.exp_run("corpora=[emodb,emovdb]", fails=True)
+    assert "emovdb: no demo speech, want -S data=real" in printed
+
+
 def test_empty_corpus_folder_is_named(project, real):
     (project.folder / "data/raw/tess").mkdir()
     printed = project.exp_run("data=real", "corpora=[tess]", fails=True)

@@ -17,12 +17,14 @@ import torch
 
 from app.predict import main, predict
 from stages.clips import audio as reading
-from stages.clips.audio import FULL_SCALE, Decoded, condition, decode, read_files, read_windows
+from stages.clips.audio import FULL_SCALE, read_windows
+from stages.clips.conditioning import conditioning
 from stages.clips.settings import bind
 from stages.learning.recogniser import load_recogniser
-from tests.support import AUDIO, ROOT, composed
+from tests.support import AUDIO, ROOT, composed, conditioned, read_clip
 
 LABELS = ["angry", "happy", "sad"]
+HEARD = conditioning(AUDIO)
 
 
 def noise(seconds, rate=16000, *, channels=1, seed=0):
@@ -211,7 +213,8 @@ def test_files_and_folders_that_may_not_be_read_are_refused(run_predict, tmp_pat
     code, answers = run_predict(*paths)
     assert code == 1 and [answer["file"] for answer in answers] == [*map(str, paths)]
     assert answers[0]["error"] == "cannot be read: Permission denied"
-    assert answers[1]["error"] == f"{tmp_path / 'vault'} cannot be read: Permission denied"
+    vault = f"{tmp_path / 'vault'} cannot be read: Permission denied, want leave to list it"
+    assert answers[1]["error"] == vault
     assert answers[2]["emotion"] in LABELS
 
 
@@ -260,7 +263,7 @@ def probabilities(recogniser, samples):
 
 
 def answered(recogniser, path):
-    answer = predict(recogniser, path, audio=AUDIO)
+    answer = predict(recogniser, path, audio=HEARD)
     return np.array([answer[f"p_{label}"] for label in LABELS])
 
 
@@ -269,9 +272,23 @@ def answered(recogniser, path):
 def test_what_fits_one_window_is_read_as_the_prepare_stage_reads_it(tmp_path, rate, channels):
     path = tmp_path / "a.wav"
     soundfile.write(path, noise(9.9, rate, channels=channels), rate, subtype="FLOAT")
-    (window,) = read_windows(path, window_s=10, **AUDIO)
-    ((_, samples),) = read_files(tmp_path, ["a.wav"], AUDIO)
+    (window,) = read_windows(path, window_s=10, **HEARD)
+    _, samples = read_clip(path, **AUDIO)
     assert window.dtype == samples.dtype and np.array_equal(window, samples)
+
+
+def test_noise_is_removed_as_in_training(tmp_path):
+    """Of what fits one window as of the clip, and of each longer window by itself."""
+    denoising = HEARD | {"denoise": 0.8}
+    path = tmp_path / "a.wav"
+    soundfile.write(path, noise(3), 16000, subtype="FLOAT")
+    (window,) = read_windows(path, window_s=10, **denoising)
+    _, samples = read_clip(path, **AUDIO | denoising)
+    assert np.array_equal(window, samples)
+    assert not np.array_equal(window, read_clip(path, **AUDIO)[1])
+    halves = [conditioned(half, 16000, **AUDIO | denoising) for half in np.split(noise(3), 2)]
+    for window, half in zip(read_windows(path, window_s=2, **denoising), halves, strict=True):
+        assert np.array_equal(window, half)
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100])
@@ -280,9 +297,8 @@ def test_windows_are_the_whole_file_cut(tmp_path, rate, block, monkeypatch):
     monkeypatch.setattr(reading, "_BLOCK", block)
     path = tmp_path / "a.wav"
     soundfile.write(path, noise(3.3, rate, channels=2), rate)
-    unlevelled = AUDIO | {"level": "none"}
-    windows = list(read_windows(path, window_s=0.5, **unlevelled))
-    whole = condition(decode(path), **unlevelled)
+    windows = list(read_windows(path, window_s=0.5, **HEARD | {"level": "none"}))
+    _, whole = read_clip(path, **AUDIO | {"level": "none"})
     assert np.array_equal(np.concatenate(windows), whole)
     lengths = [len(window) for window in windows]
     assert len(lengths) == 7 and max(lengths) <= 8000 and max(lengths) - min(lengths) < 7
@@ -290,19 +306,17 @@ def test_windows_are_the_whole_file_cut(tmp_path, rate, block, monkeypatch):
 
 @pytest.mark.parametrize("name", sorted(REASONS))
 def test_a_file_is_refused_as_the_prepare_stage_refuses_it(files, name):
-    ((facts, _),) = read_files(files, [name], AUDIO)
+    with pytest.raises(ValueError) as wanted:
+        read_clip(files / name, **AUDIO)
     with pytest.raises(ValueError) as refusal:
-        list(read_windows(files / name, window_s=10, **AUDIO))
-    assert str(refusal.value) == facts["excluded"]
+        list(read_windows(files / name, window_s=10, **HEARD))
+    assert str(refusal.value) == str(wanted.value)
 
 
 def test_the_answer_is_the_mean_over_windows_each_levelled_by_itself(recogniser, tmp_path):
     parts = [gain * noise(9, seed=seed) for seed, gain in enumerate((0.1, 1, 5))]
     soundfile.write(tmp_path / "a.wav", np.concatenate(parts), 16000, subtype="FLOAT")
-    each = [
-        probabilities(recogniser, condition(Decoded(part.astype(np.float32), 16000), **AUDIO))
-        for part in parts
-    ]
+    each = [probabilities(recogniser, conditioned(part, 16000, **AUDIO)) for part in parts]
     assert np.std(each, axis=0).max() > 0.01
     got = answered(recogniser, tmp_path / "a.wav")
     np.testing.assert_allclose(got, np.mean(each, axis=0), rtol=0, atol=2e-6)
@@ -313,12 +327,11 @@ def test_a_window_counts_by_what_is_left_of_it(recogniser, tmp_path):
     parts = [noise(9), 1e-3 * noise(9, seed=1)]
     parts[1][3 * 16000 : 4 * 16000] = noise(2, seed=3)[16000:]
     soundfile.write(tmp_path / "a.wav", np.concatenate(parts), 16000, subtype="FLOAT")
-    trimming = AUDIO | {"trim_db": 40}
-    left = [condition(Decoded(part.astype(np.float32), 16000), **trimming) for part in parts]
+    left = [conditioned(part, 16000, **AUDIO | {"trim_db": 40}) for part in parts]
     first, second = (probabilities(recogniser, samples) for samples in left)
     share = len(left[1]) / (len(left[0]) + len(left[1]))
     assert 0.08 < share < 0.12 and np.abs(second - first).max() > 0.01
-    answer = predict(recogniser, tmp_path / "a.wav", audio=trimming)
+    answer = predict(recogniser, tmp_path / "a.wav", audio=HEARD | {"trim_db": 40})
     got = np.array([answer[f"p_{label}"] for label in LABELS])
     np.testing.assert_allclose(got, first + share * (second - first), rtol=0, atol=2e-6)
 
@@ -351,7 +364,7 @@ def test_memory_does_not_grow_with_the_length_of_a_file(recogniser, tmp_path, ra
         write_long(path, seconds=seconds, rate=rate, channels=channels)
         tracemalloc.start()
         try:
-            assert "emotion" in predict(recogniser, path, audio=AUDIO)
+            assert "emotion" in predict(recogniser, path, audio=HEARD)
             peaks.append(tracemalloc.get_traced_memory()[1])
         finally:
             tracemalloc.stop()
@@ -365,7 +378,7 @@ def test_memory_does_not_grow_with_the_number_of_channels(recogniser, tmp_path):
     soundfile.write(path, sound, 8000)
     tracemalloc.start()
     try:
-        assert "emotion" in predict(recogniser, path, audio=AUDIO)
+        assert "emotion" in predict(recogniser, path, audio=HEARD)
         assert tracemalloc.get_traced_memory()[1] < sound.size * 4 / 2  # half of it in float32
     finally:
         tracemalloc.stop()
@@ -376,6 +389,6 @@ def test_an_hour_is_answered(recogniser, tmp_path):
     write_long(path, seconds=3600, rate=8000, channels=1)
     windows = []
     hook = recogniser.register_forward_pre_hook(lambda _, x: windows.append(x[0].shape[1]))
-    assert "emotion" in predict(recogniser, path, audio=AUDIO)
+    assert "emotion" in predict(recogniser, path, audio=HEARD)
     hook.remove()
     assert len(windows) == 360 and sum(windows) == 3600 * 16000

@@ -6,15 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from stages.clips.audio import FULL_SCALE, Decoded, condition
+from stages.clips.audio import FULL_SCALE
 from stages.clips.cache import open_caches, write_cache
+from stages.clips.conditioning import conditioning, segmenting
 from stages.clips.prepare import prepare_corpus
 from stages.clips.settings import bind
 from stages.clips.store import AudioStore, open_audio
 from stages.learning.batches import ClipData, WholeBatches
 from stages.learning.recogniser import Recogniser, load_recogniser
 from stages.synthesis.corpora import write_corpus
-from tests.support import ROOT, composed
+from tests.support import ROOT, composed, conditioned
 
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
 LABELS = ["angry", "happy", "sad"]
@@ -32,7 +33,7 @@ def corpus(tmp_path_factory):
     folder = tmp_path_factory.mktemp("corpus")
     write_corpus("emodb", folder=folder / "emodb", speakers=2, sentences=1)
     params = composed()
-    rows = bind(params["corpora"]["emodb"])(folder / "emodb")
+    rows = bind(params["corpora"]["emodb"]["reader"])(folder / "emodb")
     clips = prepare_corpus(
         rows, corpus="emodb", root=folder / "emodb", folder=folder / "out", **params["audio"]
     )
@@ -101,13 +102,15 @@ def short(tmp_path_factory):
     folder = tmp_path_factory.mktemp("short")
     (folder / "out").mkdir()
     audio = composed()["audio"] | {"min_duration_s": 0, "min_peak": 0}
-    hop = audio.pop("hop_length")
+    hop = audio["hop_length"]
     random = np.random.default_rng(0)
     rows = []
     with AudioStore(folder / "out" / "audio.npy") as store:
         for samples in (1, 300, 700, 1100, 1800, 48000):
             sound = 0.1 * random.standard_normal((samples, 1)).cumsum(axis=0).astype(np.float32)
-            levelled = condition(Decoded(sound, audio["sample_rate"]), **audio)
+            levelled = conditioned(
+                sound, audio["sample_rate"], **conditioning(audio) | segmenting(audio)
+            )
             rows.append((f"x/{samples}", store.samples, samples, 1 + samples // hop))
             store.append(levelled)
     return folder, pd.DataFrame(rows, columns=["clip", "start", "samples", "frames"])
@@ -173,6 +176,29 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, content):
     (tmp_path / "model.pt").write_bytes(content)
     with pytest.raises(ValueError, match=r"model.pt: no checkpoint; `dvc repro` trains"):
         load_recogniser(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize("name", ["denoise", "trim_db", "min_peak"])
+def test_a_model_from_before_a_setting_existed_is_refused_by_the_setting(name, corpus):
+    folder, clips = corpus
+    *_, path = checkpoint_of("gru", clips, folder)
+    checkpoint = torch.load(path, weights_only=True)
+    del checkpoint["audio"][name]
+    torch.save(checkpoint, folder / "old.pt")
+    wanted = f"old.pt: audio.{name}: got nothing, want .*; train again with `dvc repro`"
+    with pytest.raises(ValueError, match=wanted):
+        load_recogniser(folder / "old.pt")
+
+
+def test_a_model_trained_on_segments_hears_whole_recordings(corpus):
+    folder, clips = corpus
+    *_, path = checkpoint_of("gru", clips, folder)
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["audio"] |= {"segment_s": 2, "segment_overlap_s": 0.5, "denoise": 0.5}
+    torch.save(checkpoint, folder / "cut.pt")
+    _, audio = load_recogniser(folder / "cut.pt")
+    assert audio == conditioning(composed("audio.denoise=0.5")["audio"])
+    assert audio["denoise"] == 0.5 and not any(name.startswith("segment") for name in audio)
 
 
 def test_a_classical_model_is_refused_by_name(tmp_path):

@@ -15,6 +15,7 @@ from sklearn.metrics import balanced_accuracy_score, log_loss, recall_score
 from stages import evaluate
 from stages.clips.table import write_clips
 from stages.reporting import tables
+from tests.support import composed
 
 LABELS = ["angry", "happy", "sad"]
 LABEL_MAP = {"angry": "angry", "happy": "happy", "sad": "sad", "calm": None}
@@ -32,6 +33,7 @@ FEATURES = {
     "toy": {"_target_": "stages.protocols.random.assign", "size": 3},
 }
 FIGURES = {"confusion", "history", "emotions", "speakers", "recall"}
+FIGURES |= {f"corpora_{part}" for part in ("clips", "durations", "voices", "levels", "excluded")}
 FIGURES |= {f"example_{label}" for label in LABELS}
 
 
@@ -56,6 +58,7 @@ def _clips() -> pd.DataFrame:
         file=clips["clip"] + ".wav",
         rate_hz=16000,
         duration_s=1.0,
+        level_db=-20.0,
         sha256=[hashlib.sha256(clip.encode()).hexdigest() for clip in clips["clip"]],
         start=0,
         samples=np.where(usable, 16000, 0),
@@ -115,7 +118,7 @@ def _experiment(
     params = {
         "audio": {"sample_rate": 16000, "hop_length": 256},
         "data": {"name": data},
-        "corpora": {"ravdess": {}, "tess": {}},
+        "corpora": composed("corpora=[ravdess,tess]")["corpora"],
         "labels": {"name": "three", "map": LABEL_MAP},
         "split": {
             "name": "random" if dependent else "speaker",
@@ -164,6 +167,7 @@ def test_everything_is_written_and_every_byte_repeats(run, reports):
         "index.html",
         "training.csv",
         "leakage.json",
+        "corpora.csv",
         "plots/confusion.csv",
         "plots/learning_curves.csv",
         *(f"tables/per_{part}.csv" for part in ("class", "corpus", "speaker")),
@@ -285,6 +289,17 @@ def test_page_stands_alone(reports):
     assert "nan" not in re.sub(r"<[^>]*>", " ", text).lower().split()
 
 
+def test_corpora_are_described_and_compared_with_their_releases(reports):
+    table = pd.read_csv(reports / "corpora.csv").set_index("corpus")
+    assert table["clips"].to_dict() == {"ravdess": 48, "tess": 2}
+    assert table[["found", "expected", "surplus"]].values.tolist() == [[0, 1440, 48], [0, 2800, 2]]
+    text = (reports / "index.html").read_text()
+    part = "ravdess (0 of 1440 clips), tess (0 of 2800 clips)"
+    assert f"Part of a corpus only: {part}. Figures for the whole" in text
+    assert "partial, used as it is: 0 clips found, 2800 expected, 2800 missing (OAF_back_" in text
+    assert "three (chosen)</th>" in text and "12 of 48: calm" in text
+
+
 def test_every_figure_has_a_sentence_below_it(reports):
     text = (reports / "index.html").read_text()
     captions = re.findall(r"<figcaption>([^<]*)</figcaption>", text)
@@ -381,6 +396,7 @@ def test_demo_and_shared_speakers_are_said_whatever_the_settings_claim(run):
     assert "(speaker-dependent)" in (reports / "metrics.json").read_text()
     text = (reports / "index.html").read_text()
     assert "These are synthetic voices: figures here mean nothing for real speech" in text
+    assert "small by design" in text and "expected, " not in text and "Part of a" not in text
     for figure in (reports / "figures").glob("*.svg"):
         assert "synthetic demo speech" in figure.read_text()
         assert "speaker-dependent" in figure.read_text()

@@ -17,6 +17,7 @@ from stages.clips.folds import (
     write_split,
 )
 from stages.protocols import loso, random, ravdess6, speaker
+from tests.support import composed
 
 LABELS = ("angry", "happy", "neutral", "sad")
 
@@ -142,6 +143,36 @@ def test_variants_train_where_their_source_trains_and_never_test():
                 assert split.loc[clip, fold] == want
 
 
+FOLDS_OF_RAVDESS = composed("split=ravdess6")["split"]["protocol"]["speakers"]
+
+
+@pytest.mark.parametrize(
+    "protocol",
+    [
+        by_speaker(),
+        loso.assign,
+        at_random,
+        lambda clips: ravdess6.assign(clips, speakers=FOLDS_OF_RAVDESS),
+    ],
+    ids=["speaker", "loso", "random", "ravdess6"],
+)
+@pytest.mark.parametrize("speakers", [2, 6])
+def test_copies_stand_where_their_source_stands(protocol, speakers):
+    """In training, validation and test alike, and also where clips validate, not speakers."""
+    clips = clips_of(speakers, takes=6, corpora=("ravdess",))
+    copied = clips["clip"].str.endswith(("-4", "-5"))
+    first = clips["clip"].str.replace("-[45]$", "-3", regex=True)
+    clips = clips.assign(source=first, sha256=first)
+    dependent = protocol is at_random
+    split = cut(clips, protocol, speaker_dependent=dependent)
+    assert list(split["clip"]) == sorted(clips["clip"])
+    assert split["label"].to_list() == clips.sort_values("clip")["label"].to_list()
+    assert copied.sum() == 2 * 4 * speakers
+    for _, same in split.groupby(split["clip"].map(dict(zip(clips["clip"], first, strict=True)))):
+        assert (same[folds_of(split)].nunique() == 1).all()
+    leakage(clips, split, speaker_dependent=dependent)
+
+
 @pytest.mark.parametrize("column", ["source", "sha256"])
 def test_a_planted_leak_is_found(column):
     clips = clips_of()
@@ -247,13 +278,14 @@ def test_validation_share_is_checked(share):
 
 
 def test_labels_leave_out_and_count_what_they_do_not_hold(caplog):
-    clips = clips_of()
-    clips.loc[clips["emotion"] == "happy", "emotion"] = "boredom"
+    clips = clips_of(corpora=("x", "y"))
+    clips.loc[(clips["emotion"] == "happy") & (clips["corpus"] == "x"), "emotion"] = "boredom"
     clips.loc[0, "excluded"] = "silent"
-    mapping = {"angry": "loud", "neutral": "quiet", "sad": "quiet", "boredom": None}
+    clips = pd.concat([clips, clips[-1:].assign(clip="y/v", variant="noise")], ignore_index=True)
+    mapping = {"angry": "loud", "neutral": "quiet", "sad": "quiet", "happy": "loud"}
     with caplog.at_level("INFO"):
         labelled = label_clips(clips, name="two", mapping=mapping)
-    assert "labels two: 18 clips of x left out, boredom" in caplog.text
+    assert "labels two: x loses 18 of 71 clips (boredom 18); y loses 0 of 72 clips" in caplog.text
     assert len(labelled) == len(clips) - 18 - 1
     assert label_order(mapping, labelled["label"]) == ["loud", "quiet"]
 

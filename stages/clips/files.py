@@ -1,10 +1,11 @@
 """Where a corpus lies, which audio files it holds, and what their names say."""
 
+import csv
 import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import soundfile
@@ -55,6 +56,8 @@ def audio_files(root: Path) -> list[str]:
     ------
     FileNotFoundError
         if root is not a folder
+    PermissionError
+        naming a folder below it that may not be listed: what it holds would be missing unnoticed
     ValueError
         if no audio file lies below it; says what lies there instead
     """
@@ -133,6 +136,83 @@ def outside_scheme(codes: Mapping[str, str], scheme: Mapping[str, Collection[str
     return ""
 
 
+def read_table(path: Path, *, columns: Collection[str]) -> list[tuple[int, dict[str, str]]]:
+    """The rows of a CSV file with a header: UTF-8, commas between the cells.
+
+    Parameters
+    ----------
+    path : Path
+    columns : collection of str
+        those that must be there; others may be
+
+    Returns
+    -------
+    list of (line, row)
+        line in the file, for messages; cell by column, without blanks around it. Empty lines are
+        passed over.
+
+    Raises
+    ------
+    FileNotFoundError
+        if there is no such file
+    ValueError
+        naming what is not readable as such a table, and where
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as lines:
+            reader = csv.reader(lines, strict=True)
+            records = [(reader.line_num, [cell.strip() for cell in record]) for record in reader]
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: no such table") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: got other bytes than UTF-8, want a CSV file in UTF-8") from error
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num}: {error}, want CSV") from error
+    records = [(line, record) for line, record in records if record]
+    header = records[0][1] if records else []
+    if missing := [column for column in columns if header.count(column) != 1]:
+        raise ValueError(
+            f"{path}: got the columns {', '.join(header) or 'nothing'}; want {', '.join(columns)}, "
+            f"each once: {', '.join(missing)} is not"
+        )
+    for line, record in records[1:]:
+        if len(record) != len(header):
+            raise ValueError(
+                f"{path}, line {line}: got {len(record)} cells, want {len(header)} as in the header"
+            )
+    return [(line, dict(zip(header, record, strict=True))) for line, record in records[1:]]
+
+
+def refuse_other(
+    root: Path, *, strange: Sequence[str], total: int, share: float, corpus: str, other: str
+) -> None:
+    """Refuse a folder that holds another corpus: a reader would mislabel it, or find nothing.
+
+    Parameters
+    ----------
+    root : Path
+        folder of the corpus
+    strange : sequence of str
+        one entry for each file that speaks for the other corpus
+    total : int
+        files among which they were found
+    share : float
+        of the files that may be strange: strays, which are excluded one by one
+    corpus, other : str
+        which corpus was wanted; which one this looks like, and what to do about it
+
+    Raises
+    ------
+    ValueError
+        if more of them are strange
+    """
+    if len(strange) > share * total:
+        raise ValueError(
+            f"{root}: {len(strange)} of {total} names are none of {corpus}'s, want at most "
+            f"{share:.0%}; {strange[0]}. This looks like {other}"
+        )
+
+
 def locate(root: str) -> Path:
     """The folder that a path or a `remote://` address means on this machine.
 
@@ -168,8 +248,12 @@ def locate(root: str) -> Path:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    with os.scandir(folder) as found:
-        entries = list(found)
+    try:
+        with os.scandir(folder) as found:
+            entries = list(found)
+    except PermissionError as error:
+        reason = f"{error.strerror}, want leave to list it"
+        raise PermissionError(error.errno, reason, str(folder)) from error
     for entry in entries:
         if entry.name.startswith(".") or entry.name in SYSTEM_FOLDERS:
             continue

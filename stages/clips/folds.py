@@ -51,15 +51,25 @@ def label_clips(
         raise ValueError(f"labels {name}: {unknown} are not of the vocabulary {EMOTIONS}")
     clips = clips[clips["excluded"] == ""]
     labels = clips["emotion"].map({k: v for k, v in mapping.items() if v is not None})
-    lost = clips[labels.isna()]
-    for (corpus, emotion), number in lost.groupby(["corpus", "emotion"]).size().items():
-        log.info("labels %s: %d clips of %s left out, %s", name, number, corpus, emotion)
+    log.info("labels %s: %s", name, _losses(clips, lost=labels.isna()))
     clips = clips.assign(label=labels)[labels.notna()].reset_index(drop=True)
     if clips["label"].nunique() < 2:
         raise ValueError(
             f"labels {name}: got {sorted(set(clips['label']))} in the clips, want at least 2"
         )
     return clips
+
+
+def _losses(clips: pd.DataFrame, *, lost: pd.Series) -> str:
+    """What each corpus loses, in words; variants do not count."""
+    clean = clips["variant"] == "clean"
+    parts = []
+    for corpus, emotions in clips[clean].groupby("corpus")["emotion"]:
+        counts = emotions[lost[emotions.index]].value_counts().sort_index()
+        named = ", ".join(f"{emotion} {number}" for emotion, number in counts.items())
+        named = f" ({named})" if named else ""
+        parts.append(f"{corpus} loses {counts.sum()} of {len(emotions)} clips{named}")
+    return "; ".join(parts)
 
 
 def label_order(mapping: Mapping[str, str | None], present: pd.Series) -> list[str]:
@@ -79,13 +89,14 @@ def split_clips(
 
     The protocol chooses the fold in which a clip is tested. Part of each training side validates:
     by whole speakers, unless the protocol is speaker-dependent or only one speaker is trained on.
+    Clips of one source stand together, whatever the protocol: it is asked about the first of them.
     Variants are trained on where their source is, and never validate or test.
 
     Parameters
     ----------
     clips : DataFrame
         labelled clips
-    protocol : clean clips -> fold of each
+    protocol : clean clips, one per source -> fold of each
         settings already bound
     speaker_dependent : bool
         whether the protocol lets speakers stand on both sides
@@ -99,21 +110,21 @@ def split_clips(
     """
     if not 0 <= validation <= 0.5:
         raise ValueError(f"split.validation: got {validation}, want at least 0 and at most 0.5")
-    clean = clips[clips["variant"] == "clean"].reset_index(drop=True)
-    tested = protocol(clean)
+    firsts = clips[clips["variant"] == "clean"].drop_duplicates("source", ignore_index=True)
+    tested = protocol(firsts)
     parts = {}
     for fold in [*range(tested.max() + 1), ALL]:
         part = np.where(tested == fold, "test", "train").astype(object)
-        side = clean[part == "train"]
+        side = firsts[part == "train"]
         if validation:
             chosen = _choose_validation(side, by_speaker=not speaker_dependent, share=validation)
             part[side.index[chosen]] = "validation"
         parts[str(fold)] = part
-    split = pd.DataFrame({"clip": clean["clip"], "label": clean["label"]} | parts)
-    variants = clips.loc[clips["variant"] != "clean", ["clip", "source"]]
-    copies = variants.merge(split.rename(columns={"clip": "source"}), on="source")
-    copies[list(parts)] = copies[list(parts)].where(copies[list(parts)] == "train", "")
-    split = pd.concat([split, copies.drop(columns="source")], ignore_index=True)
+    sources = pd.DataFrame({"source": firsts["source"]} | parts)
+    split = clips[["clip", "label", "source", "variant"]].merge(sources, on="source")
+    trained = (split["variant"] == "clean").to_numpy()[:, None] | (split[list(parts)] == "train")
+    split[list(parts)] = split[list(parts)].where(trained, "")
+    split = split.drop(columns=["source", "variant"])
     return split.sort_values("clip", ignore_index=True)
 
 

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from stages.clips.audio import read_files
+from stages.clips.conditioning import conditioning, segmenting
 from stages.clips.frames import frame_count
 from stages.clips.outputs import complete
 from stages.clips.settings import processes
-from stages.clips.store import AudioStore
+from stages.clips.store import AudioReader, AudioStore
 from stages.clips.table import COLUMNS, DESCRIPTION, count_reasons, write_clips
 
 log = logging.getLogger(__name__)
+_SEGMENT = "+"  # before a segment's number; what stands behind # is a variant
 _LOSSY = (".mp3", ".ogg", ".oga", ".opus")
-_BATCH = 32  # files per task: enough to hide the cost of a task, few enough to hold in memory
+# Of a task: enough files to hide what a task costs, and no more than one that is long.
+_FILES, _BYTES = 32, 1 << 22
 
 
 def prepare_corpus(
@@ -38,7 +43,7 @@ def prepare_corpus(
     hop_length : int
         samples per frame
     audio
-        settings of stages.clips.audio.condition
+        the group's settings: those of stages.clips.conditioning, and others that are not looked at
 
     Returns
     -------
@@ -48,9 +53,14 @@ def prepare_corpus(
     Raises
     ------
     ValueError
+        naming a setting that is out of its range; if a file is named like a segment of another one;
         if no file of the corpus can be used
     """
-    clips = _describe(rows)
+    settings = conditioning(audio) | segmenting(audio)
+    frame_count(0, hop_length=hop_length)  # refused before anything is read, not after
+    clips = _describe(rows).assign(segments=None)
+    if settings["segment_s"] is not None:
+        _check_names(clips["clip"], corpus=corpus)
     with complete(folder) as part:
         part.mkdir()
         with AudioStore(part / "audio.npy") as store:
@@ -58,7 +68,13 @@ def prepare_corpus(
             while todo.any():
                 # The first file of each name; the next one of a name only if that was not usable.
                 chosen = clips.index[todo & ~clips["clip"].where(todo).duplicated()]
-                found = _read(clips.loc[chosen, "file"], root=root, store=store, audio=audio)
+                found = _read(
+                    clips.loc[chosen, "file"],
+                    root=root,
+                    store=store,
+                    folder=part,
+                    settings=settings,
+                )
                 clips.loc[chosen, found.columns] = found
                 used = clips.loc[chosen].query("excluded == ''").set_index("clip")["file"]
                 todo[chosen] = False
@@ -66,7 +82,7 @@ def prepare_corpus(
                 copies = "second copy: named like " + clips.loc[again, "clip"].map(used)
                 clips.loc[again, "excluded"] = copies
                 todo &= ~again
-        clips = _name(clips, corpus=corpus)
+        clips = _segmented(_name(clips, corpus=corpus), corpus=corpus)
         usable = clips["excluded"] == ""
         clips.loc[usable, "frames"] = frame_count(clips["samples"], hop_length=hop_length)[usable]
         write_clips(clips, part / "clips.csv")
@@ -74,27 +90,58 @@ def prepare_corpus(
     return clips
 
 
-def _read(files: pd.Series, *, root: Path, store: AudioStore, audio: dict) -> pd.DataFrame:
+def _read(
+    files: pd.Series, *, root: Path, store: AudioStore, folder: Path, settings: Mapping
+) -> pd.DataFrame:
     """Decode files, side by side, into the store; what was found of each, by the files' index."""
-    batches = [list(files.iloc[i : i + _BATCH]) for i in range(0, len(files), _BATCH)]
-    results = Parallel(n_jobs=processes(len(batches)), return_as="generator")(
-        delayed(read_files)(root, batch, audio) for batch in batches
-    )
     facts = []
-    with tqdm(total=len(files), desc="prepare", unit="clip", disable=None) as progress:
-        for read in results:
-            for fact, samples in read:
-                facts.append(fact | {"start": store.samples, "samples": len(samples)})
-                store.append(samples)
+    with (
+        TemporaryDirectory(dir=folder) as scratch,
+        tqdm(total=len(files), desc="prepare", unit="clip", disable=None) as progress,
+    ):
+        batches = list(_batches(files, root=root))
+        outputs = [Path(scratch, str(number)) for number in range(len(batches))]
+        # Threads: nearly all of the work is done by libraries that let others run meanwhile, and
+        # processes take longer to start than most corpora to read.
+        results = Parallel(processes(len(batches)), backend="threading", return_as="generator")(
+            delayed(read_files)(root, batch, output=output, **settings)
+            for batch, output in zip(batches, outputs, strict=True)
+        )
+        # A task's samples wait on disk: any number of tasks may be done before an earlier one is.
+        for output, read in zip(outputs, results, strict=True):
+            start = store.samples
+            with AudioReader(output) as reader:
+                for block in reader.blocks(0, reader.samples):
+                    store.append(block)
+            output.unlink()
+            for fact in read:
+                for clip in fact["segments"] or [fact]:
+                    clip["start"] = start
+                    start += clip["samples"]
+            facts += read
             progress.update(len(read))
     return pd.DataFrame(facts, index=files.index)
+
+
+def _batches(files: Iterable[str], *, root: Path) -> Iterator[list[str]]:
+    """The files of each task, in their order."""
+    batch, size = [], 0
+    for file in files:
+        batch.append(file)
+        with suppress(OSError):  # what cannot be read is found out when it is read
+            size += (root / file).stat().st_size
+        if len(batch) == _FILES or size >= _BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def _describe(rows: Iterable[dict]) -> pd.DataFrame:
     """Complete the reader's rows to a clip table; of files with one name, lossless ones first."""
     clips = pd.DataFrame(list(rows)).reindex(columns=list(COLUMNS))
     clips[list(DESCRIPTION)] = clips[list(DESCRIPTION)].fillna("")
-    numbers = [column for column in COLUMNS if column not in DESCRIPTION]
+    numbers = [column for column in COLUMNS if column not in (*DESCRIPTION, "level_db")]
     clips[numbers] = clips[numbers].fillna(0)
     lossy = clips["file"].str.lower().str.endswith(_LOSSY)
     clips = clips.astype(COLUMNS).assign(lossy=lossy)
@@ -115,6 +162,38 @@ def _name(clips: pd.DataFrame, *, corpus: str) -> pd.DataFrame:
     return clips.sort_values("clip", ignore_index=True)
 
 
+def _check_names(clips: pd.Series, *, corpus: str) -> None:
+    """Refuse a file that is named like a segment of another one."""
+    names = set(clips)
+    for name in sorted(names):
+        stem, mark, number = name.rpartition(_SEGMENT)
+        if mark and number.isdecimal() and stem in names:
+            raise ValueError(
+                f"{corpus}: got files of the names {stem} and {name}, want audio.segment_s null: "
+                f"it would name a segment of {stem} like the other file"
+            )
+
+
+def _segmented(clips: pd.DataFrame, *, corpus: str) -> pd.DataFrame:
+    """A row for each segment in place of the one of its file; the first is the source of all."""
+    clips = clips.explode("segments", ignore_index=True)
+    cut = clips["segments"].notna()
+    if cut.any():
+        found = pd.DataFrame(list(clips.loc[cut, "segments"]), index=clips.index[cut])
+        clips.loc[cut, found.columns] = found
+        files = clips.loc[cut, "clip"].groupby(clips["clip"])
+        numbers, sizes = files.cumcount() + 1, files.transform("size")
+        clips.loc[cut, "clip"] += [
+            f"{_SEGMENT}{number:0{max(2, len(str(size)))}}"
+            for number, size in zip(numbers, sizes, strict=True)
+        ]
+        clips.loc[cut, "source"] = (
+            clips.loc[cut, "clip"].groupby(clips["source"]).transform("first")
+        )
+        log.info("%s: %d files cut into %d segments", corpus, files.ngroups, cut.sum())
+    return clips.drop(columns="segments").sort_values("clip", ignore_index=True)
+
+
 def _report(clips: pd.DataFrame, *, corpus: str) -> None:
     usable = clips[clips["excluded"] == ""]
     if usable.empty:
@@ -132,5 +211,5 @@ def _report(clips: pd.DataFrame, *, corpus: str) -> None:
         log.warning(
             "%s: %d excluded, %s (%s)", corpus, number, example["excluded"], example["file"]
         )
-    if stereo := int((usable["channels"] > 1).sum()):
+    if stereo := usable.loc[usable["channels"] > 1, "file"].nunique():
         log.info("%s: %d files with several channels mixed to mono", corpus, stereo)

@@ -1,14 +1,14 @@
-"""The audio store: the samples of all clips end to end in one file.
-
-Imports no table or network library: worker processes that only decode should start quickly.
-"""
+"""The audio store: the samples of all clips end to end in one file."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+
+_BLOCK = 1 << 20  # samples that are copied at a time
 
 
 class AudioStore:
@@ -29,7 +29,7 @@ class AudioStore:
 
     def append(self, samples: np.ndarray) -> None:
         """Add int16 samples at the end."""
-        samples.astype("<i2", copy=False).tofile(self._file)
+        self._file.write(np.ascontiguousarray(samples, "<i2"))
         self.samples += len(samples)
 
     def __enter__(self) -> AudioStore:
@@ -39,6 +39,28 @@ class AudioStore:
         self._file.seek(0)
         self._header()
         assert self._file.tell() == self._first, "numpy changed the length of its header"
+        self._file.close()
+
+
+class AudioReader:
+    """Read an audio store block by block: none of it stays in memory, as parts of a map would."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._file: BinaryIO = open(path, "rb")  # noqa: SIM115 (closed by __exit__)
+        np.lib.format.read_magic(self._file)
+        (self.samples,), _, _ = np.lib.format.read_array_header_1_0(self._file)
+        self._first = self._file.tell()
+
+    def blocks(self, start: int, samples: int) -> Iterator[np.ndarray]:
+        """So many samples from `start` on, as int16 [samples] of any length."""
+        self._file.seek(self._first + 2 * start)
+        for done in range(0, samples, _BLOCK):
+            yield np.fromfile(self._file, "<i2", min(_BLOCK, samples - done))
+
+    def __enter__(self) -> AudioReader:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         self._file.close()
 
 

@@ -28,8 +28,9 @@ EMOTIONS = (
 _TEXT = "str"
 #: Column -> type. Text is "" where a fact is unknown.
 COLUMNS = {
-    "clip": _TEXT,  # corpus/name, plus #variant
-    "source": _TEXT,  # the clip that a variant came from; itself for a clean clip
+    "clip": _TEXT,  # corpus/name, plus +number of a segment, plus #variant
+    # The clip that a variant came from or that a copy repeats; of segments the first; else itself.
+    "source": _TEXT,
     "variant": _TEXT,  # clean, or the variant's name
     "corpus": _TEXT,
     "file": _TEXT,  # relative to the corpus folder
@@ -43,8 +44,9 @@ COLUMNS = {
     "take": _TEXT,
     "channels": "int64",  # of the file
     "rate_hz": "int64",  # of the file
-    "duration_s": "float64",  # of the file
-    "sha256": _TEXT,  # of the decoded samples
+    "duration_s": "float64",  # of the file, or of the segment
+    "level_db": "float64",  # of the file, RMS relative to full scale; NaN if it was not decoded
+    "sha256": _TEXT,  # of the decoded samples; of a segment's, before they are levelled
     "start": "int64",  # first sample in the audio store
     "samples": "int64",  # in the audio store; 0 for an excluded clip
     "frames": "int64",  # on the common frame clock; 0 for an excluded clip
@@ -93,9 +95,9 @@ def check_clips(clips: pd.DataFrame, name: str) -> pd.DataFrame:
         != (clips["samples"] > 0),
         "frames: want over 0 for a usable clip, 0 for an excluded one": usable
         != (clips["frames"] > 0),
-        "source: want the clip's own name or that of another row": ~clips["source"].isin(
-            clips["clip"]
-        ),
+        "source: want the clip's own name or that of a row that is its own source": ~clips[
+            "source"
+        ].isin(clips.loc[clips["source"] == clips["clip"], "clip"]),
     }
     for column, choices in _CHOICES.items():
         rules[f"{column}: want one of {choices}"] = ~clips[column].isin(choices)
@@ -115,7 +117,7 @@ def read_clips(path: str | Path) -> pd.DataFrame:
     ValueError
         see check_clips
     """
-    clips = pd.read_csv(path, dtype=COLUMNS, keep_default_na=False)
+    clips = pd.read_csv(path, dtype=COLUMNS, keep_default_na=False, na_values={"level_db": [""]})
     return check_clips(clips, str(path))
 
 

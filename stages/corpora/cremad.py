@@ -10,11 +10,11 @@ Emotional Multimodal Actors Dataset. IEEE Transactions on Affective Computing 5(
 https://doi.org/10.1109/TAFFC.2014.2336244
 """
 
-import csv
 import re
 from pathlib import Path, PurePosixPath
 
-from stages.clips.files import outside_scheme, parse_names
+from stages.clips.files import outside_scheme, parse_names, read_table
+from stages.clips.vocabulary import age_of, sex_of
 
 HOW_TO_GET = """\
 CREMA-D: https://github.com/CheyneyComputerScience/CREMA-D (ODbL 1.0), cloned with Git LFS
@@ -62,7 +62,6 @@ SEXES = {
     for actor, letter in zip(ACTORS, SEX_LETTERS, strict=True)
 }
 DEMOGRAPHICS = "VideoDemographics.csv"
-DEMOGRAPHIC_COLUMNS = ("ActorID", "Age", "Sex")
 # The repository holds every clip a second time, as MP3.
 LOSSY, LOSSLESS = "AudioMP3", "AudioWAV"
 
@@ -80,14 +79,15 @@ def read(root: Path) -> list[dict]:
     -------
     list of dict
         columns of the clip table. Codes outside the scheme are excluded, and so is the MP3 of a
-        clip that is there as WAV.
+        clip that is there as WAV. Cells of VideoDemographics.csv that say no sex or age are passed
+        over, and so are actors without clips.
 
     Raises
     ------
     FileNotFoundError
         if root is not a folder
     ValueError
-        if no audio file lies below it, or if VideoDemographics.csv lacks a column
+        if no audio file lies below it, or if VideoDemographics.csv is no table or lacks a column
     """
     rows = parse_names(root, pattern=PATTERN, form=FORM, describe=_describe)
     lossless = {row["clip"] for row in rows if LOSSLESS in PurePosixPath(row["file"]).parts}
@@ -126,14 +126,9 @@ def _demographics(root: Path, files: list[str]) -> dict[str, dict[str, str]]:
     tables = [table for folder in folders if (table := root / folder / DEMOGRAPHICS).is_file()]
     if not tables:
         return {}
-    with tables[0].open(newline="", encoding="utf-8-sig") as lines:
-        reader = csv.DictReader(lines)
-        columns = reader.fieldnames or []
-        if not set(DEMOGRAPHIC_COLUMNS) <= set(columns):
-            raise ValueError(
-                f"{tables[0]}: got columns {', '.join(columns)}, "
-                f"want {', '.join(DEMOGRAPHIC_COLUMNS)}"
-            )
-        return {
-            line["ActorID"]: {"age": line["Age"], "sex": line["Sex"].lower()} for line in reader
-        }
+    actors = {}
+    for _, line in read_table(tables[0], columns=("ActorID", "Age", "Sex")):
+        known = {"age": age_of(line["Age"]), "sex": sex_of(line["Sex"])}
+        # A cell that says nothing does not undo what is known without the table.
+        actors[line["ActorID"]] = {column: cell for column, cell in known.items() if cell}
+    return actors

@@ -12,7 +12,7 @@ Speech. Interspeech 2005, 1517-1520. http://emodb.bilderbar.info/
 import re
 from pathlib import Path
 
-from stages.clips.files import outside_scheme, parse_names
+from stages.clips.files import outside_scheme, parse_names, refuse_other
 
 HOW_TO_GET = """\
 EMO-DB: http://emodb.bilderbar.info/download/download.zip (free to use; CC0 1.0 in audb)
@@ -49,6 +49,32 @@ SCHEME = {
     "speaker": tuple(SPEAKERS),
     "text": ("a01", "a02", "a04", "a05", "a07", "b01", "b02", "b03", "b09", "b10"),
 }
+# Often taken for this corpus: amused_57-84_0057.wav
+EMOVDB_FILE = re.compile(r"[A-Za-z]_\d+-\d+_\d{1,4}\.[^./]+$")
+# The release's clips: speaker and text, then emotion and version of each. No rule gives them, as
+# they are what is left of more recordings after listeners judged them.
+CLIPS = """
+03a01FaNcWa 03a02FcNcTaWbWc 03a04AdFdLcNcTaWc 03a05AaFcNdTcWaWb 03a07FaFbLaNcWc
+03b01FaLbNbTdWaWc 03b02AaLaNaTbWb 03b03NbTcWc 03b09LaNcTcWa 03b10AbEcNaNcWbWc 08a01AbFdLcNaWaWc
+08a02AbAcFeLaNaTbWc 08a04FfLaNcTbWc 08a05FeLcNbTaWa 08a07FdLaNaTaTbWc 08b01AaFdFeLbNaWa
+08b02FfLaNbTcWd 08b03FeLcNbTcWd 08b09AbFdLcNbTbWaWc 08b10AaFdLaNcTcWa 09a01EaFaNbWb
+09a02EaEbLaWb 09a04FdLaNbWa 09a05EdLcNbTbWbWc 09a07EbNaTaWbWd 09b01EaNaWb 09b02NaTbWcWd
+09b03EdFaFdLbNbTaWb 09b09EaNdWa 09b10AaNdWa 10a01AcNbWa 10a02AbFaLbNaWa 10a04FdNbWaWb
+10a05AaLdTbWb 10a07AaAdLaTaWb 10b01AaEaFaLb 10b02AaLaNaWb 10b03LaTbWb 10b09AdLbWb 10b10FcLcWa
+11a01AaAbLdNdWc 11a02EcFbLdNcTcWc 11a04AcFdNdWc 11a05AdFbFcLcNaTdWd 11a07AcLdTaWc
+11b01AbEbFcLbNcWd 11b02AbFdNaTdWb 11b03FcLcNbTdWaWb 11b09AdFdLdNaTdWa 11b10AdAeLdNcTdWa
+12a01FbLbNbWc 12a02AcEcNbWaWc 12a04Wc 12a05AbLbNdTaWb 12a07AcLaWa 12b01TaWa 12b02AdEaFbNaWaWbWd
+12b03LaTa 12b09AcTdWc 12b10AcLdWa 13a01AcEaEcFdLbNbWb 13a02AdEcFaLcNcTaWa 13a04AcFcLbTaWc
+13a05AaEaLcNbTcWaWc 13a07FdLbNaTcWb 13b01AbEcFcLdNcWa 13b02FbLcNbWa 13b03AcEdFdLbNaTdWc
+13b09AbEcFbFcLaNaWa 13b10EcFaLaNcWaWc 14a01AaAcEaNaWaWc 14a02AbEaFdLaNcTbWaWc
+14a04AaEdLbTbTcWbWc 14a05AaAcFaFbLbNaTaTcWaWb 14a07AaEbFdLcLdNaTcWc 14b01AcEbFaFcNaWc
+14b02AaFbNaTcWbWd 14b03AdEdLbTaWb 14b09AcEaFcLbTdWaWc 14b10AdEbLbNbTcWc 15a01EaFbLaNbWa
+15a02AcEaLaNaTaWbWd 15a04AbAcFdNcWaWb 15a05EbFbLbNaWa 15a07AcEbFaFbLdNc 15b01EcLbNaWc
+15b02AaLbNdTcWaWc 15b03AaLcNbTcWaWb 15b09AcFaLaNbTaWb 15b10AcLcNbNcWa 16a01EcFcLbNcTbWb
+16a02EaEcLbNbTcWb 16a04AbEaFaLaLcNcTcWbWc 16a05AbEaFcLaTbWbWc 16a07EaFaFbLaLbNbTdWa
+16b01AaEbFaLaLcTbWaWb 16b02AaEbFdLbWb 16b03AdEaFaFdLaNbTaWb 16b09AbEbFbLaLbWb
+16b10AaEbFbLbTbTdWaWb
+"""
 
 
 def read(root: Path) -> list[dict]:
@@ -70,9 +96,24 @@ def read(root: Path) -> list[dict]:
     FileNotFoundError
         if root is not a folder
     ValueError
-        if no audio file lies below it
+        if no audio file lies below it, or if most are named as in EmoV-DB
     """
-    return parse_names(root, pattern=PATTERN, form=FORM, describe=_describe)
+    rows = parse_names(root, pattern=PATTERN, form=FORM, describe=_describe)
+    refuse_other(
+        root,
+        strange=[row["file"] for row in rows if EMOVDB_FILE.search(row["file"])],
+        total=len(rows),
+        share=1 / 2,
+        corpus="EMO-DB",
+        other="EmoV-DB: put it into emovdb/ and choose corpora=[emovdb]",
+    )
+    return rows
+
+
+def names() -> list[str]:
+    """The names of the release's 535 clips."""
+    texts = CLIPS.split()
+    return [text[:5] + text[at : at + 2] for text in texts for at in range(5, len(text), 2)]
 
 
 def _describe(name: re.Match) -> dict:

@@ -11,14 +11,16 @@ S. R. Livingstone, F. A. Russo: The Ryerson Audio-Visual Database of Emotional S
 """
 
 import re
+from functools import partial
+from itertools import product
 from pathlib import Path
 
-from stages.clips.files import outside_scheme, parse_names
+from stages.clips.files import outside_scheme, parse_names, refuse_other
 
 HOW_TO_GET = """\
 RAVDESS: https://zenodo.org/records/1188976, file Audio_Speech_Actors_01-24.zip (CC BY-NC-SA 4.0)
 Unpack it into ravdess/, so that ravdess/Actor_01/03-01-01-01-01-01-01.wav exists.
-1440 files in 24 folders; the archives of songs and videos are not needed."""
+1440 files in 24 folders; videos are not needed, songs only for corpora.ravdess.reader.song."""
 
 PATTERN = (
     r"(?P<modality>\d\d)-(?P<channel>\d\d)-(?P<emotion>\d\d)-(?P<intensity>\d\d)"
@@ -27,7 +29,7 @@ PATTERN = (
 FORM = "seven codes of two digits, 03-01-06-01-02-01-12"
 
 AUDIO_ONLY = "03"
-SONG = "02"
+SPEECH, SONG = "01", "02"
 NEUTRAL, STRONG = "01", "02"
 EMOTIONS = {
     "01": "neutral",
@@ -52,22 +54,29 @@ SCHEME = {
 # Other corpora name their files in the same way but mean other emotions. A stray file is excluded;
 # a folder with more of them than this share is another corpus.
 STRAY_SHARE = 1 / 20
+BANGLASER = (
+    "BanglaSER, whose names are alike but whose emotions are not (01 happy, 02 sad, 03 angry, "
+    "04 surprise, 05 neutral): put it into banglaser/ and choose corpora=[banglaser]"
+)
 
 
-def read(root: Path) -> list[dict]:
+def read(root: Path, *, song: bool) -> list[dict]:
     """One row per file.
 
     Parameters
     ----------
     root : Path
         folder of the corpus, in any depth of subfolders
+    song : bool
+        whether to use the song clips as well, named 03-02-...; they have six of the emotions
 
     Returns
     -------
     list of dict
         columns of the clip table; `sentence` is the code of the statement (01 "Kids are talking
-        by the door", 02 "Dogs are sitting by the door"), `take` that of the repetition. Song,
-        sound of video files, and codes outside the scheme are excluded.
+        by the door", 02 "Dogs are sitting by the door"; song01 and song02 where it is sung),
+        `take` that of the repetition. Song, unless wanted, sound of video files, and codes outside
+        the scheme are excluded.
 
     Raises
     ------
@@ -76,20 +85,30 @@ def read(root: Path) -> list[dict]:
     ValueError
         if no audio file lies below it, or if too many names break the scheme
     """
-    rows = parse_names(root, pattern=PATTERN, form=FORM, describe=_describe)
+    rows = parse_names(root, pattern=PATTERN, form=FORM, describe=partial(_describe, song=song))
     parsed = [row for row in rows if "emotion" in row]
-    broken = [row for row in parsed if not row["emotion"]]
-    if len(broken) > STRAY_SHARE * len(parsed):
-        raise ValueError(
-            f"{root}: {len(broken)} of {len(parsed)} names break the scheme of RAVDESS, want at "
-            f"most one in {1 / STRAY_SHARE:.0f}; {broken[0]['file']}: {broken[0]['excluded']}. "
-            "This looks like BanglaSER, whose names are alike but whose emotions are not "
-            "(01 happy, 02 sad, 03 angry, 04 surprise, 05 neutral): it needs its own reader"
-        )
+    refuse_other(
+        root,
+        strange=[f"{row['file']}: {row['excluded']}" for row in parsed if not row["emotion"]],
+        total=len(parsed),
+        share=STRAY_SHARE,
+        corpus="RAVDESS",
+        other=BANGLASER,
+    )
     return rows
 
 
-def _describe(name: re.Match) -> dict:
+def names() -> list[str]:
+    """The names of the release's 1440 clips of speech."""
+    speech = {"modality": (AUDIO_ONLY,), "channel": (SPEECH,)}
+    return [
+        "-".join(codes)
+        for codes in product(*(SCHEME | speech).values())
+        if codes[2:4] != (NEUTRAL, STRONG)
+    ]
+
+
+def _describe(name: re.Match, *, song: bool) -> dict:
     codes = name.groupdict()
     clip = "-".join(codes.values())
     reason = outside_scheme(codes, SCHEME)
@@ -97,6 +116,13 @@ def _describe(name: re.Match) -> dict:
         reason = "intensity outside the scheme: got 02 (strong) with neutral, want 01"
     if reason:
         return {"clip": clip, "emotion": "", "excluded": reason}
+    sung = codes["channel"] == SONG
+    excluded = ""
+    if sung and not song:
+        excluded = "song, not speech"
+    elif codes["modality"] != AUDIO_ONLY:
+        # The video files carry the recording that the audio files hold already.
+        excluded = f"sound of a video file: got modality {codes['modality']}, want {AUDIO_ONLY}"
     return {
         "clip": clip,
         "speaker": codes["actor"],
@@ -104,16 +130,7 @@ def _describe(name: re.Match) -> dict:
         "language": "en",
         "emotion": EMOTIONS[codes["emotion"]],
         "intensity": INTENSITIES[codes["intensity"]],
-        "sentence": codes["statement"],
+        "sentence": f"song{codes['statement']}" if sung else codes["statement"],
         "take": codes["repetition"],
-        "excluded": _not_speech(codes),
+        "excluded": excluded,
     }
-
-
-def _not_speech(codes: dict[str, str]) -> str:
-    if codes["channel"] == SONG:
-        return "song, not speech"
-    if codes["modality"] != AUDIO_ONLY:
-        # The video files carry the recording that the audio files hold already.
-        return f"sound of a video file: got modality {codes['modality']}, want {AUDIO_ONLY}"
-    return ""

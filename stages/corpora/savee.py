@@ -31,8 +31,9 @@ SAVEE: http://kahlan.eps.surrey.ac.uk/savee/ (for research, after registration)
 Unpack AudioData.zip into savee/, so that savee/AudioData/DC/a01.wav exists.
 480 files in 4 folders; all in one folder as DC_a01.wav is read as well."""
 
+SPEAKERS = ("DC", "JE", "JK", "KL")
 # The two letters stand before the single ones, which must not take their first letter.
-PATTERN = r"(?P<speaker>DC|JE|JK|KL)[/_](?P<emotion>sa|su|a|d|f|h|n)(?P<number>\d\d)"
+PATTERN = rf"(?P<speaker>{'|'.join(SPEAKERS)})[/_](?P<emotion>sa|su|a|d|f|h|n)(?P<number>\d\d)"
 FORM = "speaker, emotion and number, DC/a01 or DC_a01"
 
 EMOTIONS = {
@@ -78,12 +79,20 @@ def read(root: Path) -> list[dict]:
     return parse_names(root, pattern=PATTERN, form=FORM, describe=_describe)
 
 
+def names() -> list[str]:
+    """The names of the release's 480 clips."""
+    return [
+        f"{speaker}_{emotion}{number}"
+        for speaker in SPEAKERS
+        for emotion in EMOTIONS
+        for number in _numbers(emotion)
+    ]
+
+
 def _describe(name: re.Match) -> dict:
     emotion, number = name["emotion"], name["number"]
     clip = f"{name['speaker']}_{emotion}{number}"
-    last = N_SENTENCES + len(NEUTRAL_AGAIN) if emotion == "n" else N_SENTENCES
-    scheme = {"number": [f"{n:02}" for n in range(1, last + 1)]}
-    reason = outside_scheme(name.groupdict(), scheme)
+    reason = outside_scheme(name.groupdict(), {"number": _numbers(emotion)})
     if reason:
         return {"clip": clip, "excluded": reason}
     return {
@@ -94,6 +103,11 @@ def _describe(name: re.Match) -> dict:
         "emotion": EMOTIONS[emotion],
         "sentence": _sentence(emotion, int(number)),
     }
+
+
+def _numbers(emotion: str) -> list[str]:
+    last = N_SENTENCES + len(NEUTRAL_AGAIN) if emotion == "n" else N_SENTENCES
+    return [f"{number:02}" for number in range(1, last + 1)]
 
 
 def _sentence(emotion: str, number: int) -> str:

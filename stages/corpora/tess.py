@@ -40,6 +40,19 @@ EMOTIONS = {
     "ps": "surprise",
     "sad": "sad",
 }
+WORDS = """
+back bar base bath bean beg bite boat bone book bought burn cab calm came cause chain chair
+chalk chat check cheek chief choice cool dab date dead death deep dime dip ditch dodge dog doll
+door fail fall far fat fit five food gap gas gaze germ get gin goal good goose gun half hall
+hash hate have haze hire hit hole home hurl hush jail jar join judge jug juice keen keep keg
+kick kill king kite knock late laud lean learn lease lid life limb live loaf long lore lose lot
+love luck make match merge mess met mill mob mode mood moon mop mouse nag name near neat nice
+note numb pad page pain pass pearl peg perch phone pick pike pole pool puff rag raid rain raise
+rat reach read red ring ripe road room rose rot rough rush said sail search seize sell shack
+shall shawl sheep shirt should shout size soap soup sour south sub such sure take talk tape team
+tell thin third thought thumb time tip tire ton tool tough turn vine voice void vote wag walk
+wash week wheat when which whip white wife wire witch yearn yes young youth
+"""
 
 
 def read(root: Path) -> list[dict]:
@@ -64,6 +77,12 @@ def read(root: Path) -> list[dict]:
         if no audio file lies below it
     """
     return parse_names(root, pattern=PATTERN, form=FORM, describe=_describe)
+
+
+def names() -> list[str]:
+    """The names of the release's 2800 clips, that of `OA_bite_neutral` with the F."""
+    words = WORDS.split()
+    return [f"{actress}_{word}_{code}" for actress in AGES for word in words for code in EMOTIONS]
 
 
 def _describe(name: re.Match) -> dict:

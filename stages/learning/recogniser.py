@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from stages.clips.conditioning import conditioning
 from stages.clips.settings import bind
 from stages.clips.spectra import check_waveform
 
@@ -27,7 +28,7 @@ class Recogniser(nn.Module):
         of the waveforms, in Hz
     level : rms, peak or none
     level_db : float
-        see stages.clips.audio.condition
+        see stages.clips.audio.read_file
     """
 
     def __init__(
@@ -88,14 +89,16 @@ def load_recogniser(path: str | Path) -> tuple[Recogniser, dict]:
     Recogniser
         in evaluation mode
     dict
-        settings of stages.clips.audio.condition, for files that are to be recognised
+        settings of stages.clips.audio.read_windows, for files that are to be recognised: those of
+        training, but that no recording is cut into segments
 
     Raises
     ------
     FileNotFoundError
         saying how to make the file
     ValueError
-        if the file is no checkpoint, or none of a network
+        if the file is no checkpoint, or none of a network; naming a setting of the audio that it
+        lacks, as it was trained before there was such a setting
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such checkpoint; `dvc repro` trains and writes it")
@@ -109,9 +112,12 @@ def load_recogniser(path: str | Path) -> tuple[Recogniser, dict]:
         raise ValueError(
             f"{path}: holds {checkpoint['model']['name']}, want a network: it has no layers to join"
         )
+    try:
+        audio = conditioning(checkpoint["audio"])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; train again with `dvc repro`") from error
     network = build(checkpoint["inputs"], len(checkpoint["labels"]))
     network.load_state_dict(checkpoint["state"])
-    audio = {key: value for key, value in checkpoint["audio"].items() if key != "hop_length"}
     recogniser = Recogniser(
         network,
         features={name: bind(feature) for name, feature in checkpoint["features"].items()},

@@ -10,7 +10,8 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from stages.reporting import figures
+from stages.clips.completeness import summary
+from stages.reporting import corpora, figures
 from stages.reporting.examples import LONGEST_S
 from stages.reporting.panels import SPREAD
 from stages.reporting.report import Report
@@ -49,6 +50,15 @@ def render(report: Report) -> str:
         chance=1 / len(report.labels),
         tables={name: table.drop(columns="protocol") for name, table in report.tables.items()},
         fates=report.fates,
+        corpora=report.corpora,
+        overview=corpora.overview(report.corpora),
+        lacking=corpora.missing_table(report.corpora.completeness),
+        found={name: summary(of) for name, of in report.corpora.completeness.items()},
+        partial=[
+            f"{name} ({of.found} of {of.expected} clips)"
+            for name, of in report.corpora.completeness.items()
+            if of.missing
+        ],
         leakage=leakage_table(report.leakage),
         figures={
             file.removesuffix(".png"): {

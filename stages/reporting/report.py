@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stages.reporting import figures, tables
+from stages.reporting.corpora import CorpusReport, corpus_report
 from stages.reporting.examples import Example, examples
 
 
@@ -30,6 +31,8 @@ class Report:
         a clip of each label; its figure is among the figures as example_<label>
     fates : DataFrame
         what became of every clip, see `tables.clip_fates`
+    corpora : CorpusReport
+        what the corpora are like
     labels : list of str
     leakage, settings : mapping
         as given
@@ -43,6 +46,7 @@ class Report:
     figures: dict[str, bytes]
     examples: list[Example]
     fates: pd.DataFrame
+    corpora: CorpusReport
     labels: list[str]
     leakage: Mapping[str, Any]
     settings: Mapping[str, Any]
@@ -57,6 +61,7 @@ def evaluate(
     caches: Mapping[str, NDArray],
     training: pd.DataFrame,
     leakage: Mapping[str, Any],
+    label_sets: Mapping[str, Mapping[str, str | None]],
     settings: Mapping[str, Any],
 ) -> Report:
     """Work out metrics, tables, plots and figures.
@@ -68,12 +73,14 @@ def evaluate(
     clips : DataFrame
         the clip table
     store, caches : int16 [samples], and by feature float [frames, dimensions]
-        all clips' samples and features, best memory-mapped: few are looked at
+        all clips' samples and features, best memory-mapped: no more than a clip is held at a time
     training : DataFrame
         one row per job and epoch; `fold` is text
     leakage : mapping
         what the split stage proved; if it found the protocol to be speaker-dependent, all that is
         made here says so, whatever the settings claim
+    label_sets : emotion -> label, by name
+        those that there are, to show beside the one that the settings chose
     settings : mapping
         audio, corpora, data, features, labels, model, seeds, split of params.yaml
 
@@ -109,9 +116,12 @@ def evaluate(
             "speakers": figures.speakers_figure(rows["per_speaker"], **lines),
             "recall": figures.recall_figure(rows["per_class"], **lines),
         }
+        corpora, of_corpora = corpus_report(
+            clips, store=store, label_sets=label_sets, settings=settings, notes=notes
+        )
         files = {
             f"{name}.{kind}": figures.encode(figure, kind)
-            for name, figure in drawn.items()
+            for name, figure in (drawn | of_corpora).items()
             for kind in ("png", "svg")
         }
         shown, pictures = examples(
@@ -127,6 +137,7 @@ def evaluate(
         figures=files | pictures,
         examples=shown,
         fates=tables.clip_fates(clips, predicted=predictions.clips["clip"], label_map=label_map),
+        corpora=corpora,
         labels=predictions.labels,
         leakage=leakage,
         settings=settings,

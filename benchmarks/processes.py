@@ -1,0 +1,82 @@
+"""Stages as processes of their own: what each takes, with the processes that it starts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+ROOT = Path(__file__).parents[1]
+
+
+class Cost(NamedTuple):
+    """seconds: of the wall clock; cpu_s: of all processors; peak_mb: memory at a time."""
+
+    seconds: float
+    cpu_s: float
+    peak_mb: float
+
+    def __str__(self) -> str:
+        return f"{self.seconds:8.1f} {self.cpu_s:8.1f} {self.peak_mb:8.0f}"
+
+
+HEADING = f"{'':28} {'s':>8} {'cpu s':>8} {'peak MB':>8}"
+
+
+def write_params(folder: Path, *, corpora: Path, names: Sequence[str], model: str) -> DictConfig:
+    """Compose params.yaml into a folder, for real corpora that lie in another one."""
+    overrides = [
+        "data=real",
+        f"data.root={corpora}",
+        f"corpora=[{','.join(names)}]",
+        f"model={model}",
+    ]
+    with initialize_config_dir(str(ROOT / "conf"), version_base=None):
+        params = compose("config", overrides)
+    OmegaConf.save(params, folder / "params.yaml", resolve=True)
+    return params
+
+
+def run(arguments: Sequence[str], *, folder: Path) -> Cost:
+    """Run Python with some arguments in a folder; exits if it fails."""
+    begun, peak = time.perf_counter(), 0.0
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.DEVNULL,
+    )
+    while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
+        peak = max(peak, _memory_mb(process.pid))
+        time.sleep(0.05)
+    _, status, used = ended
+    process.returncode = os.waitstatus_to_exitcode(status)  # there is nothing left to wait for
+    if process.returncode:
+        sys.exit(f"{' '.join(arguments)} failed with exit code {process.returncode}")
+    return Cost(time.perf_counter() - begun, used.ru_utime + used.ru_stime, peak)
+
+
+def _memory_mb(pid: int) -> float:
+    """Memory of a process and its children; what they share is counted once."""
+    total = 0
+    try:
+        parent = psutil.Process(pid)
+        for process in (parent, *parent.children(recursive=True)):
+            total += process.memory_full_info().pss
+    except psutil.NoSuchProcess:
+        pass  # it ended between two looks
+    return total / 1e6
+
+
+def together(costs: Sequence[Cost]) -> Cost:
+    """Of processes that run one after the other."""
+    seconds, cpu_s, peak_mb = zip(*costs, strict=True)
+    return Cost(sum(seconds), sum(cpu_s), max(peak_mb))

@@ -1,0 +1,30 @@
+"""How loud samples are."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+_SILENCE = 1e-20  # mean square; keeps the level of digital silence a number, -200 dB
+_BLOCK = 1 << 20  # samples that are squared at a time
+
+
+def decibels(mean_square: float) -> float:
+    """A mean square in dB relative to 1; -200 of digital silence."""
+    return 10.0 * math.log10(max(mean_square, _SILENCE))
+
+
+def rms_db(samples: np.ndarray, *, full_scale: float) -> float:
+    """Root mean square in dB relative to full scale; -200 of digital silence.
+
+    Parameters
+    ----------
+    samples : [samples] or [samples, channels]
+        at least one, of any type; what is computed of them takes the memory of a block
+    full_scale : float
+        what counts as 0 dB
+    """
+    flat = samples.reshape(-1)
+    blocks = (flat[i : i + _BLOCK].astype(np.float64) for i in range(0, len(flat), _BLOCK))
+    return decibels(sum(float(block @ block) for block in blocks) / len(flat) / full_scale**2)

@@ -1,0 +1,883 @@
+"""Fetching corpora: from a server on this machine that breaks off, changes its mind and cheats."""
+
+import hashlib
+import io
+import logging
+import os
+import shlex
+import shutil
+import stat
+import subprocess
+import sys
+import tarfile
+import threading
+import zipfile
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
+
+import pytest
+from dvc.config import Config
+from omegaconf import OmegaConf
+
+from stages import fetch
+from stages.clips import room
+from stages.clips.files import locate
+from stages.fetching import plan, transfer
+from stages.fetching.corpora import DONE, FAILED, NOT_ACCEPTED, fetch_corpora
+from stages.fetching.plan import File, read_plan
+from stages.fetching.transfer import TRIES, download
+from stages.fetching.unpack import BrokenArchive, place, unpack
+from tests.support import ROOT
+
+CONTENT = bytes(range(256)) * 400
+CLIPS = {"Actor_01/a.wav": b"first clip", "Actor_02/b.wav": b"second clip" * 500}
+
+
+class Server(ThreadingHTTPServer):
+    """Serves one file at every address.
+
+    answers : what to do with the requests to come: `status` to send instead of the file, `cut` to
+        break off after so many bytes. From then on, the file is sent whole.
+    heard : headers of the requests that came
+    """
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.content = content
+        self.marks = {"ETag": '"1"'}
+        self.more_headers = {}
+        self.ranges = self.length = True
+        self.if_range = True  # else parts are sent of a file that has changed
+        self.answers = []
+        self.heard = []
+        self.url = f"http://127.0.0.1:{self.server_port}/archive.zip"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        server = self.server
+        server.heard.append(dict(self.headers))
+        answer = server.answers.pop(0) if server.answers else {}
+        if "status" in answer:
+            return self.send_error(answer["status"])
+        asked = self.headers.get("Range", "") if server.ranges else ""
+        same = self.headers.get("If-Range") in server.marks.values() or not server.if_range
+        start = int(asked[len("bytes=") : -1]) if asked and same else 0
+        if start > len(server.content):
+            return self.send_error(416)
+        body = server.content[start:]
+        self.send_response(206 if start else 200)
+        for header in (server.marks | server.more_headers).items():
+            self.send_header(*header)
+        if start:
+            end = len(server.content)
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{end}")
+        if server.length:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: answer.get("cut")])
+
+
+@pytest.fixture
+def server():
+    with Server(CONTENT) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def direct(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.fixture
+def get(server, tmp_path):
+    """Download the server's file; the pauses between tries are in `get.pauses`."""
+
+    def run(*, url=None, checksum=None, size=None) -> bytes:
+        file = File(url or server.url, "archive.zip", checksum, size, "*.wav", ".")
+        run.pauses = []
+        return download(file, folder=tmp_path / "got", pause=run.pauses.append).read_bytes()
+
+    return run
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def md5(content: bytes) -> str:
+    return f"md5:{hashlib.md5(content).hexdigest()}"
+
+
+# Transfer
+
+
+def test_a_file_is_downloaded_and_nothing_is_left_beside_it(get, server, tmp_path):
+    assert get(checksum=md5(CONTENT), size=len(CONTENT)) == CONTENT
+    assert left(tmp_path / "got") == ["archive.zip"]
+    assert "Range" not in server.heard[0]
+
+
+def test_a_broken_transfer_goes_on_where_it_was(get, server, caplog):
+    caplog.set_level(logging.INFO)
+    server.answers = [{"cut": 70_000}, {"cut": 20_000}]
+    assert get() == CONTENT
+    assert [heard.get("Range") for heard in server.heard] == [None, "bytes=70000-", "bytes=90000-"]
+    assert [heard.get("If-Range") for heard in server.heard] == [None, '"1"', '"1"']
+    assert get.pauses == [2, 2]  # each try brought something
+    assert "70000 bytes read" in caplog.text
+    assert "from byte 90000 on" in caplog.text
+
+
+def test_the_next_run_goes_on_where_the_last_one_gave_up(get, server, tmp_path):
+    server.answers = [{"cut": 70_000}, *[{"cut": 0}] * TRIES]
+    with pytest.raises(OSError, match=f"{TRIES} times; 70000 bytes are kept"):
+        get()
+    assert get.pauses == [2, 4, 8, 16]
+    assert left(tmp_path / "got") == ["archive.zip.part", "archive.zip.part.json"]
+    server.answers, server.heard = [], []
+    assert get() == CONTENT
+    assert [heard["Range"] for heard in server.heard] == ["bytes=70000-"]
+
+
+def test_a_run_that_was_stopped_after_the_last_byte_asks_no_more(get, server, monkeypatch):
+    monkeypatch.setattr(transfer, "os", SimpleNamespace(replace=stop))
+    with pytest.raises(KeyboardInterrupt):
+        get()
+    monkeypatch.undo()
+    assert get() == CONTENT
+    assert len(server.heard) == 1
+
+
+def stop(*_, **__):
+    raise KeyboardInterrupt
+
+
+def test_a_server_without_ranges_starts_over(get, server):
+    server.ranges = False
+    server.answers = [{"cut": 70_000}]
+    assert get() == CONTENT
+    assert len(server.heard) == 2
+
+
+def test_a_server_without_ranges_that_never_gets_further_is_given_up(get, server):
+    server.ranges = False
+    server.answers = [{"cut": 70_000}] * 100
+    with pytest.raises(OSError, match=f"{TRIES} times"):
+        get()
+    assert len(server.heard) == TRIES
+
+
+@pytest.mark.parametrize("if_range", [True, False])
+@pytest.mark.parametrize("longer", [b"", b"!"])
+def test_two_versions_of_a_file_are_never_glued_together(get, server, if_range, longer):
+    server.answers = [{"cut": 70_000}, *[{"status": 503}] * TRIES]
+    with pytest.raises(OSError, match="503"):
+        get()
+    server.answers, server.if_range = [], if_range
+    server.content, server.marks = CONTENT[::-1] + longer, {"ETag": '"2"'}
+    assert get() == CONTENT[::-1] + longer
+
+
+def test_a_part_longer_than_the_file_is_thrown_away(get, server, tmp_path):
+    server.answers = [{"cut": 70_000}, *[{"status": 503}] * TRIES]
+    with pytest.raises(OSError, match="503"):
+        get()
+    with (tmp_path / "got" / "archive.zip.part").open("ab") as part:
+        part.write(CONTENT)
+    assert get() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("marks", "asked"),
+    [
+        ({}, None),
+        ({"ETag": 'W/"1"'}, None),
+        ({"Last-Modified": "Sat, 01 Jan 2022 00:00:00 GMT"}, "bytes=70000-"),
+        ({"ETag": 'W/"1"', "Last-Modified": "Sat, 01 Jan 2022 00:00:00 GMT"}, "bytes=70000-"),
+    ],
+)
+def test_only_a_mark_that_stands_for_each_byte_is_gone_on_with(get, server, marks, asked):
+    server.marks, server.answers = marks, [{"cut": 70_000}]
+    assert get() == CONTENT
+    assert server.heard[1].get("Range") == asked
+
+
+def test_a_part_of_another_address_is_not_gone_on_with(get, server):
+    server.answers = [{"cut": 70_000}, *[{"status": 503}] * TRIES]
+    with pytest.raises(OSError, match="503"):
+        get()
+    server.heard = []
+    assert get(url=f"{server.url}?version=2") == CONTENT
+    assert "Range" not in server.heard[0]
+
+
+def test_a_file_of_unknown_length(get, server):
+    server.length = False
+    assert get() == CONTENT
+
+
+def test_a_compression_that_the_server_claims_is_left_as_it_is(get, server):
+    server.more_headers = {"Content-Encoding": "gzip"}
+    assert get() == CONTENT
+    assert server.heard[0]["Accept-Encoding"] == "identity"
+
+
+def test_a_wrong_checksum_is_said_and_the_next_run_downloads_anew(get, server, tmp_path):
+    server.content = CONTENT[::-1]
+    with pytest.raises(ValueError) as error:
+        get(checksum=md5(CONTENT))
+    assert md5(CONTENT) in str(error.value)
+    assert hashlib.md5(CONTENT[::-1]).hexdigest() in str(error.value)
+    assert left(tmp_path / "got") == []
+    server.content = CONTENT
+    assert get(checksum=md5(CONTENT)) == CONTENT
+
+
+def test_a_file_that_an_earlier_run_got_is_not_downloaded_again(get, server, tmp_path):
+    get(checksum=md5(CONTENT))
+    get(checksum=md5(CONTENT))
+    assert len(server.heard) == 1
+    (tmp_path / "got" / "archive.zip").write_bytes(b"spoilt")
+    assert get(checksum=md5(CONTENT)) == CONTENT
+    assert len(server.heard) == 2
+
+
+def test_another_size_than_that_of_the_release_is_refused_at_once(get, server, tmp_path):
+    with pytest.raises(ValueError, match="got 102400 bytes, want 5 as in the release"):
+        get(size=5)
+    assert left(tmp_path / "got") == []
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410])
+def test_a_refusal_is_not_tried_again(get, server, status):
+    server.answers = [{"status": status}]
+    with pytest.raises(OSError, match=rf"127.0.0.1:\d+/archive.zip: {status} "):
+        get()
+    assert len(server.heard) == 1
+    assert get.pauses == []
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
+def test_what_may_pass_is_tried_again(get, server, status):
+    server.answers = [{"status": status}] * (TRIES - 1)
+    assert get() == CONTENT
+    server.answers = [{"status": status}] * TRIES
+    with pytest.raises(OSError, match=rf": {status} .*, {TRIES} times"):
+        get(url=f"{server.url}?again", checksum=md5(b""))
+
+
+def test_a_server_that_is_not_there_is_named_with_the_reason(get, server):
+    with pytest.raises(OSError, match=r"http://127\.0\.0\.1:1/x: .*Connection refused, 5 times"):
+        get(url="http://127.0.0.1:1/x")
+    assert len(get.pauses) == TRIES - 1
+
+
+def test_an_address_that_is_none(get):
+    with pytest.raises(OSError, match="htp://x/y"):
+        get(url="htp://x/y")
+    assert get.pauses == []
+
+
+def disk_of(monkeypatch, free: int) -> None:
+    usage = room.shutil._ntuple_diskusage(10**12, 10**12 - free, free)
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda folder: usage)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_disk_must_hold_the_archive_and_what_comes_out_of_it(
+    get, server, monkeypatch, tmp_path, known
+):
+    server.length = not known
+    disk_of(monkeypatch, 2 * len(CONTENT) - 1)
+    with pytest.raises(ValueError, match="to download and unpack it takes .* are free"):
+        get(size=len(CONTENT) if known else None)
+    assert (tmp_path / "got" / "archive.zip.part").stat().st_size == 0
+    disk_of(monkeypatch, 2 * len(CONTENT))
+    assert get() == CONTENT
+
+
+def test_what_has_come_counts_for_the_disk(get, server, monkeypatch):
+    server.answers = [{"cut": 70_000}, *[{"status": 503}] * TRIES]
+    with pytest.raises(OSError, match="503"):
+        get()
+    disk_of(monkeypatch, 2 * len(CONTENT) - 70_000)
+    assert get() == CONTENT
+
+
+def test_progress_is_silent_without_a_terminal(get, capfd):
+    get()
+    assert capfd.readouterr() == ("", "")
+
+
+# Archives
+
+
+def make_zip(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+    return path
+
+
+def make_tar(path: Path, members: dict[str, bytes], mode: str = "w:gz") -> Path:
+    with tarfile.open(path, mode) as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+MAKE = {
+    "zip": make_zip,
+    "tar": partial(make_tar, mode="w"),
+    "tar.gz": make_tar,
+    "tar.xz": partial(make_tar, mode="w:xz"),
+}
+
+
+@pytest.fixture(params=MAKE)
+def make(request, tmp_path):
+    return lambda members: MAKE[request.param](tmp_path / "archive", members)
+
+
+def read_all(folder: Path) -> dict[str, bytes]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def refuse(path: Path, folder: Path, message: str, kind: type = ValueError, take="*.wav") -> None:
+    """Unpacking fails with that message, and has written nothing, here or elsewhere."""
+    before = read_all(folder.parent)
+    with pytest.raises(kind, match=message):
+        unpack(path, take=take, folder=folder)
+    assert read_all(folder.parent) == before
+
+
+def test_an_archive_is_unpacked_with_its_folders(make, tmp_path):
+    unpack(make(CLIPS), take="*.wav", folder=tmp_path / "out")
+    assert read_all(tmp_path / "out") == CLIPS
+
+
+def test_only_what_is_wanted_is_taken(make, tmp_path):
+    more = {"x/C.WAV": b"3", "README.txt": b"", "__MACOSX/a.wav": b"", "x/._a.wav": b"", "wav": b""}
+    unpack(make(CLIPS | more), take="*.wav", folder=tmp_path / "out")
+    assert read_all(tmp_path / "out") == CLIPS | {"x/C.WAV": b"3"}
+    refuse(make(CLIPS), tmp_path / "other", "archive: got 2 files, want some like x/", take="x/*")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("../evil.wav", "climbs"),
+        ("a/../../evil.wav", "climbs"),
+        ("a/..", "climbs"),
+        ("/tmp/evil.wav", "absolute"),
+        ("C:/evil.wav", "absolute"),
+        ("c:evil.wav", "absolute"),
+        ("..\\evil.wav", "backslash"),
+        ("a\\b.wav", "backslash"),
+        ("../notes.txt", "climbs"),  # though it would not be taken
+    ],
+)
+def test_members_that_would_land_elsewhere_are_refused_by_name(make, tmp_path, name, reason):
+    with pytest.raises(ValueError, match=reason) as error:
+        unpack(make(CLIPS | {name: b"x"}), take="*.wav", folder=tmp_path / "out")
+    assert f"archive: member {name!r} " in str(error.value)
+    assert read_all(tmp_path / "out") == {}
+    assert left(tmp_path) == ["archive", "out"]
+
+
+@pytest.mark.parametrize("mode", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO])
+def test_links_and_devices_in_a_zip_are_refused(tmp_path, mode):
+    info = zipfile.ZipInfo("a.wav")
+    info.external_attr = (mode | 0o644) << 16
+    with zipfile.ZipFile(tmp_path / "archive", "w") as archive:
+        archive.writestr(info, "/etc/passwd")
+    reason = "is a link" if mode == stat.S_IFLNK else "is a device"
+    refuse(tmp_path / "archive", tmp_path / "out", f"'a.wav' {reason}; nothing")
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE]
+)
+def test_links_and_devices_in_a_tar_are_refused(tmp_path, kind):
+    info = tarfile.TarInfo("a.wav")
+    info.type, info.linkname = kind, "/etc/passwd"
+    with tarfile.open(tmp_path / "archive", "w:gz") as archive:
+        archive.addfile(info)
+    reason = "is a link" if kind in (tarfile.SYMTYPE, tarfile.LNKTYPE) else "is a device"
+    refuse(tmp_path / "archive", tmp_path / "out", f"'a.wav' {reason}; nothing")
+
+
+@pytest.mark.parametrize("name", ["a.wav", "./a.wav", ".//a.wav"])
+def test_a_name_that_occurs_twice_is_refused(tmp_path, name):
+    for mode in ("w:gz", "w"):
+        with tarfile.open(tmp_path / "archive", mode) as archive:
+            archive.addfile(tarfile.TarInfo("a.wav"))
+            archive.addfile(tarfile.TarInfo(name))
+        refuse(tmp_path / "archive", tmp_path / "out", f"'{name}' occurs twice")
+    with (
+        zipfile.ZipFile(tmp_path / "archive", "w") as archive,
+        pytest.warns(UserWarning) if name == "a.wav" else pytest.MonkeyPatch.context(),
+    ):
+        archive.writestr("a.wav", b"1")
+        archive.writestr(name, b"2")
+    refuse(tmp_path / "archive", tmp_path / "out", f"'{name}' occurs twice")
+
+
+def test_folders_may_occur_twice(tmp_path):
+    with tarfile.open(tmp_path / "archive", "w:gz") as archive:
+        for name in (".", "./x", "./x/"):
+            info = tarfile.TarInfo(name)
+            info.type = tarfile.DIRTYPE
+            archive.addfile(info)
+        archive.addfile(tarfile.TarInfo("./x/a.wav"))
+    unpack(tmp_path / "archive", take="*.wav", folder=tmp_path / "out")
+    assert read_all(tmp_path / "out") == {"x/a.wav": b""}
+
+
+def test_a_file_that_is_a_folder_as_well_is_refused(make, tmp_path):
+    refuse(make({"x": b"", "x/a.wav": b""}), tmp_path / "out", "'x' is a file and a folder")
+
+
+def test_an_encrypted_member_is_refused(tmp_path):
+    path = make_zip(tmp_path / "archive", CLIPS)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(content)
+    refuse(path, tmp_path / "out", "'Actor_01/a.wav' is encrypted")
+
+
+def test_what_the_disk_does_not_hold_is_not_unpacked(make, tmp_path, monkeypatch):
+    """Also what grows a thousandfold, as the size is that which the members say."""
+    bomb = {f"{i}.wav": bytes(10**6) for i in range(5)}
+    path = make(bomb)
+    disk_of(monkeypatch, 5 * 10**6 - 1)
+    refuse(path, tmp_path / "out", "archive: what it holds takes 0.0 GB on disk")
+    disk_of(monkeypatch, 5 * 10**6)
+    unpack(path, take="*.wav", folder=tmp_path / "out")
+    assert read_all(tmp_path / "out") == bomb
+
+
+def test_a_member_that_is_longer_than_it_says_is_not_written(tmp_path):
+    path = make_zip(tmp_path / "archive", {"a.wav": bytes(10**6)})
+    content = path.read_bytes().replace((10**6).to_bytes(4, "little"), (10).to_bytes(4, "little"))
+    path.write_bytes(content)
+    refuse(path, tmp_path / "out", "'a.wav' is damaged", BrokenArchive)
+
+
+@pytest.mark.parametrize("form", ["zip", "tar.gz", "tar.xz"])
+def test_no_spoilt_byte_goes_unnoticed(tmp_path, form):
+    """What does not stop the reading comes out right. The list at a zip's end has no checksum."""
+    path = MAKE[form](tmp_path / "archive", CLIPS)
+    whole, noticed = path.read_bytes(), 0
+    for at in range(whole.find(b"PK\x01\x02") if form == "zip" else len(whole)):
+        spoilt = bytearray(whole)
+        spoilt[at] ^= 0x10
+        path.write_bytes(spoilt)
+        try:
+            unpack(path, take="*.wav", folder=tmp_path / "out")
+        except (ValueError, OSError):
+            noticed += 1
+        else:
+            assert sorted(read_all(tmp_path / "out").values()) == sorted(CLIPS.values())
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+    assert noticed > len(whole) / 3
+
+
+@pytest.mark.parametrize("form", ["zip", "tar.gz", "tar.xz"])
+def test_no_archive_that_is_cut_off_passes_for_a_whole_one(tmp_path, form):
+    path = MAKE[form](tmp_path / "archive", CLIPS)
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(BrokenArchive, match="^archive: "):
+            unpack(path, take="*.wav", folder=tmp_path / "out")
+        assert read_all(tmp_path / "out") == {}
+
+
+def test_a_wrong_checksum_of_an_archive_makes_it_broken(tmp_path):
+    path = make_tar(tmp_path / "archive", CLIPS)
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1  # of the CRC-32 at the end
+    path.write_bytes(content)
+    refuse(path, tmp_path / "out", "archive: cannot be read: CRC check failed", BrokenArchive)
+
+
+def test_a_member_whose_two_names_differ_is_no_reason_to_pass_it_over(tmp_path):
+    path = make_zip(tmp_path / "archive", CLIPS)
+    before, _, after = path.read_bytes().rpartition(b"b.wav")
+    path.write_bytes(before + b"b.way" + after)
+    refuse(path, tmp_path / "out", "'Actor_02/b.way' is damaged", BrokenArchive)
+
+
+def test_a_page_in_place_of_an_archive_is_said(tmp_path):
+    (tmp_path / "archive").write_bytes(b"<!DOCTYPE html><title>Log in</title>")
+    refuse(tmp_path / "archive", tmp_path / "out", "no whole zip or tar, .*DOCTYPE", BrokenArchive)
+
+
+# Putting in place
+
+
+def write(folder: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def test_files_are_put_beside_those_that_are_there(tmp_path):
+    source = write(tmp_path / "new", CLIPS)
+    target = write(tmp_path / "old", {"Actor_01/a.wav": b"first clip", "mine.txt": b"notes"})
+    before = (target / "Actor_01/a.wav").stat()
+    assert place(source, target=target) == (1, 1)
+    assert read_all(target) == CLIPS | {"mine.txt": b"notes"}
+    after = (target / "Actor_01/a.wav").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+@pytest.mark.parametrize(
+    "mine", [{"Actor_02/b.wav": b"my own"}, {"Actor_02": b""}, {"Actor_02/b.wav/c": b""}]
+)
+def test_a_file_of_the_user_is_named_and_nothing_is_moved(tmp_path, mine):
+    source, target = write(tmp_path / "new", CLIPS), write(tmp_path / "old", mine)
+    with pytest.raises(ValueError, match=r"old/Actor_02(/b\.wav)?: is there already with other"):
+        place(source, target=target)
+    assert read_all(target) == mine
+    assert read_all(source) == CLIPS
+
+
+def test_a_file_of_the_same_size_and_age_is_another_one(tmp_path):
+    source = write(tmp_path / "new", {"a.wav": b"12"})
+    target = write(tmp_path / "old", {"a.wav": b"21"})
+    for folder in (source, target):
+        os.utime(folder / "a.wav", (0, 0))
+    with pytest.raises(ValueError, match="a.wav: is there already with other content"):
+        place(source, target=target)
+
+
+def test_how_many_files_of_the_user_are_in_the_way(tmp_path):
+    source = write(tmp_path / "new", CLIPS)
+    target = write(tmp_path / "old", {name: b"mine" for name in CLIPS})
+    with pytest.raises(ValueError, match=r"Actor_01/a\.wav and 1 more: is there already"):
+        place(source, target=target)
+
+
+def test_a_link_to_nowhere_is_in_the_way_too(tmp_path):
+    source, target = write(tmp_path / "new", CLIPS), write(tmp_path / "old", {})
+    (target / "Actor_01").mkdir(parents=True)
+    (target / "Actor_01" / "a.wav").symlink_to(tmp_path / "gone")
+    with pytest.raises(ValueError, match=r"a\.wav: is there already"):
+        place(source, target=target)
+    assert not (tmp_path / "gone").exists()
+
+
+def test_a_linked_folder_of_a_corpus_is_filled(tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "corpus").symlink_to(elsewhere)
+    assert place(write(tmp_path / "new", CLIPS), target=tmp_path / "corpus") == (2, 0)
+    assert read_all(elsewhere) == CLIPS
+
+
+# Corpora
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch, server):
+    """A repository with the corpora `one` and `two`, both of which the server has."""
+    monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(tmp_path / "global"))
+    monkeypatch.setenv("DVC_SYSTEM_CONFIG_DIR", str(tmp_path / "system"))
+    root = tmp_path / "project"
+    for folder in (".dvc", "data/raw", "conf/corpora"):
+        (root / folder).mkdir(parents=True)
+    shutil.copy(ROOT / ".dvc" / "config", root / ".dvc")
+    monkeypatch.chdir(root)
+    server.content = make_zip(tmp_path / "served.zip", CLIPS).read_bytes()
+    corpus("one", server.url)
+    corpus("two", server.url)
+    return root
+
+
+def corpus(name: str, url: str, *, steps: list[str] | None = None, **changes) -> None:
+    file = {"url": url, "name": "a.zip", "checksum": None, "size": None} | changes
+    file = {"take": "*.wav", "into": "."} | file
+    settings = {
+        "licence": {"name": "CC BY 4.0", "url": "https://example.org/by"},
+        "files": [] if steps else [file],
+        "steps": steps or [],
+    }
+    OmegaConf.save({name: {"download": settings}}, plan.CONF / f"{name}.yaml")
+
+
+def run(*names: str, to: Path | None = None, accepted: bool = True) -> int:
+    return fetch_corpora(names, to=to, accepted=accepted, pause=lambda seconds: None)
+
+
+@pytest.fixture
+def said(caplog):
+    caplog.set_level(logging.INFO)
+    return caplog
+
+
+def test_nothing_is_downloaded_before_the_licence_is_accepted(project, server, said):
+    assert run("one", accepted=False) == NOT_ACCEPTED == 2
+    assert "one: CC BY 4.0, https://example.org/by" in said.text
+    assert "no checksum is published" in said.text
+    assert "--accept-licence" in said.text
+    assert server.heard == []
+    assert left(project / "data" / "raw") == []
+    assert not (project / ".dvc" / "config.local").exists()
+
+
+def test_a_corpus_is_fetched_to_where_the_alias_points(project, said):
+    assert run("one") == DONE == 0
+    assert read_all(project / "data/raw/one") == CLIPS
+    assert left(project / "data/raw/.downloads") == ["one", "one/a.zip"]
+    assert f"one: 2 files put into {project}/data/raw/one, 0 were there already" in said.text
+
+
+def test_the_alias_becomes_absolute(project, said):
+    run("one")
+    local = Config.from_cwd().load_one("local")["remote"]["corpora"]["url"]
+    assert local == str(project / "data/raw")
+    command = f"dvc remote modify --local corpora url {project}/data/raw"
+    assert said.messages[-1].endswith(command)
+    assert run("one") == DONE
+    assert said.text.count(command) == 1
+
+
+def test_the_alias_follows_to_another_folder(project, tmp_path):
+    assert run("one", to=Path("../my speech")) == DONE
+    assert locate("remote://corpora/one") == tmp_path / "my speech" / "one"
+    assert read_all(tmp_path / "my speech" / "one") == CLIPS
+    assert run("two") == DONE  # the default is the alias
+    assert read_all(tmp_path / "my speech" / "two") == CLIPS
+
+
+@pytest.mark.parametrize("level", ["local", "global", "repo"])
+def test_an_alias_that_the_user_has_set_stays(project, tmp_path, said, level):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    with Config.from_cwd().edit(level) as config:
+        config["remote"].setdefault("corpora", {})["url"] = str(mine)
+    if level == "global":  # the repository's goes first
+        with Config.from_cwd().edit("repo") as config:
+            del config["remote"]["corpora"]
+    assert run("one", to=tmp_path / "a b") == DONE
+    assert locate("remote://corpora") == mine
+    assert f"the alias corpora points to {mine} and stays so" in said.text
+    assert f"dvc remote modify --local corpora url '{tmp_path}/a b'" in said.text
+    assert run("one") == DONE
+    assert read_all(mine / "one") == CLIPS
+
+
+def test_an_alias_that_an_earlier_run_has_set_stays_too(project, tmp_path):
+    assert run("one") == DONE
+    assert run("two", to=tmp_path / "to") == DONE
+    assert locate("remote://corpora") == project / "data/raw"
+
+
+def test_an_alias_that_is_missing_is_set(project, tmp_path):
+    (project / ".dvc" / "config").write_text("")
+    assert run("one", to=tmp_path / "to") == DONE
+    assert locate("remote://corpora") == tmp_path / "to"
+
+
+def test_an_alias_to_a_folder_that_is_not_there_makes_none(project, tmp_path, said):
+    with Config.from_cwd().edit("local") as config:
+        config["remote"]["corpora"] = {"url": str(tmp_path / "unplugged")}
+    assert run("one") == FAILED == 1
+    assert "unplugged: no such folder" in said.text
+    assert not (tmp_path / "unplugged").exists()
+
+
+def test_no_alias_is_set_to_where_nothing_came(project, server, tmp_path):
+    server.answers = [{"status": 404}]
+    assert run("one", to=tmp_path / "to") == FAILED
+    assert locate("remote://corpora") == project / "data/raw"
+
+
+def test_a_second_run_changes_nothing_and_asks_for_nothing(project, server, said):
+    run("one")
+    before = {path: path.stat().st_mtime_ns for path in (project / "data/raw/one").rglob("*")}
+    assert run("one") == DONE
+    assert "0 files put" in said.text and "2 were there already" in said.text
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    assert len(server.heard) == 1
+
+
+def test_a_file_that_is_missing_comes_back_without_a_download(project, server):
+    run("one")
+    (project / "data/raw/one/Actor_01/a.wav").unlink()
+    assert run("one") == DONE
+    assert read_all(project / "data/raw/one") == CLIPS
+    assert len(server.heard) == 1
+
+
+def test_a_file_of_the_user_stops_that_corpus_only(project, said):
+    write(project / "data/raw/one", {"Actor_02/b.wav": b"my own"})
+    assert run("one", "two") == FAILED
+    assert read_all(project / "data/raw/one") == {"Actor_02/b.wav": b"my own"}
+    assert read_all(project / "data/raw/two") == CLIPS
+    assert "one/Actor_02/b.wav: is there already with other content" in said.text
+    assert said.messages[-1] == "not fetched: one"
+    assert left(project / "data/raw/.downloads/one") == ["a.zip"]
+
+
+def test_each_of_several_names_is_answered(project, server, said):
+    corpus("half", server.url, checksum=md5(b"something else"))
+    corpus("mine", "")
+    OmegaConf.save({"mine": {"reader": None, "download": None}}, plan.CONF / "mine.yaml")
+    assert run("half", "nil", "mine", "one", "nil", "one", "two") == FAILED
+    assert "nil: no such corpus, want one of: half, mine, one, two" in said.text
+    assert "half: MD5 hash of downloaded file (a.zip) does not match" in said.text
+    assert "mine: data of your own, there is nothing to fetch" in said.text
+    assert read_all(project / "data/raw/one") == read_all(project / "data/raw/two") == CLIPS
+    assert not (project / "data/raw/half").exists()
+    assert said.messages[-1] == "not fetched: nil, half"
+    assert run("mine") == DONE
+
+
+def test_a_corpus_behind_registration_is_explained(project, said):
+    corpus("gate", "", steps=["Register", "Unpack into {folder}", "rm {downloads}/x"])
+    assert run("gate", to=Path("a b"), accepted=False) == FAILED
+    assert f"2. Unpack into '{project}/a b/gate'" in said.text
+    assert f"3. rm '{project}/a b/.downloads/gate'/x" in said.text
+    write(project / "a b" / "gate", CLIPS)
+    assert run("gate", to=Path("a b"), accepted=False) == DONE
+    assert "gate: " in said.text and "is there already" in said.text
+    assert locate("remote://corpora") == project / "a b"
+
+
+def test_files_that_are_no_archive_and_folders_of_their_own(project, server):
+    files = [
+        {"url": server.url, "name": "a.zip", "checksum": None, "size": None, "take": "*.wav"},
+        {"url": server.url, "name": "ages.csv", "checksum": None, "size": None, "take": None},
+    ]
+    settings = OmegaConf.load(plan.CONF / "one.yaml")
+    settings.one.download.files = [
+        file | {"into": into} for file, into in zip(files, ("x", "y/z"), strict=True)
+    ]
+    OmegaConf.save(settings, plan.CONF / "one.yaml")
+    assert run("one") == DONE
+    wanted = {f"x/{name}": content for name, content in CLIPS.items()}
+    assert read_all(project / "data/raw/one") == wanted | {"y/z/ages.csv": server.content}
+
+
+def test_a_broken_archive_is_set_aside_and_downloaded_anew(project, server, said):
+    whole, server.content = server.content, server.content[:-30]
+    assert run("one") == FAILED
+    assert "a.zip: no whole zip or tar" in said.text and "a.zip.broken" in said.text
+    assert left(project / "data/raw/.downloads") == ["one", "one/a.zip.broken"]
+    assert not (project / "data/raw/one").exists()
+    server.content = whole
+    assert run("one") == DONE
+    assert read_all(project / "data/raw/one") == CLIPS
+
+
+def test_an_archive_that_climbs_out_leaves_no_trace(project, server, said, tmp_path):
+    server.content = make_zip(tmp_path / "evil.zip", CLIPS | {"../../evil.wav": b""}).read_bytes()
+    assert run("one") == FAILED
+    assert "member '../../evil.wav' climbs out of its folder" in said.text
+    assert left(project / "data/raw") == [".downloads", ".downloads/one", ".downloads/one/a.zip"]
+
+
+def test_a_full_disk_while_writing_keeps_what_has_come(project, server, said, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("stages.fetching.unpack.shutil.copyfileobj", full)
+    assert run("one") == FAILED
+    assert "No space left on device" in said.text
+    assert left(project / "data/raw") == [".downloads", ".downloads/one", ".downloads/one/a.zip"]
+
+
+# The command and the settings
+
+
+def test_the_command_says_all_of_it_and_has_exit_codes(project, server):
+    """As a user runs it; exit codes are a promise to scripts."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "stages.fetch", "one", "--to", "speech"]
+
+    def call(*more: str) -> subprocess.CompletedProcess:
+        return subprocess.run([*command, *more], env=environment, capture_output=True, text=True)
+
+    asked = call()
+    assert (asked.returncode, asked.stderr) == (2, "")
+    assert "CC BY 4.0" in asked.stdout and "--accept-licence" in asked.stdout
+    done = call("--accept-licence")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "2 files put into" in done.stdout
+    assert call("three", "--accept-licence").returncode == 1
+    assert read_all(project / "speech" / "one") == CLIPS
+
+
+def test_an_interrupted_command_says_that_it_can_go_on(project, monkeypatch):
+    monkeypatch.setattr(fetch, "fetch_corpora", stop)
+    monkeypatch.setattr(sys, "argv", ["fetch", "one"])
+    with pytest.raises(SystemExit, match="the same command goes on where it was"):
+        fetch.main()
+
+
+def test_a_name_is_no_path(project, tmp_path):
+    (tmp_path / "x.yaml").write_text("x: {download: null}")
+    with pytest.raises(ValueError, match="no such corpus, want one of: one, two"):
+        read_plan("../../../x")
+
+
+def test_a_folder_without_corpora_says_where_to_run_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="run this at the top of the repository"):
+        read_plan("emodb")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"files": [{"url": "x"}]}, "missing mandatory value: name"),
+        ({"filez": []}, "Key 'filez' not in 'Plan'"),
+        ({"files": []}, "either files or steps"),
+        ({"steps": ["x"]}, "either files or steps"),
+    ],
+)
+def test_a_plan_of_another_form_names_its_yaml(project, change, message):
+    settings = OmegaConf.load(plan.CONF / "one.yaml")
+    settings.one.download.update(change)
+    OmegaConf.save(settings, plan.CONF / "one.yaml")
+    with pytest.raises(ValueError, match=rf"conf/corpora/one\.yaml: .*{message}"):
+        read_plan("one")
+
+
+@pytest.mark.parametrize(
+    "path", sorted(ROOT.glob("conf/corpora/*.yaml")), ids=lambda path: path.stem
+)
+def test_every_corpus_says_how_it_is_got(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    found = read_plan(path.stem)
+    if found is None:
+        return
+    assert found.licence.name and found.licence.url.startswith(("http://", "https://"))
+    names = [file.name for file in found.files]
+    assert len(set(names)) == len(names)
+    for file in found.files:
+        assert file.url.startswith(("http://", "https://"))
+        assert PurePosixPath(file.name).name == file.name
+        assert ".." not in PurePosixPath(file.into).parts and not file.into.startswith("/")
+        if file.checksum:
+            algorithm, _, digest = file.checksum.partition(":")
+            assert len(bytes.fromhex(digest)) == hashlib.new(algorithm).digest_size
+    for step in found.steps:
+        shlex.split(step.format(folder="/x/y", downloads="/x/z"))

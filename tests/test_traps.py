@@ -1,0 +1,348 @@
+"""Every trap of the public corpora, built from synthetic sound, through reader, prepare and merge.
+
+Each was met in copies that people use. A trap is passed if the clip table holds what is true: the
+right label, speaker and sound, or the file's row with the reason why it is not used.
+"""
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from stages.clips.merge import merge_corpora
+from stages.clips.prepare import prepare_corpus
+from stages.clips.store import open_audio
+from stages.protocols import loso
+from tests.official import banglaser_names, emodb_names, emovdb_names, ravdess_names
+from tests.support import AUDIO, reader
+
+RATE = 16000
+
+
+def noise(seed=0, *, seconds=0.3, peak=0.5, channels=1):
+    samples = np.random.default_rng(seed).normal(size=(int(seconds * RATE), channels))
+    return peak * samples / np.abs(samples).max()
+
+
+class Corpora:
+    """Corpora that a test writes, and what the pipeline makes of them."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def write(self, corpus, file, samples, *, rate=RATE, kind="WAV"):
+        """One file, whatever its name says of its format; as float, so that nothing is rounded."""
+        path = self.folder / corpus / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, samples, rate, format=kind, subtype="FLOAT")
+
+    def prepare(self, corpus, **settings):
+        """The clip table by file, made with other settings of the reader."""
+        root = self.folder / corpus
+        return prepare_corpus(
+            reader(corpus, **settings)(root),
+            corpus=corpus,
+            root=root,
+            folder=self.folder / "prepared" / corpus,
+            hop_length=256,
+            **AUDIO,
+        ).set_index("file")
+
+    def sound(self, clip):
+        """The samples that a row of the clip table stands for."""
+        audio = open_audio(self.folder / "prepared" / clip["corpus"] / "audio.npy")
+        return audio[clip["start"] : clip["start"] + clip["samples"]]
+
+    def merge(self, *corpora, duplicates="first"):
+        for corpus in corpora:
+            self.prepare(corpus)
+        return merge_corpora(
+            corpora,
+            prepared=self.folder / "prepared",
+            folder=self.folder / "merged",
+            duplicates=duplicates,
+        ).set_index("clip")
+
+
+@pytest.fixture
+def corpora(tmp_path):
+    return Corpora(tmp_path)
+
+
+def used(clips: pd.DataFrame) -> list[str]:
+    return list(clips.index[clips["excluded"] == ""])
+
+
+# Files that are there twice, or that are not what was asked for
+
+
+@pytest.mark.parametrize(
+    ("corpus", "copy", "names"),
+    [
+        (
+            "ravdess",
+            "audio_speech_actors_01-24",
+            ("Actor_01/03-01-01-01-01-01-01.wav", "Actor_02/03-01-05-01-01-01-02.wav"),
+        ),
+        (
+            "tess",
+            "TESS Toronto emotional speech set data",
+            ("OAF_neutral/OA_bite_neutral.wav", "YAF_sad/YAF_back_sad.wav"),
+        ),
+    ],
+)
+def test_nested_second_copy(corpora, corpus, copy, names):
+    for seed, name in enumerate(names):
+        corpora.write(corpus, name, noise(seed))
+        corpora.write(corpus, f"{copy}/{name}", noise(seed))
+    clips = corpora.prepare(corpus)
+    assert len(used(clips)) == len(set(clips.loc[used(clips), "clip"])) == 2
+    for name in names:
+        first, second = sorted((name, f"{copy}/{name}"))
+        assert clips.loc[second, "excluded"] == f"second copy: named like {first}"
+    assert len(used(corpora.merge(corpus))) == 2
+
+
+@pytest.mark.parametrize("song", [False, True])
+def test_song_among_speech(corpora, song):
+    corpora.write("ravdess", "Actor_01/03-01-03-01-01-01-01.wav", noise(1))
+    corpora.write("ravdess", "Actor_01/03-02-03-01-01-01-01.wav", noise(2))
+    clips = corpora.prepare("ravdess", song=song)
+    sung = clips.loc["Actor_01/03-02-03-01-01-01-01.wav"]
+    assert sung["excluded"] == ("" if song else "song, not speech")
+    assert set(clips["clip"]) == {f"ravdess/03-0{n}-03-01-01-01-01" for n in (1, 2)}
+    assert clips["sentence"].to_dict() == {
+        "Actor_01/03-01-03-01-01-01-01.wav": "ravdess/01",
+        "Actor_01/03-02-03-01-01-01-01.wav": "ravdess/song01",
+    }
+    assert set(clips["emotion"]) == {"happy"}
+
+
+def test_sound_of_a_video_is_no_further_clip(corpora):
+    for modality in ("01", "03"):
+        corpora.write("ravdess", f"Actor_01/{modality}-01-03-01-01-01-01.wav", noise())
+    assert used(corpora.merge("ravdess")) == ["ravdess/03-01-03-01-01-01-01"]
+
+
+@pytest.mark.parametrize("duplicates", ["first", "all"])
+def test_one_recording_twice_under_one_label(corpora, duplicates):
+    first, second = "03-01-03-01-02-01-07", "03-01-03-01-02-02-07"
+    for name in (first, second):
+        corpora.write("ravdess", f"Actor_07/{name}.wav", noise())
+    corpora.write("ravdess", "Actor_07/03-01-03-01-01-02-07.wav", noise(1))
+    clips = corpora.merge("ravdess", duplicates=duplicates)
+    copy = clips.loc[f"ravdess/{second}"]
+    if duplicates == "all":
+        assert len(used(clips)) == 3
+        assert (copy["source"], copy["excluded"]) == (f"ravdess/{first}", "")
+    else:
+        assert len(used(clips)) == 2
+        assert copy["excluded"] == f"same recording as: ravdess/{first} (happy)"
+
+
+@pytest.mark.parametrize("duplicates", ["first", "all"])
+@pytest.mark.parametrize(
+    ("one", "other", "emotions"),
+    [
+        ("1006_TIE_HAP_XX", "1006_TIE_NEU_XX", ("happy", "neutral")),
+        ("1013_WSI_DIS_XX", "1013_WSI_SAD_XX", ("disgust", "sad")),
+        ("1017_IWW_ANG_XX", "1017_IWW_FEA_XX", ("angry", "fear")),
+    ],
+)
+def test_the_same_bytes_under_two_labels(corpora, one, other, emotions, duplicates):
+    for name in (one, other):
+        corpora.write("cremad", f"AudioWAV/{name}.wav", noise())
+    corpora.write("cremad", "AudioWAV/1001_DFA_NEU_XX.wav", noise(1))
+    clips = corpora.merge("cremad", duplicates=duplicates)
+    assert used(clips) == ["cremad/1001_DFA_NEU_XX"]
+    reason = "same recording under another label: cremad/{} ({})"
+    assert clips.loc[f"cremad/{one}", "excluded"] == reason.format(other, emotions[1])
+    assert clips.loc[f"cremad/{other}", "excluded"] == reason.format(one, emotions[0])
+
+
+def test_one_recording_in_two_corpora(corpora):
+    """Their speaker has two names: held out under one, they would be trained on under the other."""
+    corpora.write("emodb", "wav/03a01Wa.wav", noise())
+    corpora.write("folder", "angry/copy.wav", noise())
+    corpora.write("emodb", "wav/03a01Na.wav", noise(1))
+    corpora.write("folder", "angry/own.wav", noise(2))
+    clips = corpora.merge("emodb", "folder")
+    assert used(clips) == ["emodb/03a01Na", "folder/angry/own"]
+    assert clips.loc["emodb/03a01Wa", "excluded"] == (
+        "same recording under another speaker: folder/angry/copy (angry)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "names", "message"),
+    [
+        (
+            "ravdess",
+            banglaser_names(("01", "02")),
+            r"50 of 90 names are none of RAVDESS's, .* This looks like BanglaSER, .*banglaser/",
+        ),
+        (
+            "banglaser",
+            ravdess_names(("01", "02")),
+            r"48 of 120 names are none of BanglaSER's, .* This looks like RAVDESS, .*ravdess/",
+        ),
+        (
+            "emodb",
+            list(emovdb_names(("sam",), layout="{speaker}_{folder}"))[:30],
+            r"30 of 30 names are none of EMO-DB's, .* This looks like EmoV-DB: .*emovdb/",
+        ),
+        (
+            "emovdb",
+            emodb_names(),
+            r"107 of 107 names are none of EmoV-DB's, .* This looks like EMO-DB: .*emodb/",
+        ),
+    ],
+)
+def test_another_corpus_in_the_folder_is_refused(corpora, wanted, names, message):
+    for name in names:
+        corpora.write(wanted, f"{name}.wav", noise(seconds=0.01))
+    with pytest.raises(ValueError, match=message):
+        corpora.prepare(wanted)
+    assert not (corpora.folder / "prepared").exists()
+
+
+# Files that are not what their names say
+
+
+def test_pointers_of_a_clone_without_git_lfs(corpora):
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4665a5\nsize 82474\n"
+    folder = corpora.folder / "cremad" / "AudioWAV"
+    folder.mkdir(parents=True)
+    for code in ("ANG", "SAD"):
+        (folder / f"1001_DFA_{code}_XX.wav").write_bytes(pointer)
+    with pytest.raises(ValueError, match=r"no usable clip among 2 files \(2 x Git LFS pointer\)"):
+        corpora.prepare("cremad")
+    corpora.write("cremad", "AudioWAV/1001_DFA_NEU_XX.wav", noise())
+    clips = corpora.prepare("cremad")
+    assert used(clips) == ["AudioWAV/1001_DFA_NEU_XX.wav"]
+    assert "git lfs pull" in clips.loc["AudioWAV/1001_DFA_SAD_XX.wav", "excluded"]
+
+
+@pytest.mark.parametrize("name", ["YAF_angry/YAF_germ_angry", "YAF_fear/YAF_neat_fear"])
+def test_aiff_inside_wav(corpora, name):
+    corpora.write("tess", f"{name}.wav", noise(), kind="AIFF")
+    corpora.write("tess", "YAF_sad/YAF_back_sad.wav", noise())
+    clips = corpora.prepare("tess")
+    sounds = [corpora.sound(clip) for _, clip in clips.iterrows()]
+    assert clips.loc[f"{name}.wav", "excluded"] == ""
+    assert np.array_equal(*sounds)
+
+
+def test_silent_but_long(corpora):
+    """2.57 s, and short but sound: what tells them apart is the level."""
+    silent = np.zeros((int(2.57 * RATE), 1))
+    silent[::7] = 1 / 32768
+    corpora.write("cremad", "AudioWAV/1076_MTI_SAD_XX.wav", silent)
+    corpora.write("cremad", "AudioWAV/1001_DFA_SAD_XX.wav", noise(seconds=0.2, peak=0.01))
+    clips = corpora.prepare("cremad")
+    assert used(clips) == ["AudioWAV/1001_DFA_SAD_XX.wav"]
+    reason = clips.loc["AudioWAV/1076_MTI_SAD_XX.wav", "excluded"]
+    assert reason == "silent: peak 0.0000, want over 0.001"
+
+
+# Sound that differs between files and corpora
+
+
+def test_stereo_is_mixed_not_joined(corpora):
+    both = noise(channels=2)
+    corpora.write("ravdess", "Actor_01/03-01-03-01-01-01-01.wav", both)
+    corpora.write("ravdess", "Actor_02/03-01-03-01-01-01-02.wav", both.mean(axis=1))
+    clips = corpora.prepare("ravdess")
+    stereo, mono = (corpora.sound(clip) for _, clip in clips.sort_index().iterrows())
+    assert list(clips.sort_index()["channels"]) == [2, 1]
+    assert len(stereo) == len(both)
+    assert np.array_equal(stereo, mono)
+
+
+def test_96_khz_among_24_khz(corpora):
+    rates = {"OAF_Fear/OAF_food_fear.wav": 96000, "OAF_Fear/OAF_back_fear.wav": 24414}
+    for file, rate in rates.items():
+        tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(rate) / rate)
+        corpora.write("tess", file, tone, rate=rate)
+    clips = corpora.prepare("tess")
+    assert clips["rate_hz"].to_dict() == rates
+    for _, clip in clips.iterrows():
+        sound = corpora.sound(clip)
+        assert abs(len(sound) - RATE) <= 1
+        assert np.argmax(np.abs(np.fft.rfft(sound, RATE))) == 440
+
+
+def test_levels_differ_between_corpora(corpora):
+    """Without a common level, a model learns the corpus and not the emotion."""
+    corpora.write("ravdess", "Actor_01/03-01-05-01-01-01-01.wav", noise(1, peak=0.085))
+    corpora.write("tess", "OAF_angry/OAF_back_angry.wav", noise(2, peak=0.19))
+    corpora.write("emodb", "wav/03a01Wa.wav", noise(3, peak=1.0))
+    clips = corpora.merge("ravdess", "tess", "emodb")
+    audio = open_audio(corpora.folder / "merged" / "audio.npy") / 32767
+    levels = [
+        20 * np.log10(np.sqrt(np.mean(audio[clip.start : clip.start + clip.samples] ** 2)))
+        for clip in clips.itertuples()
+    ]
+    assert levels == pytest.approx([AUDIO["level_db"]] * 3, abs=0.01)
+
+
+# Names
+
+
+def test_speakers_of_two_corpora_with_one_number(corpora):
+    corpora.write("emodb", "wav/03a01Wa.wav", noise(1))
+    corpora.write("ravdess", "Actor_03/03-01-05-01-01-01-03.wav", noise(2))
+    corpora.write("banglaser", "Actor 3/03-01-03-02-01-01-03.wav", noise(3))
+    clips = corpora.merge("emodb", "ravdess", "banglaser")
+    assert sorted(clips["speaker"]) == ["banglaser/03", "emodb/03", "ravdess/03"]
+    assert sorted(loso.assign(clips)) == [0, 1, 2]
+
+
+def test_the_file_without_f_is_the_older_actress(corpora):
+    corpora.write("tess", "OAF_neutral/OA_bite_neutral.wav", noise(1))
+    corpora.write("tess", "OAF_neutral/OAF_back_neutral.wav", noise(2))
+    corpora.write("tess", "YAF_neutral/YAF_bite_neutral.wav", noise(3))
+    clips = corpora.prepare("tess")
+    odd = clips.loc["OAF_neutral/OA_bite_neutral.wav"]
+    assert (odd["clip"], odd["speaker"], odd["age"]) == ("tess/OAF_bite_neutral", "tess/OAF", "64")
+    assert set(clips["speaker"]) == {"tess/OAF", "tess/YAF"}
+
+
+@pytest.mark.parametrize(
+    ("corpus", "file", "facts"),
+    [
+        # An older copy names this one file so.
+        ("cremad", "AudioWAV/1040_ITH_SAD_X", {"clip": "cremad/1040_ITH_SAD_XX", "intensity": ""}),
+        # The folders of TESS disagree with each other and with their files.
+        ("tess", "OAF_happy/OAF_back_sad", {"emotion": "sad", "speaker": "tess/OAF"}),
+        ("tess", "OAF_Fear/OAF_back_fear", {"emotion": "fear"}),
+        ("tess", "YAF_angry/OAF_back_FEAR", {"emotion": "fear", "speaker": "tess/OAF"}),
+        ("tess", "oaf_back_Angry", {"emotion": "angry", "speaker": "tess/OAF"}),
+        ("tess", "OAF_Pleasant_surprise/OAF_back_ps", {"emotion": "surprise"}),
+        ("tess", "YAF_pleasant_surprised/YAF_back_ps", {"emotion": "surprise"}),
+        # Two letters before one; all four are men.
+        ("savee", "AudioData/DC/sa05", {"emotion": "sad", "sex": "male"}),
+        ("savee", "AudioData/JE/su05", {"emotion": "surprise", "sex": "male"}),
+        ("savee", "ALL/KL_a05", {"emotion": "angry", "sex": "male"}),
+        # Letters are German words, and sex is not odd and even.
+        ("emodb", "wav/12a01Ab", {"emotion": "fear", "sex": "male"}),
+        ("emodb", "wav/09a01La", {"emotion": "boredom", "sex": "female"}),
+        ("emodb", "wav/15a01Ta", {"emotion": "sad", "sex": "male"}),
+    ],
+)
+def test_names_that_mislead(corpora, corpus, file, facts):
+    corpora.write(corpus, f"{file}.wav", noise())
+    clip = corpora.prepare(corpus).loc[f"{file}.wav"]
+    assert clip["excluded"] == ""
+    assert {column: clip[column] for column in facts} == facts
+
+
+def test_neutral_has_no_strong_intensity(corpora):
+    for name in list(ravdess_names(("11",))):
+        corpora.write("ravdess", f"{name}.wav", noise(seconds=0.1))
+    corpora.write("ravdess", "Actor_11/03-01-01-02-01-01-11.wav", noise(seconds=0.1))
+    clips = corpora.prepare("ravdess")
+    assert clips.loc["Actor_11/03-01-01-02-01-01-11.wav", "excluded"] == (
+        "intensity outside the scheme: got 02 (strong) with neutral, want 01"
+    )
+    assert len(used(clips)) == 60
