@@ -235,11 +235,12 @@ def test_segments_of_a_file_stand_on_one_side_of_every_split(tmp_path, protocol,
     clips, _ = prepare(tmp_path, sounds, segment_s=0.5, segment_overlap_s=0.2)
     clips = clips.reset_index().assign(label=lambda table: table["emotion"])
     assert len(clips) > 5 * len(sounds)
-    split = split_clips(clips, protocol=protocol, speaker_dependent=dependent, validation=0.2)
+    rules = {"speaker_dependent": dependent, "sentences_held_out": False}
+    split = split_clips(clips, protocol=protocol, validation=0.2, **rules)
     sides = split.merge(clips[["clip", "source"]], on="clip").groupby("source")
     for fold in split.columns.difference(["clip", "label"]):
         assert (sides[fold].nunique() == 1).all(), fold
-    report = leakage(clips, split, speaker_dependent=dependent)
+    report = leakage(clips, split, **rules)
     assert all(entry["shared_sources"] == entry["shared_sha256"] == 0 for entry in report)
 
 
