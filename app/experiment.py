@@ -21,6 +21,7 @@ from stages.clips.outputs import complete
 from stages.clips.table import read_clips
 from stages.learning.jobs import SECTIONS, Plan, all_jobs, gather, make_plan, run_jobs
 from stages.reporting import figures, metrics, tables
+from stages.reporting.predictions import Predictions, arrange, read_predictions
 
 CLIPS, CACHES, SPLIT = Path("data/merged/clips.csv"), Path("data/features"), Path("data/split.csv")
 LEAKAGE, PREDICTIONS = Path("reports/leakage.json"), Path("data/predictions.csv")
@@ -43,7 +44,7 @@ class Experiment:
     labels: list[str]
     seeds: list[int]
     settings: Mapping[str, Any]
-    predictions: tables.Predictions
+    predictions: Predictions
 
 
 def read_experiment(params: DictConfig) -> Experiment:
@@ -68,7 +69,7 @@ def read_experiment(params: DictConfig) -> Experiment:
     frames = open_caches(CACHES, names=features, frames=int(clips["frames"].sum()))
     inputs = {name: cache.shape[1] for name, cache in frames.items()}
     check_checkpoint(checkpoint, settings=settings | {"labels": labels, "inputs": inputs})
-    predictions = tables.read_predictions(PREDICTIONS, known=clips["clip"])
+    predictions = read_predictions(PREDICTIONS, known=clips["clip"])
     if predictions.labels != labels:
         raise ValueError(f"{PREDICTIONS}: labels: got {predictions.labels}, want {labels}")
     check_predictions(PREDICTIONS, clips=clips, split=split, seeds=seeds)
@@ -154,7 +155,7 @@ def check_predictions(
 
 def train(
     experiment: Experiment, *, split: pd.DataFrame, features: Sequence[str], name: str
-) -> tuple[Plan, tables.Predictions]:
+) -> tuple[Plan, Predictions]:
     """Train every fold and seed, on other folds or with fewer features; predict held-out clips.
 
     Parameters
@@ -188,10 +189,10 @@ def train(
     predictions, _ = gather(jobs, plan)
     described = experiment.clips[["clip", "corpus", "speaker", "sex"]]
     table = described.merge(predictions, on="clip", validate="one_to_many")
-    return plan, tables.arrange(table, known=experiment.clips["clip"], name=name)
+    return plan, arrange(table, known=experiment.clips["clip"], name=name)
 
 
-def compare(found: Mapping[str, tables.Predictions], *, column: str) -> pd.DataFrame:
+def compare(found: Mapping[str, Predictions], *, column: str) -> pd.DataFrame:
     """One row per system: its UA, and its difference to the first system.
 
     Parameters

@@ -27,7 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from app import experiment
 from stages.clips.folds import ALL, folds_of, label_clips, leakage, split_clips
 from stages.clips.settings import bind, load_params
-from stages.reporting.tables import Predictions
+from stages.reporting.predictions import Predictions
 
 log = logging.getLogger(__name__)
 #: The first is what the others are compared with.

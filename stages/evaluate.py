@@ -16,7 +16,7 @@ from stages.clips.outputs import complete
 from stages.clips.settings import load_params
 from stages.clips.store import open_audio
 from stages.clips.table import read_clips
-from stages.reporting import corpora, page, report, tables
+from stages.reporting import corpora, page, predictions, report
 
 REPORTS = Path("reports")
 
@@ -26,10 +26,10 @@ def main() -> None:
     settings = OmegaConf.to_container(load_params(), resolve=True)
     clips = read_clips("data/merged/clips.csv")
     known, names, frames = clips["clip"], list(settings["features"]), int(clips["frames"].sum())
-    predictions = tables.read_predictions("data/predictions.csv", known=known)
+    held_out = predictions.read_predictions("data/predictions.csv", known=known)
     found = report.evaluate(
-        predictions,
-        validation=tables.read_validation("data/validation.csv", known=known, of=predictions),
+        held_out,
+        validation=predictions.read_validation("data/validation.csv", known=known, of=held_out),
         clips=clips,
         store=open_audio("data/merged/audio.npy"),
         caches=open_caches(Path("data/features"), names=names, frames=frames),

@@ -15,6 +15,7 @@ from app import ablation, experiment
 from stages import split, train
 from stages.clips.table import COLUMNS, write_clips
 from stages.reporting import figures, tables
+from stages.reporting.predictions import read_predictions
 from tests.support import composed, inside
 
 EMOTIONS = ["angry", "happy", "sad"]
@@ -97,7 +98,7 @@ def contents(folder) -> dict[str, bytes]:
 def headline_of(folder) -> dict:
     """What reports/metrics.json shows of a folder's predictions."""
     known = pd.read_csv(folder / "data/merged/clips.csv")["clip"]
-    return tables.headline(tables.read_predictions(folder / "data/predictions.csv", known=known))
+    return tables.headline(read_predictions(folder / "data/predictions.csv", known=known))
 
 
 def test_each_feature_is_left_out_and_stands_alone(finished):

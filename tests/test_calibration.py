@@ -6,7 +6,8 @@ import pytest
 from scipy.special import softmax
 from sklearn.metrics import log_loss
 
-from stages.reporting import calibration, scores, tables
+from stages.reporting import calibration, scores
+from stages.reporting.predictions import arrange
 
 LABELS = ["angry", "happy", "sad"]
 COLUMNS = [f"p_{label}" for label in LABELS]
@@ -52,7 +53,7 @@ def _tables(factors):
             clips = [f"x/{name}-{number:04}" for number in range(800)]
             rows.append(table.assign(clip=clips, label=np.array(LABELS)[truth], **facts))
     held_out, validation = pd.concat(held_out), pd.concat(validation)
-    return tables.arrange(held_out, known=held_out["clip"], name="x"), validation
+    return arrange(held_out, known=held_out["clip"], name="x"), validation
 
 
 def test_each_job_has_its_own_temperature():

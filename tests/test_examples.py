@@ -18,9 +18,10 @@ from omegaconf import OmegaConf
 from stages.acoustics import Description
 from stages.acoustics.cochleagram import cochleagram
 from stages.clips.frames import first_frames
-from stages.reporting import figures, tables
+from stages.reporting import figures
 from stages.reporting.examples import choose, describe, read
 from stages.reporting.panels import Excerpt, draw, ticks
+from stages.reporting.predictions import Predictions, arrange
 
 RATE, HOP = 16000, 256
 LABELS = ["angry", "happy", "sad"]
@@ -46,7 +47,7 @@ def table_of(*clips: str) -> pd.DataFrame:
     return table.assign(clip=clips, frames=2, corpus="x", sex="female")
 
 
-def predicted(clips: pd.DataFrame, *by_seed: tuple[float, float, float]) -> tables.Predictions:
+def predicted(clips: pd.DataFrame, *by_seed: tuple[float, float, float]) -> Predictions:
     """The same probabilities of the labels for every clip, one triple for each seed."""
     facts = clips[["clip", "corpus", "speaker", "sex"]].assign(label=clips["emotion"], fold=0)
     columns = [f"p_{label}" for label in LABELS]
@@ -54,7 +55,7 @@ def predicted(clips: pd.DataFrame, *by_seed: tuple[float, float, float]) -> tabl
         facts.assign(seed=seed, **dict(zip(columns, shares, strict=True)))
         for seed, shares in enumerate(by_seed or [(0.5, 0.3, 0.2)])
     ]
-    return tables.arrange(pd.concat(runs), known=clips["clip"], name="predictions")
+    return arrange(pd.concat(runs), known=clips["clip"], name="predictions")
 
 
 def chosen(*clips: str) -> list[str]:

@@ -6,7 +6,8 @@ import pytest
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score
 
-from stages.reporting import fairness, metrics, tables
+from stages.reporting import fairness, metrics
+from stages.reporting.predictions import arrange
 
 LABELS = ["angry", "happy", "sad"]
 
@@ -26,7 +27,7 @@ def _predictions(rng, *, recall=(0.5, 0.7, 0.9), shift=None, clips=20, sexes="ff
                     rows[-1] |= {"sex": {"f": "female", "m": "male", "u": ""}[sex], "seed": seed}
                     rows[-1] |= {f"p_{x}": float(x == answer) for x in LABELS}
     table = pd.DataFrame(rows)
-    return tables.arrange(table, known=table["clip"], name="x"), table
+    return arrange(table, known=table["clip"], name="x"), table
 
 
 def test_bands_are_binomial_for_one_emotion_and_their_sum_for_all():
@@ -71,7 +72,7 @@ def test_like_speakers_stay_within_and_a_poor_one_falls_below():
 
 def test_constant_answers_leave_no_room_for_chance():
     table = _predictions(np.random.default_rng(3))[1].assign(p_angry=1.0, p_happy=0.0, p_sad=0.0)
-    predictions = tables.arrange(table, known=table["clip"], name="x")
+    predictions = arrange(table, known=table["clip"], name="x")
     bands = fairness.chance_bands(predictions)
     assert set(bands["verdict"]) == {"within"} and bands.notna().all(axis=None)
     assert fairness.sex_gap(predictions)[["gap", "gap_low", "gap_high"]].values.tolist() == [
@@ -84,7 +85,7 @@ def test_gap_between_the_sexes_equals_a_literal_loop():
     _, table = _predictions(rng, shift=rng.uniform(-0.1, 0.1, 9), sexes="fffmmmmmu", seeds=2)
     # only women are happy: the label cannot be compared
     table = table[(table["label"] != "happy") | (table["sex"] == "female")].reset_index(drop=True)
-    predictions = tables.arrange(table, known=table["clip"], name="x")
+    predictions = arrange(table, known=table["clip"], name="x")
     answers = np.array(LABELS)[table[[f"p_{x}" for x in LABELS]].to_numpy().argmax(1)]
 
     def gap(speakers):

@@ -18,6 +18,7 @@ from stages.learning import jobs
 from stages.learning.batches import ClipData
 from stages.networks import svm
 from stages.reporting import tables
+from stages.reporting.predictions import read_predictions
 from tests.support import ROOT, composed, inside
 
 EMOTIONS = ["angry", "happy", "sad"]
@@ -225,7 +226,7 @@ def test_what_voices_give_away_is_seen_as_inflation(tmp_path):
     trained = table["trained_clips"]
     assert trained["corpus"] == 72 < trained["speaker_sentence"] < trained["speaker"]
     known = clips["clip"]
-    own = tables.headline(tables.read_predictions(folder / "data/predictions.csv", known=known))
+    own = tables.headline(read_predictions(folder / "data/predictions.csv", known=known))
     for name in ("ua", "ua_low", "ua_high"):
         assert table.loc["speaker", name] == own[name]
     assert table.loc["speaker", "difference"] == 0

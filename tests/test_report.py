@@ -16,6 +16,7 @@ from stages import evaluate
 from stages.clips.table import write_clips
 from stages.reporting import tables
 from stages.reporting.examples import choose
+from stages.reporting.predictions import arrange, check_folds, read_predictions, read_validation
 from tests.support import ROOT, composed
 
 LABELS = ["angry", "happy", "sad"]
@@ -649,7 +650,7 @@ def test_label_without_clips_and_constant_answers():
     clips = _clips()
     table = _predictions(clips)
     table = table[table["label"] != "sad"].assign(p_angry=1.0, p_happy=0.0, p_sad=0.0)
-    predictions = tables.arrange(table, known=clips["clip"], name="predictions")
+    predictions = arrange(table, known=clips["clip"], name="predictions")
     metrics = tables.headline(predictions)
     assert metrics["ua"] == metrics["roc_area"] == 0.5
     assert metrics["mcc"] == 0 and metrics["top2"] == 1
@@ -665,7 +666,7 @@ def test_clips_of_one_label_have_no_roc_area():
     clips = _clips()
     table = _predictions(clips)
     table = table[table["label"] == "sad"]
-    metrics = tables.headline(tables.arrange(table, known=clips["clip"], name="predictions"))
+    metrics = tables.headline(arrange(table, known=clips["clip"], name="predictions"))
     assert "roc_area" not in metrics and metrics["mcc"] == 0
     assert all(math.isfinite(value) for value in metrics.values())
 
@@ -674,7 +675,7 @@ def test_one_speaker_gets_an_interval_over_clips():
     clips = _clips()
     table = _predictions(clips)
     table = table[table["speaker"] == "ravdess/1"]
-    predictions = tables.arrange(table, known=clips["clip"], name="predictions")
+    predictions = arrange(table, known=clips["clip"], name="predictions")
     metrics = tables.headline(predictions)
     assert 0 < metrics["ua_high"] - metrics["ua_low"] < 1
     assert "ua_ravdess" not in metrics
@@ -688,7 +689,7 @@ def test_figures_of_many_corpora_stand_in_the_tables_alone():
     for n_corpora, listed in ((8, 8), (9, 0)):
         corpora = np.arange(len(table)) // 2 % n_corpora  # two seeds of each clip
         table = table.assign(corpus=[f"c{number}" for number in corpora])
-        predictions = tables.arrange(table, known=clips["clip"], name="predictions")
+        predictions = arrange(table, known=clips["clip"], name="predictions")
         metrics = tables.headline(predictions)
         assert sum(name.startswith("ua_c") for name in metrics) == listed
         assert len(metrics) < 28  # besides these: protocol, ece_scaled
@@ -712,7 +713,7 @@ def test_a_clip_tested_in_two_folds_is_pooled_over_both():
     again = once.assign(fold=7)
     again[names] = once[[*names[1:], names[0]]].to_numpy()
     table = pd.concat([once, again])
-    predictions = tables.arrange(table, known=clips["clip"], name="predictions")
+    predictions = arrange(table, known=clips["clip"], name="predictions")
     metrics = tables.headline(predictions)
     assert metrics["n_clips"] == once["clip"].nunique() and metrics["n_folds"] == 4
     guess = table[names].idxmax(axis=1).str.removeprefix("p_").to_numpy()
@@ -762,7 +763,7 @@ def test_bad_predictions_are_refused_by_name(tmp_path, spoil, message):
     path = tmp_path / "predictions.csv"
     spoil(_predictions(clips)).to_csv(path, index=False)
     with pytest.raises(ValueError, match=message) as error:
-        tables.read_predictions(path, known=clips["clip"])
+        read_predictions(path, known=clips["clip"])
     assert str(error.value).startswith(str(path))
 
 
@@ -781,11 +782,11 @@ def test_bad_predictions_are_refused_by_name(tmp_path, spoil, message):
 )
 def test_bad_answers_of_validation_clips_are_refused_by_name(tmp_path, spoil, message):
     clips = _clips()
-    predictions = tables.arrange(_predictions(clips), known=clips["clip"], name="predictions")
+    predictions = arrange(_predictions(clips), known=clips["clip"], name="predictions")
     path = tmp_path / "validation.csv"
     spoil(_validation(clips)).to_csv(path, index=False)
     with pytest.raises(ValueError, match=message) as error:
-        tables.read_validation(path, known=clips["clip"], of=predictions)
+        read_validation(path, known=clips["clip"], of=predictions)
     assert str(error.value).startswith(str(path))
 
 
@@ -799,8 +800,8 @@ def test_bad_answers_of_validation_clips_are_refused_by_name(tmp_path, spoil, me
 )
 def test_predictions_that_a_fold_lacks_are_missed(test_clips, message):
     clips = _clips()
-    predictions = tables.arrange(_predictions(clips), known=clips["clip"], name="predictions")
-    tables.check_folds(predictions, folds=_leakage(dependent=False)["folds"])
+    predictions = arrange(_predictions(clips), known=clips["clip"], name="predictions")
+    check_folds(predictions, folds=_leakage(dependent=False)["folds"])
     with pytest.raises(ValueError, match=message):
         folds = _leakage(dependent=False, test_clips=test_clips)["folds"]
-        tables.check_folds(predictions, folds=folds)
+        check_folds(predictions, folds=folds)

@@ -16,7 +16,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from stages.reporting import scores
-from stages.reporting.tables import Predictions, overall
+from stages.reporting.predictions import Predictions
+from stages.reporting.tables import overall
 
 #: Temperatures are sought between its inverse and this: all validation clips being right, or
 #: their answers saying nothing, would lead to 0 or to infinity.
@@ -59,7 +60,7 @@ def temperatures(validation: pd.DataFrame, *, labels: Sequence[str]) -> pd.DataF
     Parameters
     ----------
     validation : DataFrame
-        see `tables.read_validation`
+        see `read_validation`
     labels : list of str
         the classes
 

@@ -11,7 +11,9 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from stages.reporting import metrics, tables
+from stages.reporting import metrics
+from stages.reporting.predictions import Predictions
+from stages.reporting.predictions import arrange as arrange_predictions
 
 _SETTINGS = ("data.name", "features", "model.name", "split.name", "split.speaker_dependent")
 
@@ -36,7 +38,7 @@ class Experiment:
 
     name: str
     commit: str
-    predictions: tables.Predictions
+    predictions: Predictions
     folds: pd.Series
     seeds: list[int]
     settings: Mapping[str, Any]
@@ -130,7 +132,7 @@ def arrange(
     return Experiment(
         name=name,
         commit=commit,
-        predictions=tables.arrange(table, known=table["clip"], name=f"{name}: predictions"),
+        predictions=arrange_predictions(table, known=table["clip"], name=f"{name}: predictions"),
         folds=table.astype({"fold": "str"}).groupby("clip")["fold"].agg(_joined),
         seeds=sorted(table["seed"].unique().tolist()),
         settings=settings,

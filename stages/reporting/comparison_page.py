@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
-import jinja2
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -16,7 +13,7 @@ from matplotlib.figure import Figure
 
 from stages.reporting import figures
 from stages.reporting.comparison import Comparison
-from stages.reporting.page import cell
+from stages.reporting.html import fill
 
 #: Names of the figures.
 FIGURES = ("differences", "ua", "classes")
@@ -183,14 +180,6 @@ def render(comparison: Comparison, *, drawn: Mapping[str, bytes]) -> str:
     drawn : mapping
         see `draw`
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["cell"] = cell
     experiments = comparison.experiments
     differences, classes = _readable(comparison.differences), _readable(comparison.classes)
     names = ["reference", "experiment"]
@@ -200,7 +189,9 @@ def render(comparison: Comparison, *, drawn: Mapping[str, bytes]) -> str:
     spread = ["ua_seed_sd"] if experiments["seeds"].max() > 1 else []
     own = ["experiment", "commit", "model", "features", "seeds", "ua", "ua_low", "ua_high"]
     recalls = ["label", "clips", "recall_reference", "recall"]
-    return environment.get_template("comparison.html.j2").render(
+    return fill(
+        "comparison.html.j2",
+        files=drawn,
         comparison=comparison,
         heading=heading(comparison),
         sentences=sentences(comparison),
@@ -209,15 +200,6 @@ def render(comparison: Comparison, *, drawn: Mapping[str, bytes]) -> str:
             "differences": differences[[*names, *interval, "p", *corrected, "left_out"]],
             "accuracy": differences[[*names, *(f"wa_{name}" for name in interval), *right]],
             "classes": classes[[*names, *recalls, *interval, "left_out"]],
-        },
-        figures={
-            file.removesuffix(".png"): {
-                "source": "data:image/png;base64," + b64encode(content).decode("ascii"),
-                # the header's first field, in pixels; at 128 to the inch, text is as large as ours
-                "width": int.from_bytes(content[16:20]) * 128 // figures.DPI,
-            }
-            for file, content in drawn.items()
-            if file.endswith(".png")
         },
         pairs=len(differences),
         alpha=ALPHA,

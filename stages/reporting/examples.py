@@ -17,7 +17,7 @@ from stages.clips.audio import FULL_SCALE
 from stages.clips.frames import first_frames, frame_count
 from stages.reporting.figures import encode
 from stages.reporting.panels import Excerpt, compact_png, draw
-from stages.reporting.tables import Predictions
+from stages.reporting.predictions import Predictions
 
 #: Of a longer clip, no more than its beginning is drawn.
 LONGEST_S = 5.0

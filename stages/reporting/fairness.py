@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from stages.reporting import metrics
-from stages.reporting.tables import UNKNOWN, Predictions
+from stages.reporting.predictions import Predictions
+from stages.reporting.tables import UNKNOWN
 
 #: Share of groups that chance alone leaves within their band, at least.
 LEVEL = 0.95

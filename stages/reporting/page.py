@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 
 from stages.clips.completeness import summary
-from stages.reporting import corpora, figures
+from stages.reporting import corpora
 from stages.reporting.examples import LONGEST_S
+from stages.reporting.html import cell, fill
 from stages.reporting.panels import SPREAD
 from stages.reporting.report import Report
 
@@ -40,20 +38,14 @@ FIGURES = {
 
 def render(report: Report) -> str:
     """Fill in the page: HTML without links, scripts, dates or paths; the PNG figures are in it."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["cell"] = cell
     bands = report.tables["fairness"]
     voices = bands[bands["by"] == "speaker"]
     overall = report.tables["overall"].replace({"figure": FIGURES})
     if report.metrics["n_seeds"] == 1:
         overall = overall.drop(columns="seed_sd")
-    return environment.get_template("page.html.j2").render(
+    return fill(
+        "page.html.j2",
+        files=report.figures,
         metrics=report.metrics,
         overall=with_intervals(overall.drop(columns="protocol")),
         chance=1 / len(report.labels),
@@ -81,15 +73,6 @@ def render(report: Report) -> str:
         ),
         leakage=leakage_table(report.leakage),
         sentences_held_out=report.leakage["sentences_held_out"],
-        figures={
-            file.removesuffix(".png"): {
-                "source": "data:image/png;base64," + b64encode(content).decode("ascii"),
-                # the header's first field, in pixels; at 128 to the inch, text is as large as ours
-                "width": int.from_bytes(content[16:20]) * 128 // figures.DPI,
-            }
-            for file, content in report.figures.items()
-            if file.endswith(".png")
-        },
         examples=report.examples,
         longest_s=LONGEST_S,
         spread=SPREAD,
@@ -122,13 +105,6 @@ def with_intervals(table: pd.DataFrame) -> pd.DataFrame:
         elif name not in ("low", "high") and not name.endswith(("_low", "_high")):
             shown[name] = table[name]
     return pd.DataFrame(shown)
-
-
-def cell(value: Any) -> str:
-    """Text of a table cell: fractions with three decimals, a dash where there is nothing."""
-    if isinstance(value, float):
-        return "–" if value != value else f"{value:.3f}"  # only NaN differs from itself
-    return "–" if value == "" else str(value)
 
 
 def _words(value: Any) -> Any:

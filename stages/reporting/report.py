@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from stages.reporting import calibration, fairness, figures, scores, tables
 from stages.reporting.corpora import CorpusReport, corpus_report
 from stages.reporting.examples import Example, examples
+from stages.reporting.predictions import Predictions, check_folds
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Report:
 
 
 def evaluate(
-    predictions: tables.Predictions,
+    predictions: Predictions,
     *,
     validation: pd.DataFrame,
     clips: pd.DataFrame,
@@ -94,7 +95,7 @@ def evaluate(
         if the store or a cache does not fit the clip table or the settings, or predictions of a
         fold are missing
     """
-    tables.check_folds(predictions, folds=leakage["folds"])
+    check_folds(predictions, folds=leakage["folds"])
     split, label_map = settings["split"], settings["labels"]["map"]
     dependent = bool(split["speaker_dependent"] or leakage["speaker_dependent"])
     protocol = f"{split['name']} (speaker-dependent)" if dependent else split["name"]
