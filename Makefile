@@ -8,7 +8,7 @@ repro: $(BIN)/ready
 	dvc repro
 
 test: $(BIN)/ready lint
-	python -m pytest --numprocesses logical --dist loadfile
+	python -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder
 
 lint: $(BIN)/ready
 	ruff check .
