@@ -19,7 +19,11 @@ CODE = {
     "model": "stages.networks",
 }
 SEVERAL = ("corpora", "features")
-OPTIONS = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml"))
+#: Folders that hold no option of a group: studies of app.tune.
+OTHER = ("tune",)
+OPTIONS = sorted(
+    (path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name not in OTHER
+)
 
 
 def choose(group: str, name: str) -> str:

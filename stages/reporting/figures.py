@@ -500,6 +500,57 @@ def differences_figure(
     return figure
 
 
+def trials_figure(trials: pd.DataFrame, *, heading: str) -> Figure:
+    """Validation UA of every trial of a study, in their order, and the best so far.
+
+    Parameters
+    ----------
+    trials : DataFrame
+        trial, state (complete, pruned, fail), validation_ua
+    heading : str
+    """
+    figure, axes = _figure(7, 3.2)
+    complete = trials[trials["state"] == "complete"]
+    pruned = trials[trials["state"] == "pruned"]
+    axes.step(
+        complete["trial"],
+        complete["validation_ua"].cummax(),
+        where="post",
+        color=_REFERENCE,
+        label="best so far",
+    )
+    axes.scatter(complete["trial"], complete["validation_ua"], color=_MAIN, label="trial", zorder=3)
+    if len(pruned):
+        name = "stopped early (mean of its folds so far)"
+        axes.scatter(
+            pruned["trial"], pruned["validation_ua"], color=COLOURS[2], marker="x", label=name
+        )
+    axes.set_xlabel("trial")
+    axes.set_ylabel("UA on validation speakers,\nmean over folds (0 to 1)")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    figure.legend(loc="outside lower right", ncols=3)
+    _title(axes, heading, [])
+    return figure
+
+
+def importance_figure(importance: Mapping[str, float], *, heading: str) -> Figure:
+    """How much of the differences between trials each setting explains.
+
+    Parameters
+    ----------
+    importance : share by setting
+    heading : str
+    """
+    figure, axes = _figure(7, 1.3 + 0.27 * len(importance))
+    axes.barh(list(importance), list(importance.values()), color=_MAIN, height=0.6)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel("share of the differences between trials (functional ANOVA)")
+    _title(axes, heading, [])
+    return figure
+
+
 def _reference(
     axes: Axes, line: Callable, *, ua: float, chance: float, name: str = "pooled UA"
 ) -> None:
