@@ -87,6 +87,11 @@ def read_experiment(name: str) -> Experiment:
     )
 
 
+def read_file(name: str, path: str) -> bytes:
+    """What a file of an experiment holds; see `read_experiment` for names and errors."""
+    return _read(_open(name)[0], path, name=name)
+
+
 def _open(name: str) -> tuple[DVCFileSystem, str]:
     """The files of an experiment, and its commit; "" for the workspace."""
     if not name:

@@ -228,7 +228,7 @@ def compare(experiments: Sequence[Experiment], *, pairs: Sequence[tuple[int, int
     protocol = {"protocol": first.protocol}
     demo = first.settings["data.name"] == "demo"
     return Comparison(
-        experiments=pd.DataFrame([_describe(e) for e in experiments]).assign(**protocol),
+        experiments=pd.DataFrame([describe(e) for e in experiments]).assign(**protocol),
         differences=table.assign(**protocol),
         classes=pd.DataFrame(classes).assign(**protocol),
         corpora=sorted(set(first.predictions.clips["corpus"])),
@@ -238,8 +238,8 @@ def compare(experiments: Sequence[Experiment], *, pairs: Sequence[tuple[int, int
     )
 
 
-def _describe(experiment: Experiment) -> dict[str, Any]:
-    """One experiment's own figures: pooled over folds, computed per seed, averaged over seeds."""
+def describe(experiment: Experiment) -> dict[str, Any]:
+    """A row of an experiment's own figures: computed per seed, pooled over folds; their mean."""
     predictions = experiment.predictions
     confusion = predictions.confusion()  # [seeds, classes, classes]
     ua = metrics.unweighted_accuracy(confusion)

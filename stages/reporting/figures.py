@@ -500,6 +500,43 @@ def differences_figure(
     return figure
 
 
+def models_figure(
+    models: pd.DataFrame, *, heading: str, chance: float, notes: Sequence[str]
+) -> Figure:
+    """Unweighted accuracy of each model with its interval, and what the model costs, a row each.
+
+    Parameters
+    ----------
+    models : DataFrame
+        experiment, ua, ua_low, ua_high, parameters, checkpoint_mb, epoch_s
+    heading : str
+    chance : float
+        chance level, drawn as a line
+    notes : what the title must add
+    """
+    figure, axes = _figure(7.5, 1.7 + 0.3 * len(models))
+    places = np.arange(len(models))
+    axes.hlines(places, models["ua_low"], models["ua_high"], color=_MAIN, linewidth=1.6)
+    axes.scatter(models["ua"], places, color=_MAIN, s=36, zorder=3)
+    axes.axvline(chance, color=_REFERENCE, linestyle=":", label=f"chance {chance:.3f}")
+    axes.set_yticks(places, models["experiment"])
+    axes.set_ylim(len(models) - 0.4, -1.0)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("UA, unweighted accuracy (0 to 1), with 95 % interval")
+    axes.grid(visible=False, axis="y")
+    texts = [
+        f"{row.ua:.3f}  {row.parameters:>9,}  {row.checkpoint_mb:5.2f} MB  {row.epoch_s:6.2f} s"
+        for row in models.itertuples()
+    ]
+    beside = axes.secondary_yaxis("right")
+    beside.set_yticks([-0.8, *places], ["UA, parameters, file, epoch", *texts])
+    beside.tick_params(length=0)
+    beside.spines[:].set_visible(False)
+    figure.legend(loc="outside lower right")
+    _title(axes, heading, notes)
+    return figure
+
+
 def trials_figure(trials: pd.DataFrame, *, heading: str) -> Figure:
     """Validation UA of every trial of a study, in their order, and the best so far.
 

@@ -1,0 +1,127 @@
+"""What each model is worth, and what it costs: one row per experiment, and a figure.
+
+python -m benchmarks.models EXPERIMENT [EXPERIMENT ...]
+
+Experiments are named as in `dvc exp show`; they must have been tested on the same clips, labels and
+folds. Writes reports/models.csv, .png and .svg: UA with its 95 % interval, parameters, size of one
+checkpoint, and CPU seconds of one thread per epoch over all clips, measured here on random features
+of the same size (of a classical model: seconds of its fit). Prints the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from dvc.exceptions import DvcException
+from torch import nn
+
+from app.compare import read_experiments, read_file
+from stages.clips.frames import first_frames
+from stages.clips.outputs import complete
+from stages.clips.settings import bind
+from stages.learning.batches import ClipData
+from stages.reporting import figures
+from stages.reporting.comparison import check_comparable, describe
+
+OUTPUT = Path("reports/models")
+_EPOCHS = 2  # that are timed, after one to warm up
+
+
+def made_up_data(experiment: str, checkpoint: dict[str, Any], *, labels: pd.Series) -> ClipData:
+    """Random features of the size of an experiment's clips."""
+    table = pd.read_csv(io.BytesIO(read_file(experiment, "data/merged/clips.csv")))
+    frames = table.set_index("clip").loc[labels.index, "frames"].to_numpy()
+    random = np.random.default_rng(0)
+    caches = {
+        name: random.standard_normal((frames.sum(), size), np.float32).astype(np.float16)
+        for name, size in checkpoint["inputs"].items()
+    }
+    names = checkpoint["labels"]
+    return ClipData(
+        caches, first_frames(frames), frames, labels.map(names.index).to_numpy(), len(names)
+    )
+
+
+def epoch_s(checkpoint: dict[str, Any], data: ClipData) -> float:
+    """CPU seconds of a training epoch over all clips, or of a classical model's fit."""
+    build, everything = bind(checkpoint["model"]["network"]), np.arange(len(data.labels))
+    ticks: list[float] = [time.process_time()]
+    with tempfile.TemporaryDirectory() as scratch:
+        if issubclass(build.func, nn.Module):
+            settings = checkpoint["train"] | {"epochs": 1 + _EPOCHS, "patience": None}
+            folder = Path(scratch)
+            learner = bind(settings)(
+                *(build, folder / "checkpoints", folder / "logs"),
+                lambda: ticks.append(time.process_time()),
+            )
+            learner.fit(data, train=everything, validation=everything[:0], seed=0)
+            return min(np.diff(ticks[1:]))
+        build().fit(data, train=everything, validation=everything[:0], seed=0)
+    return time.process_time() - ticks[0]
+
+
+def parameters(checkpoint: dict[str, Any]) -> int:
+    """How many numbers were learnt; the normalisation is not among them."""
+    build, state = bind(checkpoint["model"]["network"]), checkpoint["state"]
+    if not issubclass(build.func, nn.Module):
+        return sum(state[name].numel() for name in ("weight", "bias"))
+    network = build(checkpoint["inputs"], len(checkpoint["labels"]))
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("experiments", nargs="+", metavar="EXPERIMENT")
+    names = parser.parse_args().experiments
+    torch.set_num_threads(1)
+    rows = []
+    try:
+        experiments = read_experiments(names)
+        check_comparable(experiments)
+        for name, experiment in zip(names, experiments, strict=True):
+            content = read_file(name, f"models/folds/fold_all-seed_{experiment.seeds[0]}.pt")
+            checkpoint = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+            clips = experiment.predictions.clips.drop_duplicates("clip")
+            data = made_up_data(name, checkpoint, labels=clips.set_index("clip")["label"])
+            costs = {
+                "parameters": parameters(checkpoint),
+                "checkpoint_mb": len(content) / 1e6,
+                "epoch_s": epoch_s(checkpoint, data),
+            }
+            rows.append(describe(experiment) | costs)
+    except (DvcException, ValueError) as error:
+        sys.exit(str(error))
+    first = experiments[0]
+    table = pd.DataFrame(rows).assign(protocol=first.protocol)
+    table = table.sort_values("ua", ascending=False, kind="stable")
+    corpora = ", ".join(sorted(set(first.predictions.clips["corpus"])))
+    title = first.settings["split"].get("title", first.protocol)
+    with figures.style():
+        figure = figures.models_figure(
+            table,
+            heading=f"Models: {corpora}, {title}",
+            chance=1 / len(first.predictions.labels),
+            notes=["speaker-dependent"] * first.dependent,
+        )
+        files = {kind: figures.encode(figure, kind) for kind in ("png", "svg")}
+    files["csv"] = table.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode()
+    for kind, content in files.items():
+        with complete(OUTPUT.with_suffix(f".{kind}")) as part:
+            part.write_bytes(content)
+    shown = ["experiment", "ua", "ua_low", "ua_high", "parameters", "checkpoint_mb", "epoch_s"]
+    print(table[shown].round(3).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
