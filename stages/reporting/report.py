@@ -14,6 +14,7 @@ from stages.reporting import calibration, fairness, figures, scores, tables
 from stages.reporting.corpora import CorpusReport, corpus_report
 from stages.reporting.examples import Example, examples
 from stages.reporting.predictions import Predictions, check_folds
+from stages.reporting.references import references
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,19 @@ def evaluate(
         corpora, of_corpora = corpus_report(
             clips, store=store, label_sets=label_sets, settings=settings, notes=notes
         )
+        published = references(
+            predictions,
+            clips=clips,
+            completeness=corpora.completeness,
+            settings=settings,
+            dependent=dependent,
+            metrics=metrics,
+        )
+        if len(published):
+            rows["references"] = published
+            drawn["references"] = figures.references_figure(
+                published, chance=lines["chance"], notes=notes
+            )
         files = {
             f"{name}.{kind}": figures.encode(figure, kind)
             for name, figure in (drawn | of_corpora).items()
