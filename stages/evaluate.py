@@ -33,20 +33,17 @@ def main() -> None:
         clips=clips,
         store=open_audio("data/merged/audio.npy"),
         caches=open_caches(Path("data/features"), names=names, frames=frames),
+        checkpoints=Path("models/folds"),
         training=pd.read_csv(REPORTS / "training.csv", dtype={"fold": "str"}),
         leakage=json.loads((REPORTS / "leakage.json").read_text(encoding="utf-8")),
         label_sets=corpora.read_label_sets("conf/labels"),
         settings=settings,
     )
-    for name, frames in (("tables", found.tables), ("plots", found.plots)):
+    for name, files in found.folders.items():
         with complete(REPORTS / name) as folder:
             folder.mkdir()
-            for stem, frame in frames.items():
-                frame.to_csv(folder / f"{stem}.csv", index=False, lineterminator="\n")
-    with complete(REPORTS / "figures") as folder:
-        folder.mkdir()
-        for file, content in found.figures.items():
-            (folder / file).write_bytes(content)
+            for file, content in files.items():
+                (folder / file).write_bytes(content)
     with complete(REPORTS / "corpora.csv") as part:
         found.corpora.table.to_csv(part, index=False, lineterminator="\n")
     metrics = json.dumps(found.metrics, indent=2) + "\n"

@@ -50,6 +50,7 @@ def test_deps_cover_imports(stage):
     [
         ("prepare", "stages/corpora", "${key}"),
         ("train", "stages/networks", "${model.name}"),
+        ("evaluate", "stages/networks", "${model.name}"),
     ],
 )
 def test_chosen_module_and_what_it_imports_are_deps(stage, folder, group):

@@ -9,10 +9,13 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
+from omegaconf import OmegaConf
 from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss, recall_score, roc_auc_score
 
 from stages import evaluate
+from stages.clips.settings import bind
 from stages.clips.table import write_clips
 from stages.corpora import savee
 from stages.reporting import tables
@@ -46,8 +49,11 @@ FIGURES = {
     "emotions",
     "speakers",
     "recall",
+    "embedding",
 }
-FIGURES |= {f"corpora_{part}" for part in ("clips", "durations", "voices", "levels", "excluded")}
+FIGURES |= {"embedding"} | {
+    f"corpora_{part}" for part in ("clips", "durations", "voices", "levels", "excluded")
+}
 FIGURES |= {f"example_{label}" for label in LABELS}
 
 
@@ -144,6 +150,21 @@ def _training(*, epochs: int) -> pd.DataFrame:
     )
 
 
+def _write_checkpoints(root, *, model="bigru", labels=LABELS, folds=3):
+    """What training would have kept of the first seed: networks that were never trained."""
+    settings = OmegaConf.to_container(OmegaConf.load(ROOT / f"conf/model/{model}.yaml"))
+    inputs = {"logmel": 8, "rms": 1, "toy": 3}
+    folder = root / "models/folds"
+    folder.mkdir(parents=True, exist_ok=True)
+    for fold in range(folds):
+        torch.manual_seed(fold)
+        build, state = bind(settings["network"]), {}
+        if model != "svm":
+            state = build(inputs, len(labels)).state_dict()
+        checkpoint = {"model": settings, "labels": labels, "inputs": inputs, "state": state}
+        torch.save(checkpoint, folder / f"fold_{fold}-seed_0.pt")
+
+
 def _experiment(
     root, *, dependent=False, admitted=True, data="real", epochs=3, leftover="leftover"
 ):
@@ -178,6 +199,7 @@ def _experiment(
         "seeds": [0, 1],
     }
     (root / "params.yaml").write_text(yaml.safe_dump(params))
+    _write_checkpoints(root)
 
 
 @pytest.fixture(scope="module")
@@ -503,11 +525,35 @@ def test_one_clip_of_each_label_is_shown_and_what_was_answered(reports):
         verdict = "right." if answer == label else f"wrong, as {label} got "
         assert said + f"seeds): {verdict}" in caption
         svg = (reports / f"figures/example_{label}.svg").read_text()
-        for drawn in (f"{label}: {clip}", "waveform", *FEATURES, "frequency (Hz)", "dimension"):
+        names = ("waveform", *FEATURES, "attention")
+        for drawn in (f"{label}: {clip}", *names, "frequency (Hz)", "dimension"):
             assert f">{drawn}<" in svg
-        for unit in ("power (dB)", "level (dB)", "value"):
+        for unit in ("power (dB)", "level (dB)", "value", "× the mean"):
             assert f">{unit}<" in svg
     assert not re.search(r"first 5 s|No clip was held out", text)
+
+
+def test_the_page_says_what_attention_is_and_whose_last_layer_is_shown(reports):
+    text = (reports / "index.html").read_text()
+    assert "the network that never heard this speaker (first seed)" in text
+    assert "attention is no explanation" in text
+    said = "The network is that of fold 0, seed 0, the fold that holds most clips out"
+    assert said in text and "never heard these speakers: ravdess/1, tess/1. All of its 14" in text
+    drawn = (reports / "figures/embedding.svg").read_text()
+    assert (
+        ">ravdess<" in drawn and ">tess<" in drawn and all(f">{name}<" in drawn for name in LABELS)
+    )
+
+
+def test_a_model_that_is_no_network_has_neither(run):
+    def change(root):
+        _write_checkpoints(root, model="svm")
+
+    reports = run(change=change)
+    text = (reports / "index.html").read_text()
+    assert "attention" not in text and "last layer" not in text
+    assert not list((reports / "figures").glob("embedding.*"))
+    assert ">attention<" not in (reports / "figures/example_angry.svg").read_text()
 
 
 def _lengthen(root):
@@ -616,6 +662,7 @@ def _whole_savee(root):
     table[[f"p_{label}" for label in labels]] = shares.round(7)
     table.to_csv(root / "data/predictions.csv", index=False)
     table.iloc[:0].to_csv(root / "data/validation.csv", index=False)
+    _write_checkpoints(root, labels=labels, folds=4)
     leakage = _leakage(dependent=False, test_clips=(120,) * 4)
     (root / "reports/leakage.json").write_text(json.dumps(leakage))
 

@@ -129,12 +129,15 @@ class AttentiveStatistics(nn.Module):
 
     def forward(self, values: Tensor, lengths: Tensor) -> Tensor:
         """[batch, frames, size] -> [batch, 2 * size]."""
-        padding = ~valid_frames(lengths, values.shape[1])
-        score = self.score(values)[..., 0].masked_fill(padding, float("-inf"))
-        weight = score.softmax(dim=1)[..., None]  # [batch, frames, 1]
+        weight = self.weights(values, lengths)[..., None]  # [batch, frames, 1]
         mean = (weight * values).sum(dim=1)
         variance = (weight * (values - mean[:, None]).square()).sum(dim=1)
         return torch.cat([mean, (variance + 1e-5).sqrt()], dim=1)
+
+    def weights(self, values: Tensor, lengths: Tensor) -> Tensor:
+        """Attention: [batch, frames, size] -> [batch, frames], with the sum 1; 0 for padding."""
+        padding = ~valid_frames(lengths, values.shape[1])
+        return self.score(values)[..., 0].masked_fill(padding, float("-inf")).softmax(dim=1)
 
 
 def last_frame(values: Tensor, lengths: Tensor) -> Tensor:

@@ -100,15 +100,9 @@ def load_recogniser(path: str | Path) -> tuple[Recogniser, dict]:
         if the file is no checkpoint, or none of a network; naming a setting of the audio that it
         lacks, as it was trained before there was such a setting
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such checkpoint; `dvc repro` trains and writes it")
-    try:
-        checkpoint = torch.load(path, weights_only=True, map_location="cpu")
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        raise ValueError(f"{path}: no checkpoint; `dvc repro` trains and writes it") from error
-    settings = checkpoint["model"]["network"]
-    build = bind(settings)
-    if not issubclass(build.func, nn.Module):
+    checkpoint = read_checkpoint(path)
+    network = build_network(checkpoint)
+    if network is None:
         raise ValueError(
             f"{path}: holds {checkpoint['model']['name']}, want a network: it has no layers to join"
         )
@@ -116,8 +110,6 @@ def load_recogniser(path: str | Path) -> tuple[Recogniser, dict]:
         audio = conditioning(checkpoint["audio"])
     except ValueError as error:
         raise ValueError(f"{path}: {error}; train again with `dvc repro`") from error
-    network = build(checkpoint["inputs"], len(checkpoint["labels"]))
-    network.load_state_dict(checkpoint["state"])
     recogniser = Recogniser(
         network,
         features={name: bind(feature) for name, feature in checkpoint["features"].items()},
@@ -127,3 +119,29 @@ def load_recogniser(path: str | Path) -> tuple[Recogniser, dict]:
         level_db=audio["level_db"],
     )
     return recogniser.eval(), audio
+
+
+def read_checkpoint(path: str | Path) -> dict:
+    """What the `train` stage wrote of a job: settings, labels, inputs, fold, seed and state.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        see `load_recogniser`
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such checkpoint; `dvc repro` trains and writes it")
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        raise ValueError(f"{path}: no checkpoint; `dvc repro` trains and writes it") from error
+
+
+def build_network(checkpoint: Mapping) -> nn.Module | None:
+    """The trained network of a checkpoint, in evaluation mode; None for a model that is none."""
+    build = bind(checkpoint["model"]["network"])
+    if not issubclass(build.func, nn.Module):
+        return None
+    network = build(checkpoint["inputs"], len(checkpoint["labels"]))
+    network.load_state_dict(checkpoint["state"])
+    return network.eval()

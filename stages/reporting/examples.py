@@ -16,6 +16,7 @@ from stages.acoustics import Description
 from stages.clips.audio import FULL_SCALE
 from stages.clips.frames import first_frames, frame_count
 from stages.reporting.figures import encode
+from stages.reporting.networks import FoldNetworks, attention
 from stages.reporting.panels import Excerpt, compact_png, draw
 from stages.reporting.predictions import Predictions
 
@@ -37,6 +38,8 @@ class Example:
         of the answer, and of the clip's own label
     duration_s : float
         of the clip, of which at most LONGEST_S is drawn
+    attention : bool
+        whether the network's attention is the last panel
     """
 
     label: str
@@ -50,6 +53,7 @@ class Example:
     probability: float
     own_probability: float
     duration_s: float
+    attention: bool
 
 
 def examples(
@@ -58,6 +62,7 @@ def examples(
     clips: pd.DataFrame,
     store: NDArray[np.int16],
     caches: Mapping[str, NDArray],
+    networks: FoldNetworks,
     settings: Mapping[str, Any],
     notes: Sequence[str],
 ) -> tuple[list[Example], dict[str, bytes]]:
@@ -72,6 +77,8 @@ def examples(
     store : int16 [samples]
         the audio store
     caches : by feature, float [frames of all clips, dimensions]
+    networks : FoldNetworks
+        if they have attention, it is the last panel
     settings : mapping
         audio and features of params.yaml
     notes : what every title must add
@@ -98,6 +105,12 @@ def examples(
         name: describe(name, settings["features"][name], dimensions=cache.shape[1])
         for name, cache in caches.items()
     }
+    weights = attention(chosen, networks=networks)
+    if weights:
+        described["attention"] = Description("× the mean", "", np.zeros(1))
+    for excerpt, of_clip in zip(excerpts.values(), weights, strict=False):
+        shown = len(next(iter(excerpt.features.values())))
+        excerpt.features["attention"] = of_clip[:shown, None]
     files = {}
     # Panels in fixed places need no layout engine, which would draw everything twice.
     with rc_context({"figure.constrained_layout.use": False}):
@@ -110,7 +123,7 @@ def examples(
         ):
             files[f"example_{label}.png"] = compact_png(figure)
             files[f"example_{label}.svg"] = encode(figure, "svg")
-    facts = chosen.assign(duration_s=chosen["samples"] / sample_rate)
+    facts = chosen.assign(duration_s=chosen["samples"] / sample_rate, attention=bool(weights))
     rows = facts[[field.name for field in fields(Example)]].to_dict("records")
     return [Example(**row) for row in rows], files
 
@@ -132,12 +145,12 @@ def choose(predictions: Predictions, *, clips: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        the columns of the clip table; first (row in the caches); label, answer, probability and
-        own_probability, as of `Example`. One row for each label that has a held-out clip, in the
-        order of labels
+        the columns of the clip table; first (row in the caches); fold; label, answer, probability
+        and own_probability, as of `Example`. One row for each label that has a held-out clip, in
+        the order of labels
     """
     shares = predictions.probabilities.mean(axis=1)  # [clips, classes]
-    held_out = predictions.clips[["clip", "label"]].assign(
+    held_out = predictions.clips[["clip", "label", "fold"]].assign(
         answer=np.array(predictions.labels)[shares.argmax(axis=1)],
         probability=shares.max(axis=1),
         own_probability=shares[np.arange(len(shares)), predictions.truth],

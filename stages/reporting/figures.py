@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 
 import matplotlib
 import numpy as np
@@ -47,6 +48,8 @@ _STYLE = {
     "svg.fonttype": "none",  # text stays text: searchable, small
     "svg.hashsalt": "inflect",  # element names do not change from run to run
 }
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+_GROUPS = 6  # more markers than this cannot be told apart where colours stand for something else
 _DASHES = {"train": "--", "validation": "-"}
 _METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
 
@@ -629,6 +632,52 @@ def references_figure(table: pd.DataFrame, *, chance: float, notes: Sequence[str
     beside.spines[:].set_visible(False)
     figure.legend(loc="outside lower right", ncols=2)
     _title(axes, "This run beside published figures", notes)
+    return figure
+
+
+def embedding_figure(
+    clips: pd.DataFrame,
+    *,
+    labels: Sequence[str],
+    shares: Sequence[float],
+    heading: str,
+    notes: Sequence[str],
+) -> Figure:
+    """Clips in the plane: a colour for each label; a marker for each corpus, or speaker, if few.
+
+    Where there is one, or are many, a marker stands for a label as well.
+
+    Parameters
+    ----------
+    clips : DataFrame
+        corpus, speaker, label, x, y
+    labels : names of the classes
+        in the order of colours
+    shares : two floats
+        of the variance that x and y hold
+    heading : str
+    notes : what every title must add
+    """
+    figure, axes = _figure(7, 4.6)
+    by = next((by for by in ("corpus", "speaker") if 1 < clips[by].nunique() <= _GROUPS), "label")
+    groups = labels if by == "label" else sorted(set(clips[by]))
+    markers = dict(zip(groups, cycle(_MARKERS), strict=False))
+    line = {"edgecolor": "#333333", "s": 26}
+    for number, label in enumerate(labels):
+        turn, place = divmod(number, len(COLOURS))
+        colour = {"color": COLOURS[place], "linewidth": 0.4 + turn} | line
+        axes.scatter([], [], marker=markers.get(label, "o"), label=label, **colour)
+        for group, rows in clips[clips["label"] == label].groupby(by):
+            axes.scatter(rows["x"], rows["y"], marker=markers[group], zorder=3, **colour)
+    if by != "label":
+        for group, marker in markers.items():
+            axes.scatter([], [], color="white", linewidth=0.8, marker=marker, label=group, **line)
+    for name, share, put in zip(
+        ("first", "second"), shares, (axes.set_xlabel, axes.set_ylabel), strict=True
+    ):
+        put(f"{name} principal component ({100 * share:.0f} % of the variance)")
+    figure.legend(loc="outside right center")
+    _title(axes, heading, notes)
     return figure
 
 

@@ -74,6 +74,7 @@ def render(report: Report) -> str:
         leakage=leakage_table(report.leakage),
         sentences_held_out=report.leakage["sentences_held_out"],
         examples=report.examples,
+        embedding=report.embedding,
         longest_s=LONGEST_S,
         spread=SPREAD,
         settings=report.settings,

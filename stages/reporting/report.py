@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from stages.reporting import calibration, fairness, figures, scores, tables
 from stages.reporting.corpora import CorpusReport, corpus_report
 from stages.reporting.examples import Example, examples
+from stages.reporting.networks import Embedding, FoldNetworks, embedding
 from stages.reporting.predictions import Predictions, check_folds
 from stages.reporting.references import references
 
@@ -31,6 +33,8 @@ class Report:
         file name -> PNG or SVG
     examples : list of Example
         a clip of each label; its figure is among the figures as example_<label>
+    embedding : Embedding or None
+        some clips in the network's last layer; their figure is among the figures as embedding
     fates : DataFrame
         what became of every clip, see `tables.clip_fates`
     corpora : CorpusReport
@@ -47,12 +51,25 @@ class Report:
     plots: dict[str, pd.DataFrame]
     figures: dict[str, bytes]
     examples: list[Example]
+    embedding: Embedding | None
     fates: pd.DataFrame
     corpora: CorpusReport
     labels: list[str]
     leakage: Mapping[str, Any]
     settings: Mapping[str, Any]
     dependent: bool
+
+    @property
+    def folders(self) -> dict[str, dict[str, bytes]]:
+        """Content by file name, of the folders tables, plots and figures."""
+        csv = {
+            name: {
+                f"{stem}.csv": frame.to_csv(index=False, lineterminator="\n").encode()
+                for stem, frame in frames.items()
+            }
+            for name, frames in (("tables", self.tables), ("plots", self.plots))
+        }
+        return csv | {"figures": self.figures}
 
 
 def evaluate(
@@ -62,6 +79,7 @@ def evaluate(
     clips: pd.DataFrame,
     store: NDArray[np.int16],
     caches: Mapping[str, NDArray],
+    checkpoints: Path,
     training: pd.DataFrame,
     leakage: Mapping[str, Any],
     label_sets: Mapping[str, Mapping[str, str | None]],
@@ -79,7 +97,10 @@ def evaluate(
     clips : DataFrame
         the clip table
     store, caches : int16 [samples], and by feature float [frames, dimensions]
-        all clips' samples and features, best memory-mapped: no more than a clip is held at a time
+        all clips' samples and features, best memory-mapped: no more than a clip is held at a time,
+        or some that a network is given
+    checkpoints : Path
+        folder of what the training jobs kept
     training : DataFrame
         one row per job and epoch; `fold` is text
     leakage : mapping
@@ -93,8 +114,10 @@ def evaluate(
     Raises
     ------
     ValueError
-        if the store or a cache does not fit the clip table or the settings, or predictions of a
-        fold are missing
+        if the store or a cache does not fit the clip table or the settings, predictions of a fold
+        are missing, or a checkpoint does not fit them
+    FileNotFoundError
+        naming the checkpoint that is missing
     """
     check_folds(predictions, folds=leakage["folds"])
     split, label_map = settings["split"], settings["labels"]["map"]
@@ -167,13 +190,29 @@ def evaluate(
             drawn["references"] = figures.references_figure(
                 published, chance=lines["chance"], notes=notes
             )
+        networks = FoldNetworks(checkpoints, predictions, caches)
+        layer = embedding(clips=clips, networks=networks)
+        if layer is not None:
+            drawn["embedding"] = figures.embedding_figure(
+                layer.clips,
+                labels=predictions.labels,
+                shares=layer.shares,
+                heading=f"Held-out clips of fold {layer.fold} before the network's last layer",
+                notes=notes,
+            )
         files = {
             f"{name}.{kind}": figures.encode(figure, kind)
             for name, figure in (drawn | of_corpora).items()
             for kind in ("png", "svg")
         }
         shown, pictures = examples(
-            predictions, clips=clips, store=store, caches=caches, settings=settings, notes=notes
+            predictions,
+            clips=clips,
+            store=store,
+            caches=caches,
+            networks=networks,
+            settings=settings,
+            notes=notes,
         )
     return Report(
         metrics=metrics,
@@ -184,6 +223,7 @@ def evaluate(
         },
         figures=files | pictures,
         examples=shown,
+        embedding=layer,
         fates=tables.clip_fates(clips, predicted=predictions.clips["clip"], label_map=label_map),
         corpora=corpora,
         labels=predictions.labels,
