@@ -15,10 +15,11 @@ CONF = ROOT / "conf"
 CODE = {
     "corpora": "stages.corpora",
     "features": "stages.acoustics",
+    "degradations": "stages.degradations",
     "split": "stages.protocols",
     "model": "stages.networks",
 }
-SEVERAL = ("corpora", "features")
+SEVERAL = ("corpora", "degradations", "features")
 #: Folders that hold no option of a group: studies of app.tune.
 OTHER = ("tune",)
 OPTIONS = sorted(

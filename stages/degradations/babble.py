@@ -1,0 +1,39 @@
+"""Babble: several other people who talk at the same time."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.clips.spectra import check_setting
+from stages.degradations import Scene, add_noise
+
+UNIT = "dB SNR"
+
+
+def babble(waveform: NDArray, scene: Scene, *, snr_db: float, voices: int) -> NDArray[np.float64]:
+    """Add the sum of clips of other speakers, all equally loud; the same at every ratio.
+
+    They are of the same corpora: the recogniser may have been trained on these voices, though never
+    on the one that it is asked about. With fewer other speakers than voices, some talk twice.
+
+    Parameters
+    ----------
+    waveform : float [samples]
+    scene : Scene
+    snr_db : float
+        see `add_noise`
+    voices : int
+        1 to 1000
+
+    Returns
+    -------
+    float64 [samples]
+
+    Raises
+    ------
+    ValueError
+        for a setting outside its range; if there is no other speaker
+    """
+    check_setting("voices", voices, low=1, high=1000)
+    return add_noise(waveform, scene.voices(voices, len(waveform)).sum(axis=0), snr_db=snr_db)

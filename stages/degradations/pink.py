@@ -1,0 +1,46 @@
+"""Pink noise: as strong in every octave, so that low frequencies prevail, as in most rooms."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from stages.clips.spectra import check_setting
+from stages.degradations import Scene, add_noise
+
+UNIT = "dB SNR"
+
+
+def pink(
+    waveform: NDArray, scene: Scene, *, snr_db: float, lowest_hz: float
+) -> NDArray[np.float64]:
+    """Add Gaussian noise whose power density falls with 1 / frequency, the same at every ratio.
+
+    Parameters
+    ----------
+    waveform : float [samples]
+    scene : Scene
+    snr_db : float
+        see `add_noise`
+    lowest_hz : float
+        there is no noise below; without such a bound its power would lie where nothing is heard,
+        the more of it the longer the clip. 1 to a quarter of the rate
+
+    Returns
+    -------
+    float64 [samples]
+
+    Raises
+    ------
+    ValueError
+        for a setting outside its range
+    """
+    check_setting("lowest_hz", lowest_hz, low=1, high=scene.sample_rate / 4)
+    # At least a second, of which a short clip takes the beginning: alone it has no low frequency.
+    samples = fft.next_fast_len(max(len(waveform), scene.sample_rate), real=True)
+    spectrum = fft.rfft(scene.random.standard_normal(samples))
+    frequencies = fft.rfftfreq(samples, 1 / scene.sample_rate)
+    spectrum[frequencies < lowest_hz] = 0
+    spectrum /= np.sqrt(np.maximum(frequencies, lowest_hz))
+    return add_noise(waveform, fft.irfft(spectrum, samples)[: len(waveform)], snr_db=snr_db)

@@ -1,0 +1,52 @@
+"""The telephone: a narrow band at a low rate."""
+
+from __future__ import annotations
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+from scipy import signal
+
+from stages.clips.spectra import check_setting
+from stages.degradations import Scene
+
+UNIT = ""
+
+
+def telephone(
+    waveform: NDArray, scene: Scene, *, rate_hz: int, low_hz: float, high_hz: float, order: int
+) -> NDArray[np.float64]:
+    """Resample to a telephone's rate, pass its band alone, and resample back.
+
+    Nothing of the line itself: no companding, no coding, no noise.
+
+    Parameters
+    ----------
+    waveform : float [samples]
+    scene : Scene
+    rate_hz : int
+        1000 to 192000
+    low_hz, high_hz : float
+        where the band-pass, a Butterworth filter, has lost 3 dB; low < high < half of the rate
+    order : int
+        of both of its slopes, 1 to 20: 6 dB an octave each
+
+    Returns
+    -------
+    float64 [samples]
+
+    Raises
+    ------
+    ValueError
+        for a setting outside its range
+    """
+    check_setting("rate_hz", rate_hz, low=1000, high=192_000)
+    check_setting("high_hz", high_hz, low=2, high=0.499 * rate_hz)
+    check_setting("low_hz", low_hz, low=1, high=0.99 * high_hz)
+    check_setting("order", order, low=1, high=20)
+    narrow = soxr.resample(waveform, scene.sample_rate, rate_hz)
+    band = signal.butter(order, (low_hz, high_hz), "bandpass", fs=rate_hz, output="sos")
+    wide = soxr.resample(signal.sosfilt(band, narrow), rate_hz, scene.sample_rate)
+    result = np.zeros(len(waveform))  # resampling twice may give a sample more or less
+    result[: len(wide)] = wide[: len(waveform)]
+    return result
