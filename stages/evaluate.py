@@ -16,7 +16,7 @@ from stages.clips.outputs import complete
 from stages.clips.settings import load_params
 from stages.clips.store import open_audio
 from stages.clips.table import read_clips
-from stages.reporting import corpora, page, predictions, report
+from stages.reporting import corpora, page, predictions, report, robustness
 
 REPORTS = Path("reports")
 
@@ -36,6 +36,7 @@ def main() -> None:
         checkpoints=Path("models/folds"),
         training=pd.read_csv(REPORTS / "training.csv", dtype={"fold": "str"}),
         leakage=json.loads((REPORTS / "leakage.json").read_text(encoding="utf-8")),
+        robustness=robustness.read_robustness(REPORTS / "robustness.csv"),
         label_sets=corpora.read_label_sets("conf/labels"),
         settings=settings,
     )
@@ -44,10 +45,11 @@ def main() -> None:
             folder.mkdir()
             for file, content in files.items():
                 (folder / file).write_bytes(content)
-    with complete(REPORTS / "corpora.csv") as part:
-        found.corpora.table.to_csv(part, index=False, lineterminator="\n")
+    table = found.corpora.table.to_csv(index=False, lineterminator="
+")
     metrics = json.dumps(found.metrics, indent=2) + "\n"
-    for name, text in (("index.html", page.render(found)), ("metrics.json", metrics)):
+    texts = {"corpora.csv": table, "index.html": page.render(found), "metrics.json": metrics}
+    for name, text in texts.items():
         with complete(REPORTS / name) as part:
             part.write_text(text, encoding="utf-8")
 

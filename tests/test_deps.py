@@ -51,6 +51,7 @@ def test_deps_cover_imports(stage):
         ("prepare", "stages/corpora", "${key}"),
         ("train", "stages/networks", "${model.name}"),
         ("evaluate", "stages/networks", "${model.name}"),
+        ("robustness", "stages/networks", "${model.name}"),
     ],
 )
 def test_chosen_module_and_what_it_imports_are_deps(stage, folder, group):
@@ -73,6 +74,16 @@ def test_features_depend_on_all_of_acoustics():
     for module in (ROOT / "stages" / "acoustics").glob("*.py"):
         for other in imported(module, set()) - WITHOUT_RESULT:
             assert other.startswith(("stages/acoustics/", "stages/clips/")), other
+
+
+def test_robustness_depends_on_all_that_settings_name():
+    """Degradations, and the features that checkpoints name, with what they import."""
+    deps = [dep for dep in STAGES["robustness"]["deps"] if dep.startswith("stages/")]
+    for folder in ("degradations", "acoustics"):
+        assert f"stages/{folder}" in deps
+        for module in (ROOT / "stages" / folder).glob("*.py"):
+            for other in imported(module, set()) - WITHOUT_RESULT:
+                assert any(other == dep or other.startswith(f"{dep}/") for dep in deps), other
 
 
 def test_the_report_depends_on_where_codes_and_label_sets_come_from():

@@ -18,7 +18,7 @@ from stages import evaluate
 from stages.clips.settings import bind
 from stages.clips.table import write_clips
 from stages.corpora import savee
-from stages.reporting import tables
+from stages.reporting import robustness, tables
 from stages.reporting.examples import choose
 from stages.reporting.predictions import arrange, check_folds, read_predictions, read_validation
 from tests.support import ROOT, composed
@@ -182,6 +182,7 @@ def _experiment(
     (root / "reports/figures").mkdir(parents=True)
     (root / leftover).touch()
     _training(epochs=epochs).to_csv(root / "reports/training.csv", index=False)
+    pd.DataFrame(columns=robustness.COLUMNS).to_csv(root / "reports/robustness.csv", index=False)
     (root / "reports/leakage.json").write_text(json.dumps(_leakage(dependent=dependent)))
     params = {
         "audio": {"sample_rate": 16000, "hop_length": 256},
@@ -237,6 +238,7 @@ def test_everything_is_written_and_every_byte_repeats(run, reports):
         "training.csv",
         "leakage.json",
         "corpora.csv",
+        "robustness.csv",
         "plots/confusion.csv",
         "plots/learning_curves.csv",
         *(f"tables/{name}.csv" for name in TABLES),

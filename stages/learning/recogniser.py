@@ -58,7 +58,10 @@ class Recogniser(nn.Module):
             if the waveform is empty or not finite
         """
         check_waveform(waveform)
-        waveform = self._levelled(waveform)
+        return self.logits(self._levelled(waveform))
+
+    def logits(self, waveform: Tensor) -> Tensor:
+        """The same, of waveforms that have their level: segments have that of their recording."""
         features = {name: f(waveform).transpose(1, 2) for name, f in self._features.items()}
         first = next(iter(features.values()))  # [batch, frames, dimensions]
         lengths = torch.full((first.shape[0],), first.shape[1], device=first.device)

@@ -32,6 +32,7 @@ DPI = 200
 _TRAIN, _MAIN, _REFERENCE = COLOURS[5], COLOURS[0], COLOURS[4]
 _HATCHES = ("", "////")  # the second turn through the colours is hatched
 _KINDS = ((_REFERENCE, "D"), (_MAIN, "o"), (COLOURS[2], "s"))  # of rows, in turn
+_CURVES = ((_MAIN, "o"), (COLOURS[2], "s"), (COLOURS[6], "^"), (COLOURS[7], "D"))
 _STYLE = {
     "axes.axisbelow": True,
     "axes.grid": True,
@@ -588,6 +589,7 @@ def importance_figure(importance: Mapping[str, float], *, heading: str) -> Figur
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("share of the differences between trials (functional ANOVA)")
     _title(axes, heading, [])
+    return figure
 
 
 def references_figure(table: pd.DataFrame, *, chance: float, notes: Sequence[str]) -> Figure:
@@ -678,6 +680,51 @@ def embedding_figure(
         put(f"{name} principal component ({100 * share:.0f} % of the variance)")
     figure.legend(loc="outside right center")
     _title(axes, heading, notes)
+    return figure
+
+
+def robustness_figure(table: pd.DataFrame, *, chance: float, notes: Sequence[str]) -> Figure:
+    """Unweighted accuracy of degraded clips with its 95 % interval: a panel for each unit.
+
+    Parameters
+    ----------
+    table : DataFrame
+        see `robustness.robustness_table`; the first row is of the clips as they are
+    chance : float
+        chance level, drawn as a line
+    notes : what every title must add
+    """
+    clean, units = table.iloc[0], dict(list(table.iloc[1:].groupby("unit", sort=False)))
+    columns = min(2, len(units))
+    rows = -(-len(units) // columns)
+    figure = _canvas(0.6 + 3.3 * columns, 1.1 + 2.5 * rows)
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+    for axes, (unit, of_unit) in zip(panels, units.items(), strict=False):
+        axes.axhspan(clean["ua_low"], clean["ua_high"], color="#E8E8E8", zorder=0)
+        axes.axhline(clean["ua"], color=_REFERENCE, linewidth=1.2, zorder=1)
+        axes.axhline(chance, color=_REFERENCE, linewidth=1.2, linestyle=":", zorder=1)
+        named = dict(list(of_unit.groupby("degradation", sort=False)))
+        if not unit:  # no amount: one after the other, by name
+            named = {"": of_unit.assign(level=np.arange(len(of_unit)))}
+            axes.set_xticks(range(len(of_unit)), of_unit["degradation"])
+            axes.set_xlim(-0.7, len(of_unit) - 0.3)
+        else:
+            axes.set_xlabel(f"level ({unit})")
+            axes.set_xticks(sorted(set(of_unit["level"])))
+        span = max(np.ptp(np.concatenate([rows["level"] for rows in named.values()])), 1e-9)
+        for number, (name, rows) in enumerate(named.items()):
+            colour, marker = _CURVES[number % len(_CURVES)]
+            at = rows["level"] + 0.013 * span * (number - (len(named) - 1) / 2)
+            curve = {"color": colour, "marker": marker, "markersize": 4.5, "linewidth": 1.3}
+            axes.plot(at, rows["ua"], linestyle="-" if unit else "", label=name, **curve)
+            axes.vlines(at, rows["ua_low"], rows["ua_high"], color=colour, linewidth=1.1)
+        if unit:
+            axes.legend(fontsize=8)
+        axes.set_ylim(-0.02, 1.02)
+    for axes in panels[len(units) :]:
+        axes.set_axis_off()
+    figure.supylabel("UA, unweighted accuracy (0 to 1)", fontsize=9)
+    _title(panels[0], "Unweighted accuracy of degraded clips, with 95 % interval", notes)
     return figure
 
 

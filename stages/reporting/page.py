@@ -73,6 +73,11 @@ def render(report: Report) -> str:
         ),
         leakage=leakage_table(report.leakage),
         sentences_held_out=report.leakage["sentences_held_out"],
+        robustness=with_intervals(
+            report.robustness.assign(level=[f"{level:g}" for level in report.robustness["level"]])
+            .replace({"level": {"nan": ""}})
+            .drop(columns="protocol")
+        ),
         examples=report.examples,
         embedding=report.embedding,
         longest_s=LONGEST_S,

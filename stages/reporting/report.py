@@ -39,6 +39,8 @@ class Report:
         what became of every clip, see `tables.clip_fates`
     corpora : CorpusReport
         what the corpora are like
+    robustness : DataFrame
+        as given; its figure is `robustness`, if it has a row
     labels : list of str
     leakage, settings : mapping
         as given
@@ -54,6 +56,7 @@ class Report:
     embedding: Embedding | None
     fates: pd.DataFrame
     corpora: CorpusReport
+    robustness: pd.DataFrame
     labels: list[str]
     leakage: Mapping[str, Any]
     settings: Mapping[str, Any]
@@ -82,6 +85,7 @@ def evaluate(
     checkpoints: Path,
     training: pd.DataFrame,
     leakage: Mapping[str, Any],
+    robustness: pd.DataFrame,
     label_sets: Mapping[str, Mapping[str, str | None]],
     settings: Mapping[str, Any],
 ) -> Report:
@@ -106,6 +110,8 @@ def evaluate(
     leakage : mapping
         what the split stage proved; if it found the protocol to be speaker-dependent, all that is
         made here says so, whatever the settings claim
+    robustness : DataFrame
+        of degraded clips, see `robustness.robustness_table`; without a row where none was chosen
     label_sets : emotion -> label, by name
         those that there are, to show beside the one that the settings chose
     settings : mapping
@@ -174,6 +180,10 @@ def evaluate(
                 areas=rows["per_class"].set_index("label")["roc_area"],
                 notes=notes,
             )
+        if len(robustness):
+            drawn["robustness"] = figures.robustness_figure(
+                robustness, chance=lines["chance"], notes=notes
+            )
         corpora, of_corpora = corpus_report(
             clips, store=store, label_sets=label_sets, settings=settings, notes=notes
         )
@@ -226,6 +236,7 @@ def evaluate(
         embedding=layer,
         fates=tables.clip_fates(clips, predicted=predictions.clips["clip"], label_map=label_map),
         corpora=corpora,
+        robustness=robustness,
         labels=predictions.labels,
         leakage=leakage,
         settings=settings,

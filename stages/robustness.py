@@ -1,0 +1,50 @@
+"""Stage `robustness`: held-out clips are degraded; the model that never heard them recognises them.
+
+python -m stages.robustness
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from omegaconf import OmegaConf
+
+from stages.clips.outputs import complete
+from stages.clips.settings import load_params
+from stages.clips.table import read_clips
+from stages.reporting.robustness import COLUMNS, robustness_table
+
+
+def main() -> None:
+    """Write reports/robustness.csv; without a row where no degradation is chosen."""
+    params = load_params()
+    table = pd.DataFrame(columns=COLUMNS)
+    if params.degradations:
+        # These take seconds to import, and torch is not needed where nothing is chosen.
+        from stages.clips.folds import read_split
+        from stages.learning.robustness import recognise
+
+        answers = recognise(
+            OmegaConf.to_container(params.degradations),
+            clips=read_clips("data/merged/clips.csv"),
+            split=read_split("data/split.csv"),
+            audio=Path("data/merged/audio.npy"),
+            models=Path("models/folds"),
+            seeds=list(params.seeds),
+        )
+        dependent = " (speaker-dependent)" * params.split.speaker_dependent
+        table = robustness_table(
+            [condition[:3] for condition in answers.conditions],
+            clips=answers.clips,
+            truth=answers.truth,
+            predicted=answers.predicted,
+            n_classes=len(answers.labels),
+            protocol=params.split.name + dependent,
+        )
+    with complete(Path("reports/robustness.csv")) as part:
+        table.to_csv(part, index=False, lineterminator="\n")
+
+
+if __name__ == "__main__":
+    main()
