@@ -45,8 +45,7 @@ def main() -> None:
             folder.mkdir()
             for file, content in files.items():
                 (folder / file).write_bytes(content)
-    table = found.corpora.table.to_csv(index=False, lineterminator="
-")
+    table = found.corpora.table.to_csv(index=False, lineterminator="\n")
     metrics = json.dumps(found.metrics, indent=2) + "\n"
     texts = {"corpora.csv": table, "index.html": page.render(found), "metrics.json": metrics}
     for name, text in texts.items():

@@ -1,4 +1,5 @@
-"""Stage `merge`: all corpora in one clip table and one audio store; duplicates found.
+"""Stage `merge`: all corpora in one clip table and one audio store; duplicates found;
+training variants made.
 
 python -m stages.merge
 """
@@ -8,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from stages.clips.merge import merge_corpora
-from stages.clips.settings import load_params
+from stages.clips.settings import bind, load_params
+from stages.clips.variants import Variants
 
 
 def main() -> None:
@@ -18,6 +20,12 @@ def main() -> None:
         prepared=Path("data/corpora"),
         folder=Path("data/merged"),
         duplicates=params.duplicates,
+        variants=Variants(
+            {name: bind(settings) for name, settings in params.variants.items()},
+            sample_rate=params.audio.sample_rate,
+            hop_length=params.audio.hop_length,
+            level=params.audio.level,
+        ),
     )
 
 

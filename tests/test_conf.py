@@ -18,8 +18,9 @@ CODE = {
     "degradations": "stages.degradations",
     "split": "stages.protocols",
     "model": "stages.networks",
+    "variants": "stages.variants",
 }
-SEVERAL = ("corpora", "degradations", "features")
+SEVERAL = ("corpora", "degradations", "features", "variants")
 #: Folders that hold no option of a group: studies of app.tune.
 OTHER = ("tune",)
 OPTIONS = sorted(

@@ -86,6 +86,14 @@ def test_robustness_depends_on_all_that_settings_name():
                 assert any(other == dep or other.startswith(f"{dep}/") for dep in deps), other
 
 
+def test_merging_depends_on_all_variants():
+    """They are named by `_target_`, which no import shows."""
+    assert "stages/variants" in STAGES["merge"]["deps"]
+    for module in (ROOT / "stages" / "variants").glob("*.py"):
+        for other in imported(module, set()) - WITHOUT_RESULT:
+            assert other.startswith(("stages/variants/", "stages/clips/")), other
+
+
 def test_the_report_depends_on_where_codes_and_label_sets_come_from():
     assert {"stages/corpora", "conf/labels"} <= set(STAGES["evaluate"]["deps"])
     for module in (ROOT / "stages" / "corpora").glob("*.py"):

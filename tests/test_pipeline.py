@@ -186,7 +186,7 @@ def test_table_for_other_tools_has_a_row_per_clip(project, real, tmp_path):
         ("features.mfcc.n_mfcc=20", {"features@mfcc", "train", "evaluate"}),
         ("labels=six", {"split", "train", "evaluate"}),
         ("split=loso", {"split", "evaluate"}),
-        ("audio.level=peak", {"prepare@emodb", "train"}),
+        ("audio.level=peak", {"prepare@emodb", "merge", "train"}),
     ],
 )
 def test_a_setting_re_runs_only_what_it_concerns(project, real, override, stages):

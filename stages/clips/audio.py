@@ -198,7 +198,7 @@ def read_windows(
                 longest = max(longest, duration_s)
                 if duration_s >= min_duration_s:
                     gain = sound.gain(first, stop, level=level, level_db=level_db)
-                    quantised = [_quantised(b, gain=gain) for b in sound.blocks(first, stop)]
+                    quantised = [to_int16(b, gain=gain) for b in sound.blocks(first, stop)]
                     yield np.concatenate(quantised)
         _check_duration(heard.samples / file.samplerate, min_duration_s=min_duration_s)
     _check_peak(loudest, min_peak=min_peak)
@@ -231,8 +231,8 @@ def _silent(peak: float, *, min_peak: float) -> str:
     return f"silent: peak {peak:.4f}, want over {min_peak}" if peak <= min_peak else ""
 
 
-def _quantised(samples: np.ndarray, *, gain: float) -> np.ndarray:
-    """int16 [samples], times the gain."""
+def to_int16(samples: np.ndarray, *, gain: float) -> np.ndarray:
+    """Samples in [-1, 1] as an audio store holds them, int16 [samples], times the gain."""
     return np.rint(samples * (gain * FULL_SCALE)).astype(np.int16)
 
 
@@ -320,7 +320,7 @@ def read_file(
                 if not clip["excluded"]:
                     clip["samples"] = end - begin
                     for block in sound.blocks(**piece):
-                        write(_quantised(block, gain=gain))
+                        write(to_int16(block, gain=gain))
     except ValueError as error:
         facts["excluded"] = str(error)
     return facts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 
@@ -28,3 +29,32 @@ def rms_db(samples: np.ndarray, *, full_scale: float) -> float:
     flat = samples.reshape(-1)
     blocks = (flat[i : i + _BLOCK].astype(np.float64) for i in range(0, len(flat), _BLOCK))
     return decibels(sum(float(block @ block) for block in blocks) / len(flat) / full_scale**2)
+
+
+def gain_to_match(
+    waveform: np.ndarray, *, like: np.ndarray, level: Literal["rms", "peak", "none"]
+) -> float:
+    """What to multiply a waveform with, so that it is as loud as another one.
+
+    Parameters
+    ----------
+    waveform, like : float [samples]
+        at least one each
+    level : rms, peak or none
+        the measure in which they are to be equal; none: a gain of 1
+
+    Returns
+    -------
+    float
+        held back where a sample would exceed 1; 1 for digital silence
+    """
+    peak = float(np.abs(waveform).max())
+    if not peak:
+        return 1.0
+    gain = 1.0
+    if level == "rms":
+        wanted, got = (np.mean(np.square(x, dtype=np.float64)) for x in (like, waveform))
+        gain = math.sqrt(wanted / got)
+    elif level == "peak":
+        gain = float(np.abs(like).max()) / peak
+    return min(gain, 1.0 / peak)

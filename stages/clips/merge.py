@@ -13,14 +13,20 @@ import pandas as pd
 from stages.clips.outputs import complete
 from stages.clips.store import AudioReader, AudioStore
 from stages.clips.table import count_reasons, read_clips, write_clips
+from stages.clips.variants import Variants, add_variants
 
 log = logging.getLogger(__name__)
 
 
 def merge_corpora(
-    corpora: Sequence[str], *, prepared: Path, folder: Path, duplicates: Literal["first", "all"]
+    corpora: Sequence[str],
+    *,
+    prepared: Path,
+    folder: Path,
+    duplicates: Literal["first", "all"],
+    variants: Variants | None = None,
 ) -> pd.DataFrame:
-    """Join prepared corpora; find what is the same recording as another clip.
+    """Join prepared corpora; find what is the same recording as another clip; add variants.
 
     Parameters
     ----------
@@ -30,6 +36,8 @@ def merge_corpora(
         where each corpus's folder lies; where clips.csv and audio.npy go
     duplicates : first or all
         which clips of one recording are used: see settle_duplicates
+    variants : Variants or None
+        what to make of the usable clips for training; their samples stand behind all others
 
     Returns
     -------
@@ -39,8 +47,10 @@ def merge_corpora(
     Raises
     ------
     ValueError
-        if `duplicates` is something else
+        if `duplicates` is something else; see stages.clips.variants
     """
+    if variants:
+        variants.check()
     tables = {name: read_clips(prepared / name / "clips.csv") for name in corpora}
     clips = pd.concat(tables.values(), ignore_index=True)
     clips = settle_duplicates(clips, use=duplicates).sort_values("clip", ignore_index=True)
@@ -59,12 +69,17 @@ def merge_corpora(
                 starts.append(store.samples)
                 for block in stores[corpus].blocks(start, samples):
                     store.append(block)
+            made = clips.iloc[:0]
+            if variants:
+                audio = {name: prepared / name / "audio.npy" for name in corpora}
+                made = add_variants(clips, variants=variants, audio=audio, store=store, folder=part)
         clips["start"] = starts
+        usable = clips[clips["excluded"] == ""]
+        log.info("merged: %d clips, %d speakers", len(usable), usable["speaker"].nunique())
+        for reason, number in count_reasons(clips).items():
+            log.info("merged: %d excluded, %s", number, reason)
+        clips = pd.concat([clips, made]).sort_values("clip", ignore_index=True)
         write_clips(clips, part / "clips.csv")
-    usable = clips[clips["excluded"] == ""]
-    log.info("merged: %d clips, %d speakers", len(usable), usable["speaker"].nunique())
-    for reason, number in count_reasons(clips).items():
-        log.info("merged: %d excluded, %s", number, reason)
     return clips
 
 

@@ -17,7 +17,7 @@ from stages.clips.conditioning import conditioning, segmenting
 from stages.clips.frames import frame_count
 from stages.clips.outputs import complete
 from stages.clips.settings import processes
-from stages.clips.store import AudioReader, AudioStore
+from stages.clips.store import AudioStore
 from stages.clips.table import COLUMNS, DESCRIPTION, count_reasons, write_clips
 
 log = logging.getLogger(__name__)
@@ -110,9 +110,7 @@ def _read(
         # A task's samples wait on disk: any number of tasks may be done before an earlier one is.
         for output, read in zip(outputs, results, strict=True):
             start = store.samples
-            with AudioReader(output) as reader:
-                for block in reader.blocks(0, reader.samples):
-                    store.append(block)
+            store.append_store(output)
             output.unlink()
             for fact in read:
                 for clip in fact["segments"] or [fact]:

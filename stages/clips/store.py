@@ -32,6 +32,12 @@ class AudioStore:
         self._file.write(np.ascontiguousarray(samples, "<i2"))
         self.samples += len(samples)
 
+    def append_store(self, path: str | Path) -> None:
+        """Add all samples of another store at the end, block by block."""
+        with AudioReader(path) as reader:
+            for block in reader.blocks(0, reader.samples):
+                self.append(block)
+
     def __enter__(self) -> AudioStore:
         return self
 

@@ -44,9 +44,10 @@ COLUMNS = {
     "take": _TEXT,
     "channels": "int64",  # of the file
     "rate_hz": "int64",  # of the file
-    "duration_s": "float64",  # of the file, or of the segment
+    "duration_s": "float64",  # of the file, or of the segment or variant
     "level_db": "float64",  # of the file, RMS relative to full scale; NaN if it was not decoded
-    "sha256": _TEXT,  # of the decoded samples; of a segment's, before they are levelled
+    # Of the decoded samples; of a segment's, before they are levelled; of a variant's in the store.
+    "sha256": _TEXT,
     "start": "int64",  # first sample in the audio store
     "samples": "int64",  # in the audio store; 0 for an excluded clip
     "frames": "int64",  # on the common frame clock; 0 for an excluded clip
