@@ -21,6 +21,7 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from app import experiment
+from stages.clips.folds import protocol_in_words, shared_in_words
 from stages.clips.settings import load_params
 
 log = logging.getLogger(__name__)
@@ -47,16 +48,15 @@ def write(table: pd.DataFrame, found: experiment.Experiment, *, params: DictConf
     """Write the table and its figure, and print what they say."""
     split, predictions = params.split, found.predictions
     leakage = json.loads(experiment.LEAKAGE.read_text(encoding="utf-8"))
-    dependent = bool(split.speaker_dependent or leakage["speaker_dependent"])
-    notes = ["speaker-dependent"] * dependent
-    notes += ["synthetic demo speech"] * (params.data.name == "demo")
+    shared = shared_in_words(split, leakage)
+    notes = shared + ["synthetic demo speech"] * (params.data.name == "demo")
     corpora = ", ".join(sorted(set(predictions.clips["corpus"])))
     title = experiment.heading(
         f"Features of {params.model.name}", table, second_line=f"{corpora}: {split.title}"
     )
     kinds, _ = pd.factorize(table["variant"].str.partition(" ")[0])
     experiment.write(
-        table.assign(protocol=f"{split.name} (speaker-dependent)" if dependent else split.name),
+        table.assign(protocol=protocol_in_words(split.name, shared)),
         OUTPUT,
         title=title,
         reference="all features",

@@ -25,7 +25,16 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from app import experiment
-from stages.clips.folds import ALL, folds_of, label_clips, leakage, split_clips
+from stages.clips.folds import (
+    ALL,
+    RULES,
+    folds_of,
+    label_clips,
+    leakage_report,
+    protocol_in_words,
+    shared_in_words,
+    split_clips,
+)
 from stages.clips.settings import bind, load_params
 from stages.reporting.predictions import Predictions
 
@@ -49,8 +58,8 @@ def protocols(params: DictConfig) -> dict[str, DictConfig]:
 
 def make_splits(
     last: experiment.Experiment, wanted: Mapping[str, DictConfig], *, params: DictConfig
-) -> dict[str, pd.DataFrame]:
-    """A split table for each protocol that the clips allow, proven not to leak.
+) -> tuple[dict[str, pd.DataFrame], dict[str, list[str]]]:
+    """A split table for each protocol that the clips allow, proven not to leak; what sides share.
 
     Raises
     ------
@@ -58,27 +67,27 @@ def make_splits(
         if they do not allow the first one; if that of params.yaml is not the one of the last run
     """
     clips = label_clips(last.clips, name=params.labels.name, mapping=params.labels.map)
-    splits = {}
+    splits, shared = {}, {}
     for name, settings in wanted.items():
-        rules = {rule: settings[rule] for rule in ("speaker_dependent", "sentences_held_out")}
+        rules = {rule: settings[rule] for rule in RULES}
         try:
             split = split_clips(
                 clips, protocol=bind(settings.protocol), **rules, validation=settings.validation
             )
-            leakage(clips, split, **rules)
+            report = leakage_report(clips, split, name=name, **rules)
         except ValueError as error:
             if name == PROTOCOLS[0]:
                 raise
             log.warning("leakage: without %s: %s", name, error)
             continue
-        splits[name] = split
+        splits[name], shared[name] = split, shared_in_words(settings, report)
     own = splits.get(params.split.name)
     if own is not None and not own.astype("str").equals(last.split.astype("str")):
         raise ValueError(
             f"{experiment.SPLIT}: is not the split {params.split.name} of params.yaml; "
             "run `dvc repro` first"
         )
-    return splits
+    return splits, shared
 
 
 def in_common(found: Mapping[str, Predictions]) -> dict[str, Predictions]:
@@ -122,7 +131,7 @@ def main() -> None:
         sys.exit(f"{error}; run `dvc repro` first")
     wanted = protocols(params)
     try:
-        splits = make_splits(last, wanted, params=params)
+        splits, shared = make_splits(last, wanted, params=params)
     except ValueError as error:
         sys.exit(str(error))
     found, plans = {}, []
@@ -135,9 +144,8 @@ def main() -> None:
             last, split=split, features=list(params.features), name=name
         )
         plans.append(plan)
-    dependent = {name: wanted[name].speaker_dependent for name in found}
     marked = {
-        f"{name} (speaker-dependent)" if dependent[name] else name: predictions
+        protocol_in_words(name, shared[name]): predictions
         for name, predictions in in_common(found).items()
     }
     table = experiment.compare(marked, column="protocol")
@@ -151,7 +159,7 @@ def main() -> None:
             f"What the split does to {params.model.name}", table, second_line=corpora
         ),
         reference=PROTOCOLS[0],
-        kinds=[0, *(1 if shared else 2 for shared in list(dependent.values())[1:])],
+        kinds=[0, *(1 if words else 2 for words in list(shared.values())[1:])],
         chance=1 / len(last.labels),
         notes=["synthetic demo speech"] * (params.data.name == "demo"),
     )

@@ -2,7 +2,8 @@
 
 python -m app.table [--output FILE]
 
-Reads what the pipeline cached for the features of params.yaml. Columns: clip, corpus, speaker, sex,
+Reads what the pipeline cached for the features of params.yaml; training variants are left out, as
+other tools would take them for recordings. Columns: clip, corpus, speaker, sex,
 emotion, label, then <feature>_<dimension>_<value>.
 """
 
@@ -41,6 +42,7 @@ def main() -> None:
     caches = open_caches(
         Path("data/features"), names=list(params.features), frames=int(clips["frames"].sum())
     )
+    clips = clips[clips["variant"] == "clean"]
     clips = label_clips(clips, name=params.labels.name, mapping=params.labels.map)
     data = ClipData(
         caches=caches,

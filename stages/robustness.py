@@ -5,6 +5,7 @@ python -m stages.robustness
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -22,7 +23,7 @@ def main() -> None:
     table = pd.DataFrame(columns=COLUMNS)
     if params.degradations:
         # These take seconds to import, and torch is not needed where nothing is chosen.
-        from stages.clips.folds import read_split
+        from stages.clips.folds import protocol_in_words, read_split, shared_in_words
         from stages.learning.robustness import recognise
 
         answers = recognise(
@@ -33,14 +34,15 @@ def main() -> None:
             models=Path("models/folds"),
             seeds=list(params.seeds),
         )
-        dependent = " (speaker-dependent)" * params.split.speaker_dependent
+        leakage = json.loads(Path("reports/leakage.json").read_text(encoding="utf-8"))
+        protocol = protocol_in_words(params.split.name, shared_in_words(params.split, leakage))
         table = robustness_table(
             [condition[:3] for condition in answers.conditions],
             clips=answers.clips,
             truth=answers.truth,
             predicted=answers.predicted,
             n_classes=len(answers.labels),
-            protocol=params.split.name + dependent,
+            protocol=protocol,
         )
     with complete(Path("reports/robustness.csv")) as part:
         table.to_csv(part, index=False, lineterminator="\n")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from stages.clips.folds import label_clips, leakage, split_clips, write_split
+from stages.clips.folds import RULES, label_clips, leakage_report, split_clips, write_split
 from stages.clips.outputs import complete
 from stages.clips.settings import bind, load_params
 from stages.clips.table import read_clips
@@ -17,7 +17,7 @@ from stages.clips.table import read_clips
 def main() -> None:
     params = load_params()
     settings = params.split
-    rules = {name: settings[name] for name in ("speaker_dependent", "sentences_held_out")}
+    rules = {name: settings[name] for name in RULES}
     clips = label_clips(
         read_clips("data/merged/clips.csv"), name=params.labels.name, mapping=params.labels.map
     )
@@ -27,11 +27,7 @@ def main() -> None:
         **rules,
         validation=settings.validation,
     )
-    report = {
-        "protocol": settings.name,
-        **rules,
-        "folds": leakage(clips, split, **rules),
-    }
+    report = leakage_report(clips, split, name=settings.name, **rules)
     write_split(split, "data/split.csv")
     with complete(Path("reports/leakage.json")) as part:
         part.write_text(json.dumps(report, indent=2) + "\n")

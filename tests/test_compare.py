@@ -436,7 +436,7 @@ def test_sentences():
             row | {"difference": 0.0, "p": 1.0, "p_holm": 1.0},
         ]
     )
-    found = comparison.Comparison(table, table, table, [], [], [], "")
+    found = comparison.Comparison(table, table, table, [], [], [], [], "")
     ahead, behind, same = comparison_page.sentences(found)
     assert ahead == (
         "b is ahead of a by 0.040 UA (95 % interval +0.010 to +0.070, p = 0.012, corrected for 3 "

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -91,6 +92,28 @@ def test_a_variant_of_a_tested_clip_is_found_in_training(tmp_path, monkeypatch):
     table.loc[f"{tested}#noise", "0"] = "train"
     with pytest.raises(ValueError, match=f"fold 0: 1 of source stand .*: {tested}$"):
         proof(clips, table.reset_index(), speaker_dependent=True)
+
+
+def test_a_leak_of_variants_is_made_only_where_it_is_asked_for_and_said(tmp_path, monkeypatch):
+    leaky = ("split=random", "split.variants=independent")
+    for overrides, words in (
+        (("split=speaker",), ""),
+        (("split=random",), "speaker-dependent"),
+        (leaky, "speaker-dependent, variants of one recording on both sides"),
+    ):
+        settings = composed(*overrides)["split"]
+        run_split(clip_table(), tmp_path, monkeypatch, *overrides)
+        report = json.loads((tmp_path / "reports/leakage.json").read_text())
+        assert report["variants"] == settings["variants"]
+        assert report["variants_shared"] == ("variants" in words)
+        assert any(entry["shared_sources"] for entry in report["folds"]) == ("variants" in words)
+        assert ", ".join(folds.shared_in_words(settings, report)) == words
+        assert words in settings["title"]
+    clean = clip_table().query("variant == 'clean'")
+    run_split(clean, tmp_path, monkeypatch, *leaky)
+    assert not json.loads((tmp_path / "reports/leakage.json").read_text())["variants_shared"]
+    with pytest.raises(ValueError, match="split.variants: got independent, want with_source"):
+        run_split(clip_table(), tmp_path, monkeypatch, "split=loso", "split.variants=independent")
 
 
 def test_a_speaker_and_a_sentence_on_both_sides_are_found_unless_allowed(tmp_path, monkeypatch):
@@ -264,6 +287,15 @@ def test_clips_that_not_all_protocols_test_are_not_compared(tmp_path, caplog):
         inside(folder, leakage.main)
     assert "12 clips that not all test are left out" in caplog.text
     assert set(rows_of(folder)["clips"]) == {24}
+
+
+def test_a_leak_of_variants_is_named_in_the_measured_inflation(tmp_path):
+    folder = finished(tmp_path, clip_table(), "split=random", "split.variants=independent")
+    inside(folder, leakage.main)
+    marked = "random (speaker-dependent, variants of one recording on both sides)"
+    table = rows_of(folder)
+    assert table.index.tolist() == ["speaker", marked, "speaker_sentence"]
+    assert set(table["clips"]) == {36}
 
 
 def test_a_split_of_other_settings_is_refused(tmp_path):

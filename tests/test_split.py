@@ -73,19 +73,26 @@ def by_both(clips):
     return speaker_sentence.assign(clips, speaker_folds=3, sentence_folds=3, seed=0)
 
 
-def cut(clips, protocol, *, speaker_dependent=False, sentences_held_out=False, validation=0.15):
+def cut(
+    clips, protocol, *, speaker_dependent=False, sentences_held_out=False, validation=0.15, **rules
+):
     return split_clips(
         clips,
         protocol=protocol,
         speaker_dependent=speaker_dependent,
         sentences_held_out=sentences_held_out,
         validation=validation,
+        **rules,
     )
 
 
-def prove(clips, split, *, speaker_dependent=False, sentences_held_out=False):
+def prove(clips, split, *, speaker_dependent=False, sentences_held_out=False, **rules):
     return leakage(
-        clips, split, speaker_dependent=speaker_dependent, sentences_held_out=sentences_held_out
+        clips,
+        split,
+        speaker_dependent=speaker_dependent,
+        sentences_held_out=sentences_held_out,
+        **rules,
     )
 
 
@@ -217,6 +224,69 @@ def test_variants_train_where_their_source_trains_and_never_test():
             for fold in split.columns[1:]:
                 want = "train" if split.loc[source, fold] == "train" else ""
                 assert split.loc[clip, fold] == want
+
+
+def test_the_job_all_trains_on_variants_of_all_that_it_trains_on():
+    clips = clips_of(variants=2)
+    split = cut(clips, by_speaker(), validation=0)
+    assert (split[ALL] == "train").all() and len(split) == len(clips)
+
+
+INDEPENDENT = {"speaker_dependent": True, "variants": "independent"}
+
+
+def test_independent_variants_are_clips_of_their_own_and_their_leak_is_counted():
+    clips = clips_of(variants=2)
+    split = cut(clips, at_random, **INDEPENDENT)
+    tested = [fold for fold in folds_of(split) if fold != ALL]
+    assert ((split[tested] == "test").sum(axis=1) == 1).all() and len(split) == len(clips)
+    report = prove(clips, split, **INDEPENDENT)
+    for entry in report:
+        if entry["fold"] != ALL:
+            assert entry["shared_sources"] > 0 and entry["shared_sha256"] == 0
+            assert entry["test_variants"] > entry["test_clips"] / 2
+            assert 0 < entry["train_variants"] < entry["train_clips"]
+    with pytest.raises(ValueError, match=r"fold 0: \d+ of source stand in training and test"):
+        prove(clips, split, speaker_dependent=True)
+    report = prove(clips, cut(clips, at_random, speaker_dependent=True), speaker_dependent=True)
+    assert {entry["shared_sources"] for entry in report} == {0}
+    assert {entry["test_variants"] for entry in report} == {0}
+
+
+def test_copies_of_one_recording_stay_together_though_variants_are_independent():
+    """A segment or a copy is no variant, and neither are variants of two copies of another kind."""
+    clips = clips_of(variants=1)
+    take = clips["source"].str.endswith("-1")
+    clips.loc[take, "source"] = clips.loc[take, "source"].str.replace("-1$", "-0", regex=True)
+    split = cut(clips, at_random, **INDEPENDENT)
+    prove(clips, split, **INDEPENDENT)
+    kinds = clips.set_index("clip").loc[split["clip"], ["source", "variant"]].agg("#".join, axis=1)
+    assert (split.groupby(kinds.to_numpy())[folds_of(split)].nunique() == 1).all(axis=None)
+    planted = split.set_index("clip")
+    clip = clips.loc[take & (clips["variant"] == "clean"), "clip"].iloc[0]
+    planted.loc[clip, "0"] = "train" if planted.loc[clip, "0"] == "test" else "test"
+    with pytest.raises(ValueError, match="fold 0: 1 of source stand in training and test: x/01-a"):
+        prove(clips, planted.reset_index(), **INDEPENDENT)
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"variants": "independent"},
+        {"variants": "independent", "speaker_dependent": True, "sentences_held_out": True},
+        {"variants": "apart", "speaker_dependent": True},
+        {"variants": None},
+    ],
+)
+def test_variants_leave_their_source_only_where_nothing_is_held_out(rules):
+    for check in (
+        lambda: cut(clips_of(variants=1), at_random, **rules),
+        lambda: prove(None, None, **rules),
+    ):
+        with pytest.raises(
+            ValueError, match="split.variants: got '?(independent|apart|None)'?, want"
+        ):
+            check()
 
 
 FOLDS_OF_RAVDESS = composed("split=ravdess6")["split"]["protocol"]["speakers"]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,8 @@ from stages.clips.table import EMOTIONS
 
 log = logging.getLogger(__name__)
 PARTS = ("train", "validation", "test", "")
+#: What of a split's settings says what both of its sides may share.
+RULES = ("speaker_dependent", "sentences_held_out", "variants")
 #: The fold of the job that trains on every clip and tests on none.
 ALL = "all"
 
@@ -85,6 +88,7 @@ def split_clips(
     speaker_dependent: bool,
     sentences_held_out: bool,
     validation: float,
+    variants: Literal["with_source", "independent"] = "with_source",
 ) -> pd.DataFrame:
     """Say of every clip what it is in every fold.
 
@@ -92,20 +96,23 @@ def split_clips(
     the training side validates: by whole speakers, unless the protocol is speaker-dependent (then
     by whole sentences, if it holds those out) or only one speaker is trained on. Clips of one
     source stand together, whatever the protocol: it is asked about the first of them. Variants are
-    trained on where their source is, and never validate or test.
+    trained on where their source is, and never validate or test; only if they are independent, each
+    is one more clip for the protocol, as if it did not come from another one.
 
     Parameters
     ----------
     clips : DataFrame
         labelled clips
-    protocol : clean clips, one per source -> their parts, str [clips, folds], of PARTS
-        settings already bound
+    protocol : clips, one per source -> their parts, str [clips, folds], of PARTS
+        settings already bound; asked about clean clips, unless variants are independent
     speaker_dependent : bool
         whether the protocol lets speakers stand on both sides
     sentences_held_out : bool
         whether the protocol lets no sentence stand on both sides
     validation : float
         share of the training side, at most .5; 0: all of it is trained on
+    variants : with_source or independent
+        the latter leaks, so the protocol must be speaker-dependent and hold no sentence out
 
     Returns
     -------
@@ -115,11 +122,22 @@ def split_clips(
     Raises
     ------
     ValueError
-        if the protocol's answer is no such table, or one that could not be pooled honestly
+        if `variants` or `validation` is something else, or the protocol's answer no such table or
+        one that could not be pooled honestly
     """
+    check_rules(
+        speaker_dependent=speaker_dependent,
+        sentences_held_out=sentences_held_out,
+        variants=variants,
+    )
     if not 0 <= validation <= 0.5:
         raise ValueError(f"split.validation: got {validation}, want at least 0 and at most 0.5")
-    firsts = clips[clips["variant"] == "clean"].drop_duplicates("source", ignore_index=True)
+    together = clips["source"]
+    if variants == "independent":
+        together = together + "#" + clips["variant"]
+    clips = clips.assign(together=together)
+    asked = clips if variants == "independent" else clips[clips["variant"] == "clean"]
+    firsts = asked.drop_duplicates("together", ignore_index=True)
     table = check_parts(protocol(firsts), clips=firsts["clip"])
     parts = {str(fold): part for fold, part in enumerate(table.T)}
     parts[ALL] = np.full(len(firsts), "train", dtype=object)
@@ -129,12 +147,31 @@ def split_clips(
         if validation and "validation" not in part:
             chosen = _choose_validation(side, by=by, share=validation)
             part[side.index[chosen]] = "validation"
-    sources = pd.DataFrame({"source": firsts["source"]} | parts)
-    split = clips[["clip", "label", "source", "variant"]].merge(sources, on="source")
-    trained = (split["variant"] == "clean").to_numpy()[:, None] | (split[list(parts)] == "train")
-    split[list(parts)] = split[list(parts)].where(trained, "")
-    split = split.drop(columns=["source", "variant"])
+    answer = pd.DataFrame({"together": firsts["together"]} | parts)
+    split = clips[["clip", "label", "together"]].merge(answer, on="together")
+    for_training = ~split["clip"].isin(asked["clip"]).to_numpy()[:, None]
+    dropped = for_training & (split[list(parts)] != "train")
+    split[list(parts)] = split[list(parts)].mask(dropped, "")
+    split = split.drop(columns="together")
     return split.sort_values("clip", ignore_index=True)
+
+
+def check_rules(*, speaker_dependent: bool, sentences_held_out: bool, variants: str) -> None:
+    """Refuse variants that stand by themselves where a protocol promises to hold something out.
+
+    Raises
+    ------
+    ValueError
+        if `variants` is neither with_source nor independent, or the latter where it must not be
+    """
+    if variants not in ("with_source", "independent"):
+        raise ValueError(f"split.variants: got {variants!r}, want with_source or independent")
+    if variants == "independent" and (sentences_held_out or not speaker_dependent):
+        raise ValueError(
+            "split.variants: got independent, want with_source: this protocol holds speakers or "
+            "sentences out, and variants of one clip would stand on both sides; split=random lets "
+            "them"
+        )
 
 
 def tested_once(fold: np.ndarray) -> np.ndarray:
@@ -294,7 +331,12 @@ def folds_of(split: pd.DataFrame) -> list[str]:
 
 
 def leakage(
-    clips: pd.DataFrame, split: pd.DataFrame, *, speaker_dependent: bool, sentences_held_out: bool
+    clips: pd.DataFrame,
+    split: pd.DataFrame,
+    *,
+    speaker_dependent: bool,
+    sentences_held_out: bool,
+    variants: Literal["with_source", "independent"] = "with_source",
 ) -> list[dict]:
     """Count, fold by fold, what the trained and the tested clips share.
 
@@ -306,21 +348,30 @@ def leakage(
         whether speakers may stand on both sides
     sentences_held_out : bool
         whether sentences may not
+    variants : with_source or independent
+        whether variants of one source must stand on one side, or may stand on both
 
     Returns
     -------
     list of dict
         per fold: the corpora that are trained on (or validate) and tested; clips and speakers of
-        each part; how many speakers, sentences (as far as they are known), sources and sample
-        hashes training (with validation) and test share; and the labels that training lacks
+        each part, and how many of the trained and of the tested clips are variants; how many
+        speakers, sentences (as far as they are known), sources and sample hashes training (with
+        validation) and test share; and the labels that training lacks
 
     Raises
     ------
     ValueError
-        naming what stands on both sides: any source or hash; any speaker, unless allowed; any
-        sentence, if they are held out; naming a fold whose training has fewer than two labels
+        naming what stands on both sides: any hash; any source, unless by variants that may; any
+        speaker, unless allowed; any sentence, if they are held out; naming a fold whose training
+        has fewer than two labels
     """
-    facts = ["clip", "corpus", "speaker", "sentence", "source", "sha256"]
+    check_rules(
+        speaker_dependent=speaker_dependent,
+        sentences_held_out=sentences_held_out,
+        variants=variants,
+    )
+    facts = ["clip", "variant", "corpus", "speaker", "sentence", "source", "sha256"]
     table = split.merge(clips[facts], on="clip", validate="one_to_one")
     allowed = {"speaker": speaker_dependent, "sentence": not sentences_held_out}
     report = []
@@ -336,14 +387,19 @@ def leakage(
             entry[f"{part}_clips"] = len(side)
         for part, side in sides.items():
             entry[f"{part}_speakers"] = side["speaker"].nunique()
+        for part in ("train", "test"):
+            entry[f"{part}_variants"] = int((sides[part]["variant"] != "clean").sum())
         for column, key in (
             ("speaker", "shared_speakers"),
             ("sentence", "shared_sentences"),
             ("source", "shared_sources"),
             ("sha256", "shared_sha256"),
         ):
-            shared = sorted((set(learned[column]) & set(sides["test"][column])) - {""})
+            shared = _shared(learned[column], sides["test"][column])
             entry[key] = len(shared)
+            if column == "source" and variants == "independent":  # then only of clean clips
+                clean = (side[side["variant"] == "clean"] for side in (learned, sides["test"]))
+                shared = _shared(*(side[column] for side in clean))
             if shared and not allowed.get(column, False):
                 raise ValueError(
                     f"fold {fold}: {len(shared)} of {column} stand in training and test: "
@@ -368,6 +424,50 @@ def leakage(
             )
         report.append(entry)
     return report
+
+
+def leakage_report(clips: pd.DataFrame, split: pd.DataFrame, *, name: str, **rules: Any) -> dict:
+    """What reports/leakage.json holds: the protocol's name and rules, and what `leakage` found.
+
+    Parameters
+    ----------
+    clips, split, rules
+        see `leakage`, which also says what is raised; all of RULES
+    name : str
+        of the protocol
+    """
+    found = leakage(clips, split, **rules)
+    # Of other clips a shared source is refused.
+    shared = any(fold["shared_sources"] for fold in found)
+    return {"protocol": name, **rules, "variants_shared": shared, "folds": found}
+
+
+def _shared(learned: pd.Series, tested: pd.Series) -> list[str]:
+    """What both sides have, in order; what is unknown ("") is not the same."""
+    return sorted((set(learned) & set(tested)) - {""})
+
+
+def shared_in_words(settings: Mapping[str, Any], report: Mapping[str, Any]) -> list[str]:
+    """What all figures of a split must say that its two sides share, in words.
+
+    Parameters
+    ----------
+    settings : mapping
+        the group `split` of params.yaml
+    report : mapping
+        reports/leakage.json: what it found goes before what the settings claim
+    """
+    words = []
+    if settings["speaker_dependent"] or report["speaker_dependent"]:
+        words.append("speaker-dependent")
+    if report.get("variants_shared"):
+        words.append("variants of one recording on both sides")
+    return words
+
+
+def protocol_in_words(name: str, shared: Sequence[str]) -> str:
+    """A protocol's name, with what its sides share behind it."""
+    return f"{name} ({', '.join(shared)})" if shared else name
 
 
 def write_split(split: pd.DataFrame, path: str | Path) -> None:

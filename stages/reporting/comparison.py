@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from stages.clips.folds import protocol_in_words, shared_in_words
 from stages.reporting import metrics
 from stages.reporting.predictions import Predictions
 from stages.reporting.predictions import arrange as arrange_predictions
@@ -32,8 +33,8 @@ class Experiment:
     seeds : list of int
     settings : mapping
         model.name, features, data.name, split as recorded when it was evaluated
-    dependent : bool
-        whether speakers are shared between training and test
+    shared : list of str
+        what training and test share, in words, such as "speaker-dependent"
     """
 
     name: str
@@ -42,12 +43,12 @@ class Experiment:
     folds: pd.Series
     seeds: list[int]
     settings: Mapping[str, Any]
-    dependent: bool
+    shared: list[str]
 
     @property
     def protocol(self) -> str:
-        """Name of the split, marked if it is speaker-dependent."""
-        return self.settings["split"]["name"] + " (speaker-dependent)" * self.dependent
+        """Name of the split, marked with what its sides share."""
+        return protocol_in_words(self.settings["split"]["name"], self.shared)
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,10 @@ class Comparison:
     classes : DataFrame
         one row per pair and label that has clips: the same for its recall
     corpora, labels : list of str
+    shared : list of str
+        see Experiment
     notes : list of str
-        what everything made of these tables must say, such as "speaker-dependent"
+        what everything made of these tables must say: that, and whether it is demo speech
     title : str
         what the protocol holds out, in words; its name, if those were not recorded
     """
@@ -74,6 +77,7 @@ class Comparison:
     classes: pd.DataFrame
     corpora: list[str]
     labels: list[str]
+    shared: list[str]
     notes: list[str]
     title: str
 
@@ -136,7 +140,7 @@ def arrange(
         folds=table.astype({"fold": "str"}).groupby("clip")["fold"].agg(_joined),
         seeds=sorted(table["seed"].unique().tolist()),
         settings=settings,
-        dependent=bool(settings["split"]["speaker_dependent"] or leakage["speaker_dependent"]),
+        shared=shared_in_words(settings["split"], leakage),
     )
 
 
@@ -233,7 +237,8 @@ def compare(experiments: Sequence[Experiment], *, pairs: Sequence[tuple[int, int
         classes=pd.DataFrame(classes).assign(**protocol),
         corpora=sorted(set(first.predictions.clips["corpus"])),
         labels=first.predictions.labels,
-        notes=["speaker-dependent"] * first.dependent + ["synthetic demo speech"] * demo,
+        shared=first.shared,
+        notes=first.shared + ["synthetic demo speech"] * demo,
         title=first.settings["split"].get("title", first.protocol),
     )
 

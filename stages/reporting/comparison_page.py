@@ -206,7 +206,6 @@ def render(comparison: Comparison, *, drawn: Mapping[str, bytes]) -> str:
         chance=1 / len(comparison.labels),
         first=experiments.iloc[0],
         seeds=sorted(set(experiments["seeds"])),
-        dependent="speaker-dependent" in comparison.notes,
         demo="synthetic demo speech" in comparison.notes,
     )
 

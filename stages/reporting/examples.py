@@ -131,6 +131,7 @@ def examples(
 def choose(predictions: Predictions, *, clips: pd.DataFrame) -> pd.DataFrame:
     """One held-out clip of each label, of one voice and one text as far as there are such.
 
+    No variant is chosen: where variants are tested as well, so are the recordings themselves.
     The speaker with the most labels, of the speaker's sentences the one with the most labels, of
     its takes the one with the most labels; the first in the table's order among equals. A label
     that lacks there is taken from the same speaker's other takes, then other sentences, then from
@@ -157,6 +158,7 @@ def choose(predictions: Predictions, *, clips: pd.DataFrame) -> pd.DataFrame:
     )
     held_out = held_out.drop_duplicates("clip")  # of several folds the first
     clips = clips.assign(first=first_frames(clips["frames"].to_numpy()))
+    clips = clips[clips["variant"] == "clean"]
     found = clips.merge(held_out, on="clip", validate="one_to_one")
     same = pd.Series(True, index=found.index)
     for column in ("speaker", "sentence", "take"):

@@ -85,7 +85,7 @@ def render(report: Report) -> str:
         settings=report.settings,
         labels=report.labels,
         epochs=len(report.plots["learning_curves"]),
-        dependent=report.dependent,
+        shared=report.shared,
         demo=report.settings["data"]["name"] == "demo",
     )
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from stages.clips.folds import protocol_in_words, shared_in_words
 from stages.reporting import calibration, fairness, figures, scores, tables
 from stages.reporting.corpora import CorpusReport, corpus_report
 from stages.reporting.examples import Example, examples
@@ -44,8 +45,8 @@ class Report:
     labels : list of str
     leakage, settings : mapping
         as given
-    dependent : bool
-        whether speakers are shared between training and test
+    shared : list of str
+        what training and test share, in words, such as "speaker-dependent"
     """
 
     metrics: dict[str, float | int | str]
@@ -60,7 +61,7 @@ class Report:
     labels: list[str]
     leakage: Mapping[str, Any]
     settings: Mapping[str, Any]
-    dependent: bool
+    shared: list[str]
 
     @property
     def folders(self) -> dict[str, dict[str, bytes]]:
@@ -127,10 +128,9 @@ def evaluate(
     """
     check_folds(predictions, folds=leakage["folds"])
     split, label_map = settings["split"], settings["labels"]["map"]
-    dependent = bool(split["speaker_dependent"] or leakage["speaker_dependent"])
-    protocol = f"{split['name']} (speaker-dependent)" if dependent else split["name"]
-    notes = ["speaker-dependent"] * dependent
-    notes += ["synthetic demo speech"] * (settings["data"]["name"] == "demo")
+    shared = shared_in_words(split, leakage)
+    protocol = protocol_in_words(split["name"], shared)
+    notes = shared + ["synthetic demo speech"] * (settings["data"]["name"] == "demo")
 
     metrics = {"protocol": protocol, **tables.headline(predictions)}
     overall = tables.overall(predictions)
@@ -192,7 +192,7 @@ def evaluate(
             clips=clips,
             completeness=corpora.completeness,
             settings=settings,
-            dependent=dependent,
+            dependent=bool(shared),
             metrics=metrics,
         )
         if len(published):
@@ -240,7 +240,7 @@ def evaluate(
         labels=predictions.labels,
         leakage=leakage,
         settings=settings,
-        dependent=dependent,
+        shared=shared,
     )
 
 

@@ -352,6 +352,7 @@ def clip_fates(
     held_out = usable["clip"].isin(predicted)
     rest = usable[~held_out & ~usable["clip"].isin(outside["clip"])]
     variants = clips[clips["variant"] != "clean"]
+    tested = variants["clip"].isin(predicted)
     parts = {
         "held out and predicted": usable[held_out],
         **{
@@ -364,7 +365,8 @@ def clip_fates(
         },
         "usable, but not held out by this protocol": rest,
         "files in all": clean,
-        "training variants made from them": variants,
+        "training variants made from them": variants[~tested],
+        "variants made from them, held out and predicted": variants[tested],
     }
     corpora = sorted(clips["corpus"].unique())
     rows = [
