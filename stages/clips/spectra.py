@@ -170,6 +170,20 @@ def power_spectrum(waveform: Tensor, *, n_fft: int, win_length: int, hop_length:
     return power.reshape(*waveform.shape[:-1], *power.shape[-2:])
 
 
+def floored_spectrum(
+    waveform: Tensor, *, n_fft: int, win_length: int, hop_length: int, floor_db: float
+) -> Tensor:
+    """`power_spectrum`, its lines under a floor in decibels (-120 to 0) raised to it.
+
+    Ratios of lines are then defined in silence as well, and what is softer than any recording's
+    noise does not count.
+    """
+    # Under -120 dB it would be lost in what float32 rounds off of louder lines.
+    check_setting("floor_db", floor_db, low=-120, high=0)
+    power = power_spectrum(waveform, n_fft=n_fft, win_length=win_length, hop_length=hop_length)
+    return power.clamp_min(10 ** (floor_db / 10))
+
+
 # Inference mode is left while a constant is built: it would stay barred from gradients ever after.
 @lru_cache
 @torch.inference_mode(False)

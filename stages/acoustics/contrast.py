@@ -1,0 +1,136 @@
+"""Spectral contrast: how far the peaks of each octave stand out of its valleys."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import librosa
+import numpy as np
+import torch
+from torch import Tensor
+
+from stages.acoustics import Description
+from stages.clips.spectra import check_setting, check_transforms, floored_spectrum
+
+
+def contrast(
+    waveform: Tensor,
+    *,
+    sample_rate: int,
+    hop_length: int,
+    n_fft: int,
+    win_length: int,
+    n_bands: int,
+    fmin: float,
+    quantile: float,
+    floor_db: float,
+) -> Tensor:
+    """Level of the strongest lines of each band over that of its weakest, in decibels.
+
+    High where a voice's harmonics or formants stand out, low in breath and noise. Lines under the
+    floor are raised to it: how deep a valley is below that says what codec made the recording.
+
+    Parameters
+    ----------
+    waveform : Tensor [..., samples]
+        mono signal in [-1, 1]
+    sample_rate : int
+        in Hz
+    hop_length, n_fft, win_length : int
+        in samples; frames are centred, zeros are taken beyond the ends
+    n_bands : int
+        octaves from fmin upwards, beside the band below fmin; each must begin below half the
+        sample rate, and the last one reaches up to there
+    fmin : float
+        in Hz, at least the transform's first line over 0
+    quantile : float
+        share of a band's lines, over 0 and below 1, whose mean magnitude is its peak, and of as
+        many its valley; at least one line
+    floor_db : float
+        smallest power of a line, -120 to 0
+
+    Returns
+    -------
+    Tensor [..., n_bands + 1, frames]
+        10 log10 of the ratio of magnitudes, lowest band first; frames = 1 + samples // hop_length
+
+    Raises
+    ------
+    ValueError
+        for a setting outside its range; if the waveform is empty or holds NaN or infinity
+
+    References
+    ----------
+    librosa.feature.spectral_contrast of a spectrum floored in the same way, and so of any whose
+    lines all lie over the floor; equal to 1e-9 dB in float64. Decibels of magnitudes are the
+    library's: of powers they would be twice as many.
+    """
+    check_setting("n_fft", n_fft, low=2)
+    check_setting("win_length", win_length, low=2, high=n_fft)
+    check_setting("hop_length", hop_length, low=1)
+    check_transforms("n_fft", n_fft, waveform=waveform, n_fft=n_fft, hop_length=hop_length)
+    bands = _bands(sample_rate, n_fft, n_bands, fmin, quantile)
+    power = floored_spectrum(
+        waveform, n_fft=n_fft, win_length=win_length, hop_length=hop_length, floor_db=floor_db
+    )
+    peaks, valleys = [], []
+    for first, end, count in bands:
+        band = power[..., first:end, :]
+        peaks.append(_magnitude(band, count, largest=True))
+        valleys.append(_magnitude(band, count, largest=False))
+    return 10 * (torch.stack(peaks, dim=-2) / torch.stack(valleys, dim=-2)).log10()
+
+
+def describe(
+    *, sample_rate: int, n_fft: int, n_bands: int, fmin: float, quantile: float, **_: object
+) -> Description:
+    """Decibels by band: the middle of its lines, in Hz. Settings as of `contrast`."""
+    bands = _bands(sample_rate, n_fft, n_bands, fmin, quantile)
+    middles = np.array([(first + end - 1) / 2 for first, end, _ in bands])
+    return Description("peak over valley (dB)", "frequency (Hz)", middles * sample_rate / n_fft)
+
+
+def _magnitude(power: Tensor, count: int, *, largest: bool) -> Tensor:
+    """Mean magnitude [..., frames] of the `count` strongest or weakest lines of each frame."""
+    if count == 1:  # many times faster
+        return (power.amax(dim=-2) if largest else power.amin(dim=-2)).sqrt()
+    return power.topk(count, dim=-2, largest=largest, sorted=False).values.sqrt().mean(dim=-2)
+
+
+@lru_cache
+def _bands(
+    sample_rate: int, n_fft: int, n_bands: int, fmin: float, quantile: float
+) -> tuple[tuple[int, int, int], ...]:
+    """First line, the one after the last, and how many of them make a peak, of each band.
+
+    A band begins one line below its lower edge and ends one below the last line up to its upper
+    edge, as in the reference.
+    """
+    check_setting("sample_rate", sample_rate, low=1)
+    lowest, highest = sample_rate / n_fft, n_fft // 2 * sample_rate / n_fft
+    if not lowest <= fmin < highest:
+        raise ValueError(
+            f"fmin: got {fmin}, want {lowest} (the first line over 0 Hz) to below {highest} "
+            f"(the last one; sample_rate {sample_rate}, n_fft {n_fft})"
+        )
+    most = math.ceil(math.log2(highest / fmin))
+    if not 1 <= n_bands <= most:
+        raise ValueError(
+            f"n_bands: got {n_bands}, want 1 to {most}, or a smaller fmin: the last band would "
+            f"begin over {highest} Hz, the last line (fmin {fmin}, sample_rate {sample_rate})"
+        )
+    if not 0 < quantile < 1:
+        raise ValueError(f"quantile: got {quantile}, want over 0 and below 1")
+    lines = librosa.fft_frequencies(sr=sample_rate, n_fft=n_fft)
+    edges = [0, *(fmin * 2.0**band for band in range(n_bands + 1))]
+    bands = []
+    for band in range(n_bands + 1):
+        first = int(np.searchsorted(lines, edges[band])) - (band > 0)
+        end = int(np.searchsorted(lines, edges[band + 1], side="right"))
+        last = band == n_bands
+        end = len(lines) if last else end
+        count = max(1, int(np.rint(quantile * (end - first))))
+        end = end if last else end - 1
+        bands.append((first, end, min(count, end - first)))
+    return tuple(bands)
