@@ -5,6 +5,7 @@ import io
 import sys
 from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -30,6 +31,22 @@ AUDIO = {
     "segment_s": None,
     "segment_overlap_s": None,
 }
+
+
+def own_features() -> list[str]:
+    """Names in conf/features, but for those that need what is not in requirements.txt."""
+    names = sorted(path.stem for path in (ROOT / "conf" / "features").glob("*.yaml"))
+    return [n for n in names if not hasattr(import_module(f"stages.acoustics.{n}"), "NEEDS")]
+
+
+def speech_like(samples: int, *, rate: int = 16000, seed: int = 0) -> np.ndarray:
+    """Syllables of a harmonic voice with gliding pitch, breath noise, and a pause after each."""
+    time = np.arange(samples) / rate
+    noise = np.random.default_rng(seed).standard_normal(samples)
+    phase = 2 * np.pi * (140 * time + 4 * np.sin(2 * np.pi * 1.5 * time))
+    voice = sum(np.sin(k * phase) / k for k in range(1, 20))
+    syllables = np.clip(np.sin(2 * np.pi * 3 * time + 0.5), 0, None)
+    return 0.1 * syllables * (voice + 0.1 * noise) + 1e-4 * noise
 
 
 def composed(*overrides: str) -> dict:

@@ -1,7 +1,8 @@
 """Acoustic features: in each module, the function of its name computes one.
 
 A module may also define `describe`, which takes the settings of that function and says what its
-numbers are.
+numbers are, and `NEEDS`, which says what it takes beyond requirements.txt: such a feature is
+optional, and refuses to run without.
 """
 
 from __future__ import annotations

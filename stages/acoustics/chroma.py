@@ -80,7 +80,7 @@ def chroma(
 def describe(*, n_chroma: int, **_: object) -> Description:
     """Shares by class, in semitones over C. Settings as of `chroma`."""
     semitones = np.arange(n_chroma) * 12 / n_chroma
-    return Description("power (1: the strongest)", "pitch class (semitones over C)", semitones)
+    return Description("power (1: the strongest)", "semitones over C", semitones)
 
 
 # Inference mode is left while a constant is built: it would stay barred from gradients ever after.

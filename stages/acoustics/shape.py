@@ -81,8 +81,7 @@ def shape(
 
 def describe(**_: object) -> Description:
     """Three in kHz and a logarithm, by number. Settings as of `shape`."""
-    names = "centroid, bandwidth,\nroll-off, flatness"
-    return Description("kHz; flatness: log10", names, np.arange(4))
+    return Description("kHz; flatness: log10", "centroid to flatness", np.arange(4))
 
 
 # Inference mode is left while a constant is built: it would stay barred from gradients ever after.

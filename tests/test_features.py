@@ -1,0 +1,304 @@
+"""The contract that every feature in conf/features keeps by existing there."""
+
+import inspect
+import re
+from functools import partial
+from importlib import import_module
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from stages.clips.cache import write_cache
+from stages.clips.frames import frame_count
+from stages.clips.room import peak_memory
+from tests.support import ROOT, own_features, speech_like
+
+RATE = 16000
+HOP = 256
+CONF = ROOT / "conf" / "features"
+ALL = sorted(path.stem for path in CONF.glob("*.yaml"))
+NAMED = pytest.mark.parametrize("name", ALL)  # what computes nothing
+#: But for those that say that they need what is not in requirements.txt.
+EVERY = pytest.mark.parametrize("name", own_features())
+
+
+def settings_of(name: str) -> dict:
+    """The settings of a feature as a composed configuration would give them."""
+    group = OmegaConf.load(CONF / f"{name}.yaml")
+    audio = OmegaConf.load(CONF.parent / "audio" / "speech16k.yaml")
+    whole = OmegaConf.create({"audio": audio, "features": group})
+    OmegaConf.resolve(whole)
+    return OmegaConf.to_container(whole)["features"][name]
+
+
+def feature_of(name: str, **changes):
+    return instantiate(settings_of(name) | changes, _partial_=True)
+
+
+def numbers_of(name: str) -> dict[str, float]:
+    """Its settings that are numbers."""
+    return {k: v for k, v in settings_of(name).items() if type(v) in (int, float)}
+
+
+# What stands where
+
+
+def test_there_are_features():
+    assert {"chroma", "cochleagram", "contrast", "logmel", "mfcc", "rms"} <= set(own_features())
+
+
+@NAMED
+def test_names_agree(name):
+    bound = settings_of(name)
+    assert list(OmegaConf.load(CONF / f"{name}.yaml")) == [name]
+    assert bound["_target_"] == f"stages.acoustics.{name}.{name}"
+
+
+@NAMED
+def test_every_setting_stands_in_the_yaml(name):
+    bound = settings_of(name)
+    parameters = inspect.signature(feature_of(name).func).parameters.values()
+    waveform, *keywords = parameters
+    assert waveform.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    assert all(p.kind is inspect.Parameter.KEYWORD_ONLY for p in keywords)
+    assert all(p.default is inspect.Parameter.empty for p in keywords)
+    assert {p.name for p in keywords} == set(bound) - {"_target_"}
+    assert {"sample_rate", "hop_length"} <= set(bound)
+
+
+@NAMED
+def test_a_feature_that_needs_more_says_what(name):
+    needs = getattr(import_module(f"stages.acoustics.{name}"), "NEEDS", "nothing")
+    assert isinstance(needs, str) and needs
+
+
+# Bad settings, named before any clip is looked at
+
+
+@EVERY
+def test_no_count_length_or_rate_is_below_one(name):
+    counts = [key for key, value in settings_of(name).items() if type(value) is int and value > 0]
+    assert {"sample_rate", "hop_length"} <= set(counts)
+    for key in counts:
+        refused = (-1,) if key == "fmin" else (0, -1)
+        for value in refused:
+            with pytest.raises(ValueError, match=f"^{key}: got {value}, want "):
+                feature_of(name)(torch.zeros(RATE), **{key: value})
+
+
+@EVERY
+def test_no_band_lies_above_half_the_sample_rate(name):
+    for key in {"fmin", "fmax"} & set(settings_of(name)):
+        wanted = r".*\(half sample_rate\)" if key == "fmax" else ""
+        with pytest.raises(ValueError, match=rf"^{key}: got 8001, want {wanted}"):
+            feature_of(name)(torch.zeros(RATE), **{key: 8001})
+
+
+@EVERY
+def test_no_number_is_beyond_all_bounds_or_none_at_all(name):
+    """More bands than lines, above all; without trying whether memory holds them."""
+    for key in numbers_of(name):
+        counted = re.match("n_|bins", key)
+        for value in (float("nan"), *([10**12] if counted else [])):
+            with pytest.raises(ValueError, match=f"^{key}: got {value}, want "):
+                feature_of(name)(torch.zeros(RATE), **{key: value})
+
+
+@EVERY
+def test_an_unknown_choice_is_refused(name):
+    choices = {k for k, v in settings_of(name).items() if isinstance(v, str)} - {"_target_"}
+    for key in choices:
+        with pytest.raises(ValueError, match=f"^{key}: got vibes, want "):
+            feature_of(name)(torch.zeros(RATE), **{key: "vibes"})
+
+
+@EVERY
+def test_a_bad_setting_is_named_before_any_clip_is_read(name, tmp_path):
+    clips = pd.DataFrame({"clip": ["x/1"], "start": [0], "samples": [RATE], "frames": [63]})
+    for key in numbers_of(name):
+        with pytest.raises(ValueError, match=rf"^features\.{name}: {key}: got nan, want "):
+            write_cache(
+                tmp_path / f"{name}.npy",
+                feature=feature_of(name, **{key: float("nan")}),
+                clips=clips,
+                audio=tmp_path / "there_is_none.npy",
+                sample_rate=RATE,
+            )
+    assert not list(tmp_path.rglob("*.npy*"))
+
+
+@EVERY
+def test_what_no_memory_holds_is_refused_by_the_setting(name):
+    """As long a window as has no room anywhere, by its own check: not by running out of memory."""
+    lengths = {"n_fft", "win_length", "frame_length"} & set(settings_of(name))
+    longest = dict.fromkeys(lengths, 1 << 42)
+    if lengths:
+        before = peak_memory()
+        with pytest.raises(
+            ValueError, match=r"^(\w+): got 4398046511104, .* GB are free$"
+        ) as error:
+            feature_of(name)(torch.zeros(RATE), **longest)
+        assert str(error.value).partition(":")[0] in lengths
+        assert peak_memory() < before + 2**28
+
+
+# Shape and values
+
+
+@EVERY
+@pytest.mark.parametrize("samples", [1, 100, 1600])
+def test_a_clip_shorter_than_the_window_is_followed_by_nothing_or_its_last_sample(name, samples):
+    lengths = {"n_fft", "win_length", "frame_length"} & set(settings_of(name))
+    feature = partial(feature_of(name), **dict.fromkeys(lengths, 4096))
+    waveform = torch.from_numpy(speech_like(samples) + 0.01)
+    alone = feature(waveform)
+    assert alone.shape[1] == 1 + samples // HOP and alone.isfinite().all()
+    # A slope is taken over frames, of which the longer clip has more.
+    followed = [
+        feature(torch.cat([waveform, last * torch.ones(4096, dtype=torch.float64)]))
+        for last in (0, waveform[-1])
+    ]
+    difference = min((f[:, : alone.shape[1]] - alone).abs().max() for f in followed)
+    assert difference < 1e-6
+
+
+@EVERY
+@pytest.mark.parametrize("samples", [1, 2, 200, HOP - 1, HOP, HOP + 1, 4000, 41600])
+def test_shape_dtype_and_finite(name, samples):
+    feature = feature_of(name)
+    dimensions = feature(torch.zeros(RATE)).shape[0]
+    speech = torch.from_numpy(speech_like(samples)).float()
+    for waveform in (speech, torch.zeros(samples), torch.ones(samples)):
+        before = waveform.clone()
+        values = feature(waveform)
+        assert values.shape == (dimensions, frame_count(samples, hop_length=HOP))
+        assert values.dtype == torch.float32
+        assert values.isfinite().all()
+        assert torch.equal(waveform, before), "the feature wrote to its input"
+
+
+@EVERY
+def test_a_batch_equals_its_clips_one_by_one(name):
+    feature = feature_of(name)
+    clips = np.stack([speech_like(8000, seed=seed) for seed in range(6)])
+    batch = torch.from_numpy(clips).reshape(2, 3, 8000).float()
+    together = feature(batch)
+    assert together.shape[:2] == (2, 3)
+    for row in range(2):
+        for column in range(3):
+            alone = feature(batch[row, column])
+            # Only the order of float32 sums may differ.
+            scale = max(1.0, float(alone.abs().max()))
+            torch.testing.assert_close(together[row, column], alone, rtol=0, atol=1e-5 * scale)
+
+
+@EVERY
+def test_float32_is_close_to_float64(name):
+    feature = feature_of(name)
+    waveform = torch.from_numpy(speech_like(41600)).float()  # the same samples at both precisions
+    single, double = feature(waveform), feature(waveform.double())
+    assert double.dtype == torch.float64
+    # A thousandth of what the feature spans, far under what its dimensions vary within a clip.
+    span = double.max() - double.min()
+    assert (single - double).abs().max() <= 1e-3 * span
+
+
+@EVERY
+def test_a_float16_cache_loses_less_than_a_twentieth_of_a_decibel(name):
+    """Of levels. Coefficients made from levels are none: the first one sums up all bands."""
+    module = import_module(f"stages.acoustics.{name}")
+    bound = {key: value for key, value in settings_of(name).items() if key != "_target_"}
+    unit = module.describe(**bound).values if hasattr(module, "describe") else ""
+    if unit.endswith("(dB)") and not unit.startswith("coefficient"):
+        waveform = torch.from_numpy(speech_like(41600)).float()
+        for scaled in (waveform, 1e-3 * waveform, 0 * waveform):
+            values = feature_of(name)(scaled)
+            # Under 128 dB in size neighbours lie at most 1/16 dB apart: rounding costs 1/32.
+            assert (values.half().float() - values).abs().max() < 0.05
+
+
+@EVERY
+def test_a_float16_cache_keeps_every_dimension(name):
+    values = feature_of(name)(torch.from_numpy(speech_like(41600)).float())
+    kept = values.half().float()
+    assert kept.isfinite().all()
+    # A hundredth of a dimension's span, or float16's own relative rounding where it hardly varies.
+    # Values so small that float16 has fewer than its 11 bits for them (under 6e-5) fail.
+    span = values.amax(dim=1) - values.amin(dim=1)
+    allowed = 0.01 * span + 2**-11 * values.abs().amax(dim=1)
+    assert ((kept - values).abs().amax(dim=1) <= allowed).all()
+
+
+@EVERY
+def test_unusable_waveforms_are_refused(name):
+    feature = feature_of(name)
+    holed = torch.from_numpy(speech_like(4000)).float()
+    holed[1234] = float("nan")
+    infinite = holed.nan_to_num(nan=float("inf"))
+    for waveform in (torch.zeros(0), torch.zeros(2, 0), holed, infinite):
+        with pytest.raises(ValueError, match="waveform"):
+            feature(waveform)
+
+
+@EVERY
+def test_the_same_waveform_gives_the_same_bits(name):
+    waveform = torch.from_numpy(speech_like(8000)).float()
+    assert torch.equal(feature_of(name)(waveform), feature_of(name)(waveform))
+
+
+# Where it is computed
+
+
+@pytest.mark.filterwarnings("error:Converting a tensor:torch.jit.TracerWarning")  # to a branch
+@pytest.mark.filterwarnings("ignore:torch.from_numpy:torch.jit.TracerWarning")
+@pytest.mark.filterwarnings("ignore:.*return_complex")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace.*:DeprecationWarning")
+@EVERY
+def test_traced_it_follows_other_lengths_and_batches_or_says_that_it_cannot(name):
+    """What the ONNX exporter is given must not have the example's shape frozen into it."""
+    feature = feature_of(name)
+    try:
+        traced = torch.jit.trace(lambda x: feature(x), torch.ones(2, 4000))
+    except ValueError as error:
+        assert "export" in str(error)
+        return
+    assert "view_as_real" not in str(traced.inlined_graph)  # it knows no complex numbers
+    for shape in ((1, 1), (3, 300), (5, 9000)):
+        waveform = torch.from_numpy(speech_like(shape[0] * shape[1])).float().reshape(shape)
+        torch.testing.assert_close(traced(waveform), feature(waveform), rtol=1e-4, atol=1e-4)
+
+
+@EVERY
+def test_gradients_pass_sound_and_stay_finite_in_silence_or_are_refused(name):
+    feature = feature_of(name)
+    waveform = torch.cat([torch.from_numpy(speech_like(4000)).float(), torch.zeros(4000)])
+    waveform.requires_grad_()
+    try:
+        values = feature(waveform)
+    except ValueError as error:
+        assert "gradients" in str(error)
+        return
+    if values.requires_grad:  # a count, as of zero crossings, has no slope
+        values.square().sum().backward()
+        assert waveform.grad.isfinite().all()
+        assert waveform.grad[:4000].abs().max() > 0
+
+
+@EVERY
+def test_on_an_accelerator_it_is_the_same_or_refused(name):
+    """Where there is one: values in float64, and the way back to it."""
+    feature = feature_of(name)
+    waveform = torch.from_numpy(speech_like(9000).reshape(3, 3000))
+    for device in ["cuda"] if torch.cuda.is_available() else []:
+        try:
+            values = feature(waveform.to(device))
+        except ValueError as error:
+            assert "CPU" in str(error)
+            continue
+        assert values.device.type == device
+        # As far as another order of sums goes: a line at a threshold, a step of a roll-off.
+        torch.testing.assert_close(values.cpu(), feature(waveform), rtol=0, atol=1e-6)
