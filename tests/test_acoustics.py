@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import scipy.fft
 import torch
+import torchaudio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -193,6 +194,22 @@ def test_mfcc_equals_librosa(seconds, rate, changes):
     ours = mfcc(torch.from_numpy(waveform), **bound).numpy()
     # A coefficient sums 64 bands with weights of at most .18: 12 times the bands' tolerance.
     np.testing.assert_allclose(ours, np.concatenate([coefficients, *slopes]), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("win_length", [512, 400])
+def test_logmel_and_mfcc_equal_torchaudio(win_length):
+    bound = MFCC | {"win_length": win_length}
+    waveform = torch.from_numpy(speech_like(41600))
+    framing = {key: bound[key] for key in ("n_fft", "hop_length", "win_length", "n_mels")}
+    mel = torchaudio.transforms.MelSpectrogram(
+        RATE, f_min=50, pad_mode="constant", norm="slaney", mel_scale="slaney", **framing
+    ).double()
+    bands = 10 * mel(waveform).clamp_min(1e-8).log10()
+    cosines = torchaudio.functional.create_dct(40, 64, "ortho").double().T
+    # Its window and filters are made in float32; edges of the lowest bands, 23 Hz wide, are
+    # differences of frequencies: their gain is off by 2e-5, or 1e-4 dB, and coefficients sum bands.
+    assert (logmel(waveform, **{key: bound[key] for key in MEL}) - bands).abs().max() < 2e-4
+    assert (mfcc(waveform, **bound) - cosines @ bands).abs().max() < 1e-3
 
 
 FRAMINGS = pytest.mark.parametrize(

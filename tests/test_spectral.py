@@ -6,6 +6,7 @@ import librosa
 import numpy as np
 import pytest
 import torch
+import torchaudio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -239,6 +240,15 @@ def test_what_lies_over_the_floor_equals_librosa_of_the_waveform_itself():
     classes = librosa.feature.chroma_stft(y=waveform, sr=RATE, tuning=0, hop_length=256)
     # The library's own filters are float32.
     np.testing.assert_allclose(chroma(ours, **CHROMA), classes, rtol=0, atol=1e-6)
+
+
+def test_the_centroid_equals_torchaudio():
+    waveform = torch.from_numpy(np.random.default_rng(0).standard_normal(41600))
+    centroid = torchaudio.transforms.SpectralCentroid(RATE, n_fft=512, hop_length=256).double()
+    inner = slice(1, -1)  # it mirrors the signal beyond its ends
+    ours = 1000 * shape(waveform, **SHAPE)[0, inner]
+    # Its window is made in float32: 6e-8 of 4000 Hz.
+    torch.testing.assert_close(ours, centroid(waveform)[inner], rtol=0, atol=1e-3)
 
 
 # Bad settings, named before any clip is looked at
