@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ def bind(settings: Any) -> Callable:
     """The function or class that a `_target_` names, ready to be called, its settings filled in."""
     from hydra.utils import instantiate  # takes as long to import as all else here
 
-    return instantiate(settings, _partial_=True, _convert_="all")
+    bound = instantiate(settings, _partial_=True, _convert_="all")
+    # Hydra's own kind looks at its rules at every call again: for longer than a short clip takes.
+    return partial(bound.func, *bound.args, **bound.keywords)
 
 
 def processes(jobs: int) -> int:
