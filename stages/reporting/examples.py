@@ -108,9 +108,9 @@ def examples(
     weights = attention(chosen, networks=networks)
     if weights:
         described["attention"] = Description("× the mean", "", np.zeros(1))
-    for excerpt, of_clip in zip(excerpts.values(), weights, strict=False):
-        shown = len(next(iter(excerpt.features.values())))
-        excerpt.features["attention"] = of_clip[:shown, None]
+        for excerpt, of_clip in zip(excerpts.values(), weights, strict=True):
+            shown = len(next(iter(excerpt.features.values())))
+            excerpt.features["attention"] = of_clip[:shown, None]
     files = {}
     # Panels in fixed places need no layout engine, which would draw everything twice.
     with rc_context({"figure.constrained_layout.use": False}):
