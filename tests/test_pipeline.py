@@ -29,6 +29,7 @@ ENVIRONMENT = os.environ | {
     "GIT_COMMITTER_EMAIL": "test@example.org",
 }
 REAL = ("data=real", "corpora=[emodb]", "split.protocol.folds=3", "model=gru", "train.epochs=2")
+REAL += ("degradations=[telephone]",)
 
 
 class Project:
@@ -152,6 +153,14 @@ def test_leftovers_of_earlier_choices_do_not_enter(project, real):
     assert not (project.folder / "models/unfinished").exists()
 
 
+def test_degraded_clips_are_measured_where_that_is_chosen(project, real):
+    table = pd.read_csv(project.folder / "reports/robustness.csv")
+    assert table["degradation"].tolist() == ["clean", "telephone"]
+    ua = json.loads((project.folder / "reports/metrics.json").read_text())["ua"]
+    assert table["ua"][0] == pytest.approx(ua, abs=0.05)  # caches are of float16
+    assert (project.folder / "reports/figures/robustness.svg").is_file()
+
+
 def test_files_that_cannot_be_used_keep_their_rows(project, real):
     printed, _ = real
     clips = read_clips(project.folder / "data/merged/clips.csv").set_index("file")
@@ -180,12 +189,13 @@ def test_table_for_other_tools_has_a_row_per_clip(project, real, tmp_path):
 @pytest.mark.parametrize(
     ("override", "stages"),
     [
-        ("model=bigru", {"features@zcr", "features@rms", "train", "evaluate"}),
+        ("model=bigru", {"features@zcr", "features@rms", "train", "robustness", "evaluate"}),
         ("train.lr=0.01", {"train"}),
-        ("seeds=[0,1]", {"train", "evaluate"}),
+        ("seeds=[0,1]", {"train", "robustness", "evaluate"}),
         ("features.mfcc.n_mfcc=20", {"features@mfcc", "train", "evaluate"}),
         ("labels=six", {"split", "train", "evaluate"}),
-        ("split=loso", {"split", "evaluate"}),
+        ("split=loso", {"split", "robustness", "evaluate"}),
+        ("degradations=[]", {"robustness"}),
         ("audio.level=peak", {"prepare@emodb", "merge", "train"}),
     ],
 )

@@ -212,6 +212,18 @@ def _experiment(
     _write_checkpoints(root)
 
 
+def _degrade(root) -> None:
+    """As if degradations had been chosen: one with an amount, one without."""
+    common = {"n_clips": 38, "n_speakers": 4, "interval": "speakers", "protocol": "random"}
+    clean = {"degradation": "clean", "ua": 0.75, "ua_low": 0.65, "ua_high": 0.85}
+    worse = {"ua": 0.5, "ua_low": 0.4, "ua_high": 0.6}
+    worse |= {"difference": -0.25, "difference_low": -0.4, "difference_high": -0.1}
+    rows = [clean, {"degradation": "telephone", **worse}]
+    rows.append({"degradation": "white", "level": 7.5, "unit": "dB SNR", **worse})
+    table = pd.DataFrame([row | common for row in rows], columns=robustness.COLUMNS)
+    table.to_csv(root / "reports/robustness.csv", index=False)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Run the stage on a made-up experiment in a folder of its own; gives its reports folder."""
@@ -717,15 +729,19 @@ def test_what_both_sides_share_is_said_everywhere(run, variants_shared):
     assert ("tested like recordings of their own" in text) == variants_shared
     assert f"<dt>training variants</dt><dd>{'pitch' if variants_shared else 'none'}" in text
     assert "3 shared speakers" in text
+    assert "3 shared speakers" in text and "Noise, rooms and telephones" not in text
     assert "Speaker-dependent: the voices under test were also heard in training." in text
     for heading in ("Figures of merit", "By emotion", "By corpus", "By speaker"):
         assert f"<h2>{heading} ({words})</h2>" in text
 
 
 def test_demo_and_shared_speakers_are_said_whatever_the_settings_claim(run):
-    reports = run(data="demo", dependent=True, admitted=False)
+    reports = run(data="demo", dependent=True, admitted=False, change=_degrade)
     assert "(speaker-dependent)" in (reports / "metrics.json").read_text()
     text = (reports / "index.html").read_text()
+    assert "Noise, rooms and telephones (speaker-dependent)" in text
+    assert ">-0.250 (-0.400–-0.100)<" in text and ">7.5<" in text  # a difference, a level
+    assert (reports / "figures/robustness.svg").is_file()
     assert "These are synthetic voices: figures here mean nothing for real speech" in text
     assert "small by design" in text and "expected, " not in text and "Part of a" not in text
     for figure in (reports / "figures").glob("*.svg"):

@@ -697,30 +697,38 @@ def robustness_figure(table: pd.DataFrame, *, chance: float, notes: Sequence[str
     clean, units = table.iloc[0], dict(list(table.iloc[1:].groupby("unit", sort=False)))
     columns = min(2, len(units))
     rows = -(-len(units) // columns)
-    figure = _canvas(0.6 + 3.3 * columns, 1.1 + 2.5 * rows)
+    figure = _canvas(0.6 + 3.3 * max(2, columns), 1.3 + 2.4 * rows)
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
     for axes, (unit, of_unit) in zip(panels, units.items(), strict=False):
-        axes.axhspan(clean["ua_low"], clean["ua_high"], color="#E8E8E8", zorder=0)
-        axes.axhline(clean["ua"], color=_REFERENCE, linewidth=1.2, zorder=1)
-        axes.axhline(chance, color=_REFERENCE, linewidth=1.2, linestyle=":", zorder=1)
-        named = dict(list(of_unit.groupby("degradation", sort=False)))
-        if not unit:  # no amount: one after the other, by name
+        band = axes.axhspan(clean["ua_low"], clean["ua_high"], color="#E8E8E8", zorder=0)
+        line = {"color": _REFERENCE, "linewidth": 1.2, "zorder": 1}
+        whole, guess = (
+            axes.axhline(clean["ua"], **line),
+            axes.axhline(chance, linestyle=":", **line),
+        )
+        if unit:
+            named = dict(list(of_unit.groupby("degradation", sort=False)))
+            levels = sorted(set(of_unit["level"]))
+            axes.set_xticks(levels, [f"{level:g}" for level in levels])
+            axes.set_xlabel(f"level ({unit})")
+        else:  # no amount: one after the other, by name
             named = {"": of_unit.assign(level=np.arange(len(of_unit)))}
             axes.set_xticks(range(len(of_unit)), of_unit["degradation"])
             axes.set_xlim(-0.7, len(of_unit) - 0.3)
-        else:
-            axes.set_xlabel(f"level ({unit})")
-            axes.set_xticks(sorted(set(of_unit["level"])))
-        span = max(np.ptp(np.concatenate([rows["level"] for rows in named.values()])), 1e-9)
-        for number, (name, rows) in enumerate(named.items()):
+        apart = 0.013 * np.ptp(of_unit["level"]) if unit else 0.0  # so that intervals show
+        for number, (name, own) in enumerate(named.items()):
             colour, marker = _CURVES[number % len(_CURVES)]
-            at = rows["level"] + 0.013 * span * (number - (len(named) - 1) / 2)
+            at = own["level"] + apart * (number - (len(named) - 1) / 2)
             curve = {"color": colour, "marker": marker, "markersize": 4.5, "linewidth": 1.3}
-            axes.plot(at, rows["ua"], linestyle="-" if unit else "", label=name, **curve)
-            axes.vlines(at, rows["ua_low"], rows["ua_high"], color=colour, linewidth=1.1)
+            axes.plot(at, own["ua"], linestyle="-" if unit else "", label=name, **curve)
+            axes.vlines(at, own["ua_low"], own["ua_high"], color=colour, linewidth=1.1)
         if unit:
-            axes.legend(fontsize=8)
+            above = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
+            curves = [line for line in axes.get_lines() if line.get_label() in named]
+            axes.legend(handles=curves, ncols=len(_CURVES), fontsize=8, **above)
         axes.set_ylim(-0.02, 1.02)
+    names = [f"the clips as they are {clean['ua']:.3f}", "its interval", f"chance {chance:.3f}"]
+    figure.legend([whole, band, guess], names, loc="outside lower right", ncols=3)
     for axes in panels[len(units) :]:
         axes.set_axis_off()
     figure.supylabel("UA, unweighted accuracy (0 to 1)", fontsize=9)
