@@ -88,10 +88,11 @@ def test_robustness_depends_on_all_that_settings_name():
 
 def test_merging_depends_on_all_variants():
     """They are named by `_target_`, which no import shows."""
-    assert "stages/variants" in STAGES["merge"]["deps"]
+    folders = ("stages/variants", "stages/degradations", "stages/clips")
+    assert set(folders) <= set(STAGES["merge"]["deps"])
     for module in (ROOT / "stages" / "variants").glob("*.py"):
         for other in imported(module, set()) - WITHOUT_RESULT:
-            assert other.startswith(("stages/variants/", "stages/clips/")), other
+            assert other.startswith(folders), other
 
 
 def test_the_report_depends_on_where_codes_and_label_sets_come_from():

@@ -122,6 +122,30 @@ def test_pitch_is_shifted_by_the_semitones_and_the_length_kept(semitones):
     assert strongest_hz(made) == pytest.approx(440 * 2 ** (semitones / 12), rel=1e-3)
 
 
+@pytest.mark.parametrize("snr_db", [-5, 10, 30])
+def test_noise_is_white_and_has_the_ratio(snr_db):
+    source = speech(4)
+    added = change("noise", snr_db=[snr_db, snr_db])(source, random()) - source
+    powers = [np.mean(np.square(x, dtype=np.float64)) for x in (source, added)]
+    assert 10 * np.log10(powers[0] / powers[1]) == pytest.approx(snr_db, abs=0.01)
+    bands = np.array_split(np.abs(np.fft.rfft(added)) ** 2, 8)
+    assert np.ptp([10 * np.log10(band.mean()) for band in bands]) < 0.5
+
+
+@pytest.mark.parametrize("t60_s", [0.2, 0.8])
+def test_a_room_sounds_on_and_dies_away_in_its_time(t60_s):
+    click = np.zeros(2 * RATE, np.float32)
+    click[0] = 0.5
+    made = change("room", t60_s=[t60_s, t60_s])(click, random()).astype(float)
+    assert made[0] == 0.5
+    tail = made[1:]
+    assert np.square(tail).sum() == pytest.approx(0.25, rel=1e-3)  # as strong as the direct sound
+    # Schroeder's integral: what is left of the energy falls by 60 dB in T60.
+    left_db = 10 * np.log10(np.cumsum(np.square(tail[::-1]))[::-1][: int(0.5 * t60_s * RATE)])
+    slope = np.polyfit(np.arange(len(left_db)) / RATE, left_db, 1)[0]
+    assert -60 / slope == pytest.approx(t60_s, rel=0.06)
+
+
 def test_the_change_is_drawn_for_each_clip_from_the_whole_range():
     stretch = change("stretch", rate=[0.8, 1.25])
     rates = np.array([RATE / len(stretch(tone(), random(seed))) for seed in range(60)])

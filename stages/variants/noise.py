@@ -1,0 +1,38 @@
+"""Variant `noise`: the same clip in hiss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from stages.degradations import add_noise
+from stages.variants import draw
+
+
+def noise(
+    waveform: np.ndarray, random: np.random.Generator, *, snr_db: Sequence[float]
+) -> np.ndarray:
+    """Add Gaussian white noise; see stages.degradations.add_noise.
+
+    Parameters
+    ----------
+    waveform : float32 [samples]
+        at least one; digital silence stays as it is
+    random : Generator
+        draws the ratio and the noise
+    snr_db : two numbers
+        smallest and largest ratio of the clip's mean power to that of the noise, -100 to 100
+
+    Returns
+    -------
+    float32 [samples]
+
+    Raises
+    ------
+    ValueError
+        for a setting out of its range
+    """
+    ratio = draw(random, snr_db, name="snr_db", least=-100, most=100)
+    hiss = random.standard_normal(len(waveform))
+    return add_noise(waveform, hiss, snr_db=ratio).astype(np.float32)
