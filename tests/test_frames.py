@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.clips.frames import first_frames, frame_count
+from stages.clips.frames import first_frames, frame_count, nearest_frames
 from stages.clips.spectra import centre_pad, check_waveform, frame_mean, power_spectrum
 
 LENGTHS = (1, 320, 4800, 41600)
@@ -42,6 +42,25 @@ def test_all_framings_share_one_clock(samples, frame_length, hop_length):
 def test_frame_count_takes_arrays():
     counts = frame_count(np.array([0, 255, 256, 257, 512]), hop_length=256)
     assert counts.tolist() == [1, 1, 2, 2, 3]
+
+
+@given(
+    samples=st.integers(1, 5000),
+    hop_length=st.integers(1, 400),
+    others=st.integers(1, 60),
+    first=st.integers(0, 400),
+    step=st.integers(1, 500),
+)
+def test_another_clock_is_resampled_by_its_nearest_frame(samples, hop_length, others, first, step):
+    centres = first + step * np.arange(others)  # in samples, so that ties are exact
+    nearest = nearest_frames(
+        centres / 1000, samples=samples, sample_rate=1000, hop_length=hop_length
+    )
+    times = hop_length * np.arange(frame_count(samples, hop_length=hop_length))
+    distance = np.abs(times[:, None] - centres)
+    assert nearest.shape == times.shape
+    chosen = np.take_along_axis(distance, nearest[:, None], axis=1)[:, 0]
+    assert (chosen == distance.min(axis=1)).all()
 
 
 @pytest.mark.parametrize("frame_length", [64, 65])

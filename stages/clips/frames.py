@@ -33,6 +33,32 @@ def frame_count(samples: int | np.ndarray, *, hop_length: int) -> int | np.ndarr
     return 1 + samples // hop_length
 
 
+def nearest_frames(
+    centres_s: np.ndarray, *, samples: int, sample_rate: int, hop_length: int
+) -> np.ndarray:
+    """Resample a clock of its own to the common one: which of its frames each common frame takes.
+
+    Parameters
+    ----------
+    centres_s : float [n]
+        where the frames of the other clock are centred, rising, in seconds
+    samples : int
+        of the clip
+    sample_rate : int
+        in Hz
+    hop_length : int
+        in samples
+
+    Returns
+    -------
+    int64 [frames]
+        positions in `centres_s` of the nearest, of two as near the earlier; frames =
+        1 + samples // hop_length
+    """
+    times_s = np.arange(frame_count(samples, hop_length=hop_length)) * hop_length / sample_rate
+    return np.searchsorted((centres_s[1:] + centres_s[:-1]) / 2, times_s)
+
+
 def first_frames(frames: np.ndarray) -> np.ndarray:
     """Row of each clip's first frame in a cache that holds all clips one after the other.
 
