@@ -22,11 +22,12 @@ from stages.reporting import figures
 from stages.reporting.examples import choose, describe, read
 from stages.reporting.panels import Excerpt, draw, ticks
 from stages.reporting.predictions import Predictions, arrange
+from tests.support import own_features
 
 RATE, HOP = 16000, 256
 LABELS = ["angry", "happy", "sad"]
 CONF = Path(__file__).parents[1] / "conf" / "features"
-FEATURES = sorted(path.stem for path in CONF.glob("*.yaml"))
+FEATURES = own_features()
 
 
 def settings_of(name: str, **changes) -> dict:

@@ -24,11 +24,11 @@ from stages.clips.segments import cut
 from stages.clips.settings import bind
 from stages.clips.store import open_audio
 from stages.protocols import loso, random, speaker
-from tests.support import AUDIO, ROOT, composed, read_clip
+from tests.support import AUDIO, ROOT, composed, own_features, read_clip
 
 RATE = 16000
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
-FEATURES = sorted(path.stem for path in (ROOT / "conf" / "features").glob("*.yaml"))
+FEATURES = own_features()
 
 
 def noise(seconds, *, rate=RATE, channels=1, seed=0):

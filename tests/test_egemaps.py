@@ -1,0 +1,177 @@
+"""The feature egemaps, with a stand-in for the library that it is not tested with."""
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from stages.acoustics import egemaps as module
+from stages.acoustics.egemaps import DESCRIPTORS, egemaps
+from stages.clips.cache import write_cache
+from stages.clips.settings import bind
+from stages.clips.store import AudioStore
+from stages.reporting.examples import describe
+from tests.support import composed
+
+RATE, HOP = 16000, 256
+BOUND = {"sample_rate": RATE, "hop_length": HOP}
+
+
+class Smile:
+    """Gives of row n, descriptor i: 100 n + i; of a signal shorter than 60 ms NaN, as it does."""
+
+    built = []
+
+    def __init__(self, *, feature_set: str, feature_level: str) -> None:
+        self.built.append((feature_set, feature_level))
+        self.signals, self.holes = [], {}
+
+    def process_signal(self, signal: np.ndarray, sampling_rate: int) -> pd.DataFrame:
+        self.signals.append(signal.copy())
+        step = round(0.01 * sampling_rate)
+        rows = (len(signal) - round(0.06 * sampling_rate)) // step + 2
+        starts = pd.to_timedelta(np.arange(max(rows, 1)) * step / sampling_rate, "s")
+        ends = starts + pd.Timedelta("20ms")
+        index = pd.MultiIndex.from_arrays([starts, ends], names=["start", "end"])
+        values = 100.0 * np.arange(len(index))[:, None] + np.arange(25)
+        for (row, column), hole in self.holes.items():
+            values[row, column] = hole
+        values = values if rows > 0 else np.full_like(values, np.nan)
+        table = pd.DataFrame(values.astype(np.float32), index=index, columns=list(DESCRIPTORS))
+        return table[table.columns[::-1]]
+
+
+@pytest.fixture
+def smile(monkeypatch):
+    """The extractor that the feature uses."""
+    library = SimpleNamespace(
+        Smile=Smile,
+        FeatureSet=SimpleNamespace(eGeMAPSv02="eGeMAPSv02"),
+        FeatureLevel=SimpleNamespace(LowLevelDescriptors="lld"),
+    )
+    monkeypatch.setitem(sys.modules, "opensmile", library)
+    monkeypatch.setattr(Smile, "built", [])
+    module._smile.cache_clear()
+    yield module._smile()
+    module._smile.cache_clear()
+
+
+@pytest.fixture
+def no_library(monkeypatch):
+    monkeypatch.setitem(sys.modules, "opensmile", None)
+    module._smile.cache_clear()
+
+
+def noise(*shape: int) -> torch.Tensor:
+    return 0.1 * torch.from_numpy(np.random.default_rng(0).standard_normal(shape)).float()
+
+
+def test_the_nearest_of_its_frames_is_taken(smile):
+    values = egemaps(noise(RATE), **BOUND)
+    assert values.shape == (25, 1 + RATE // HOP) and values.dtype == torch.float32
+    # Row n is of 10 n to 10 n + 20 ms; the last begins at 950 ms.
+    times_ms = 1000 * HOP / RATE * np.arange(values.shape[1])
+    nearest = np.clip(np.rint((times_ms - 10) / 10 - 1e-6), 0, 95)
+    np.testing.assert_array_equal(values[0] / 100, nearest)
+
+
+def test_a_clock_that_the_rate_bends_is_followed_as_stated(smile):
+    """At 22 050 Hz steps are of 220 samples, not of 220.5: 23 ms in ten seconds."""
+    values = egemaps(noise(10 * 22050), sample_rate=22050, hop_length=353)
+    assert abs(float(values[0, 600]) / 100 - (600 * 353 / 22050 - 0.01) * 22050 / 220) <= 0.51
+
+
+def test_descriptors_stand_in_the_stated_order(smile):
+    assert egemaps(noise(RATE), **BOUND)[:, 0].tolist() == list(range(25))
+    assert DESCRIPTORS[0] == "Loudness_sma3" and DESCRIPTORS[10] == "F0semitoneFrom27.5Hz_sma3nz"
+    found = describe(
+        "egemaps", composed("features=[egemaps]")["features"]["egemaps"], dimensions=25
+    )
+    assert found.dimension == "eGeMAPS descriptor"
+
+
+def test_the_set_of_the_yaml_is_asked_for_once(smile):
+    for _ in range(3):
+        egemaps(noise(2, RATE), **BOUND)
+    assert smile.built == [("eGeMAPSv02", "lld")]
+
+
+@pytest.mark.parametrize("hole", [np.nan, np.inf, -np.inf])
+def test_what_is_not_defined_is_zero(smile, hole):
+    smile.holes[0, 7] = hole
+    values = egemaps(noise(RATE), **BOUND)
+    assert values[7, 0] == 0 and values[6, 0] == 6
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 24414, 48000])
+@pytest.mark.parametrize("samples", [1, 2, 255, 256, 257, 700, 4000])
+def test_any_length_has_its_frames(smile, rate, samples):
+    values = egemaps(noise(samples), sample_rate=rate, hop_length=HOP)
+    assert values.shape == (25, 1 + samples // HOP)
+    assert values[:, 0].tolist() == list(range(25))  # and not the NaN of a window that has no room
+    assert (smile.signals[-1][samples:] == 0).all()
+
+
+def test_the_library_gets_the_store_s_integers_and_full_scale_does_not_wrap(smile):
+    integers = np.array([-32767, -20001, -1, 0, 1, 16384, 20001, 32767] * 200, dtype=np.int16)
+    waveform = torch.from_numpy(integers.astype(np.float32) / 32767)
+    egemaps(waveform, **BOUND)
+    np.testing.assert_array_equal((smile.signals[-1] * 32768).astype(np.int16), integers)
+    egemaps(torch.tensor([3.0, -3.0]), **BOUND)
+    assert (smile.signals[-1][:2] * 32768).tolist() == [32767, -32767]
+
+
+def test_a_batch_equals_its_clips_one_by_one(smile):
+    batch = noise(2, 3, 4000)
+    together = egemaps(batch, **BOUND)
+    assert together.shape == (2, 3, 25, 16)
+    np.testing.assert_array_equal(smile.signals[4], np.rint(batch[1, 1] * 32767) / 32768)
+    assert torch.equal(together[1, 1], egemaps(batch[1, 1], **BOUND))
+    assert egemaps(batch.double(), **BOUND).dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("waveform", "changes", "message"),
+    [
+        (torch.zeros(RATE), {"sample_rate": 4000}, "sample_rate: got 4000, want at least 8000"),
+        (torch.zeros(RATE), {"hop_length": 0}, "hop_length: got 0, want at least 1"),
+        (torch.zeros(0), {}, "waveform: got no samples"),
+        (torch.full((9,), torch.nan), {}, "waveform: got NaN"),
+    ],
+)
+def test_bad_input_is_named(no_library, waveform, changes, message):
+    with pytest.raises(ValueError, match=message):
+        egemaps(waveform, **BOUND | changes)
+
+
+def test_the_missing_library_is_named_before_any_clip_is_read(no_library, tmp_path):
+    clips = pd.DataFrame({"clip": ["x/1"], "start": [0], "samples": [4000], "frames": [16]})
+    with pytest.raises(
+        ImportError, match=r"features.egemaps: .* want opensmile: pip install opensmile==2.6.0"
+    ):
+        write_cache(
+            tmp_path / "egemaps.npy",
+            feature=bind(composed("features=[egemaps]")["features"]["egemaps"]),
+            clips=clips,
+            audio=tmp_path / "no such store",
+            sample_rate=RATE,
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_it_is_cached_like_any_feature(smile, tmp_path):
+    with AudioStore(tmp_path / "audio.npy") as store:
+        store.append(np.ones(4000, np.int16))
+    clips = pd.DataFrame({"clip": ["x/1"], "start": [0], "samples": [4000], "frames": [16]})
+    write_cache(
+        tmp_path / "egemaps.npy",
+        feature=bind(composed("features=[egemaps]")["features"]["egemaps"]),
+        clips=clips,
+        audio=tmp_path / "audio.npy",
+        sample_rate=RATE,
+    )
+    cache = np.load(tmp_path / "egemaps.npy")
+    assert cache.shape == (16, 25) and cache[0].tolist() == list(range(25))
