@@ -1,0 +1,49 @@
+"""HuBERT: how a model hears speech that learnt to guess the clusters of masked stretches."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from stages.clips.pretrained import layer_output
+
+#: What the feature needs beyond requirements.txt.
+NEEDS = "weights, which torchaudio downloads the first time: 0.4 GB for HUBERT_BASE"
+
+
+def hubert(
+    waveform: Tensor, *, sample_rate: int, hop_length: int, bundle: str, layer: int, window_s: float
+) -> Tensor:
+    """Output of one transformer layer of a HuBERT model, pre-trained and frozen.
+
+    Parameters
+    ----------
+    waveform : Tensor [..., samples]
+        mono signal in [-1, 1]
+    sample_rate, hop_length, bundle, layer, window_s
+        see `stages.clips.pretrained.layer_output`; bundles are those named HUBERT_...
+
+    Returns
+    -------
+    Tensor [..., dimensions, frames]
+        as many dimensions as the model has: 768 of a base model, 1024 of a large one; frames =
+        1 + samples // hop_length
+
+    Raises
+    ------
+    ValueError
+        see `stages.clips.pretrained.layer_output`
+
+    References
+    ----------
+    W.-N. Hsu et al., "HuBERT: self-supervised speech representation learning by masked prediction
+    of hidden units", IEEE/ACM Transactions on Audio, Speech, and Language Processing 29 (2021)
+    """
+    return layer_output(
+        waveform,
+        family="HUBERT_",
+        sample_rate=sample_rate,
+        hop_length=hop_length,
+        bundle=bundle,
+        layer=layer,
+        window_s=window_s,
+    )

@@ -1,0 +1,49 @@
+"""WavLM: how a model hears speech that learnt to guess masked stretches, also beside others."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from stages.clips.pretrained import layer_output
+
+#: What the feature needs beyond requirements.txt.
+NEEDS = "weights, which torchaudio downloads the first time: 0.4 GB for WAVLM_BASE_PLUS"
+
+
+def wavlm(
+    waveform: Tensor, *, sample_rate: int, hop_length: int, bundle: str, layer: int, window_s: float
+) -> Tensor:
+    """Output of one transformer layer of a WavLM model, pre-trained and frozen.
+
+    Parameters
+    ----------
+    waveform : Tensor [..., samples]
+        mono signal in [-1, 1]
+    sample_rate, hop_length, bundle, layer, window_s
+        see `stages.clips.pretrained.layer_output`; bundles are those named WAVLM_...
+
+    Returns
+    -------
+    Tensor [..., dimensions, frames]
+        as many dimensions as the model has: 768 of a base model, 1024 of a large one; frames =
+        1 + samples // hop_length
+
+    Raises
+    ------
+    ValueError
+        see `stages.clips.pretrained.layer_output`
+
+    References
+    ----------
+    S. Chen et al., "WavLM: large-scale self-supervised pre-training for full stack speech
+    processing", IEEE Journal of Selected Topics in Signal Processing 16 (2022)
+    """
+    return layer_output(
+        waveform,
+        family="WAVLM_",
+        sample_rate=sample_rate,
+        hop_length=hop_length,
+        bundle=bundle,
+        layer=layer,
+        window_s=window_s,
+    )
