@@ -24,7 +24,7 @@ from stages.clips.outputs import complete
 from stages.clips.settings import load_params
 from stages.clips.table import read_clips
 from stages.learning.batches import ClipData
-from stages.learning.functionals import FUNCTIONALS, functional_names, functionals
+from stages.learning.functionals import available, functional_names, functionals
 
 OUTPUT = Path("reports/functionals.csv")
 _ROWS = 256  # clips in memory at a time
@@ -51,7 +51,7 @@ def main() -> None:
         labels=np.zeros(len(clips), dtype=np.int64),
         n_classes=1,
     )
-    names = list(FUNCTIONALS)
+    names = available(data.inputs)
     columns = functional_names(data.inputs, names=names)
     described = clips[["clip", "corpus", "speaker", "sex", "emotion", "label"]]
     with complete(output) as part:

@@ -16,7 +16,7 @@ from stages.clips.folds import ALL
 from stages.clips.settings import bind
 from stages.learning.augment import add_noise, mixup, spec_augment
 from stages.learning.batches import ClipData, TrainingBatches, WholeBatches
-from stages.learning.functionals import FUNCTIONALS, functional_names, functionals
+from stages.learning.functionals import FUNCTIONALS, available, functional_names, functionals
 from stages.learning.jobs import (
     Job,
     _tick,
@@ -27,6 +27,7 @@ from stages.learning.jobs import (
     run_jobs,
 )
 from stages.learning.layers import AttentiveStatistics, InputLayer, TimePooling
+from stages.networks.svm import LinearSVM
 from tests.support import ROOT, composed
 
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
@@ -311,9 +312,41 @@ def test_functionals_of_a_ramp():
     assert all(np.isfinite(f(ramp[:1])).all() for f in FUNCTIONALS.values())
 
 
-def test_unknown_functional_is_named():
-    with pytest.raises(ValueError, match=r"functionals: got \['mode'\], want some of \['mean'"):
-        functionals(toy_data(), np.arange(3), names=["mean", "mode"])
+@pytest.mark.parametrize("name", ["mode", "voiced"])
+def test_unknown_functional_is_named(name):
+    data = toy_data()
+    message = (
+        rf"functionals: got \['{name}'\], want some of \['mean'.*; voiced takes the feature pi"
+    )
+    with pytest.raises(ValueError, match=message):
+        functionals(data, np.arange(3), names=["mean", name])
+    with pytest.raises(ValueError, match=message):  # before any job
+        LinearSVM(c=1, functionals=[name]).least_memory(data)
+
+
+def test_voiced_functionals_are_of_the_frames_with_a_voice():
+    """Two clips: one with a voice in frames 1 and 3 of 4, one without."""
+    strength = np.array([0.2, 0.5, 0.49, 0.9, 0.1, 0.0, 0.3])
+    level = np.array([1.0, 10, 100, 20, 1, 2, 6])
+    pitch = np.stack([level / 2, strength], axis=1).astype(np.float16)
+    data = ClipData(
+        caches={"rms": level[:, None].astype(np.float16), "pitch": pitch},
+        first=np.array([0, 4]),
+        frames=np.array([4, 3]),
+        labels=np.array([0, 1]),
+        n_classes=2,
+    )
+    names = available(data.inputs)
+    assert names[-1] == "voiced" and "voiced" not in available({"pitch": 1, "rms": 1})
+    columns = functional_names(data.inputs, names=names)
+    values = pd.DataFrame(functionals(data, np.arange(2), names=names), columns=columns)
+    assert values["pitch_1_voiced_share"].tolist() == [0.5, 0]
+    assert values["rms_0_voiced_mean"].tolist() == [15, 3]
+    assert values["pitch_0_voiced_p50"].tolist() == [7.5, 1]
+    assert values["pitch_0_voiced_deviation"][0] == 2.5
+    assert values["rms_0_mean"][0] == 32.75
+    assert len(columns) == len(set(columns)) == 3 * (10 + 7) + 1
+    assert LinearSVM(c=1, functionals=names).least_memory(data) == 2 * 4 * 2 * len(columns)
 
 
 # Jobs ------------------------------------------------------------------------------------------

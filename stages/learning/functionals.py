@@ -35,16 +35,31 @@ def change(frames: np.ndarray) -> np.ndarray:
     return np.concatenate([np.abs(steps).mean(axis=0), steps.std(axis=0)])
 
 
+def voiced(frames: np.ndarray, voice: np.ndarray) -> np.ndarray:
+    """Mean, deviation and percentiles over voiced frames, of none over all; last their share."""
+    heard = frames[voice] if voice.any() else frames
+    return np.concatenate([mean(heard), deviation(heard), percentiles(heard), [voice.mean()]])
+
+
 #: What a name in conf/model stands for: frames [frames, dimensions] -> vector.
 FUNCTIONALS = {f.__name__: f for f in (mean, deviation, slope, percentiles, change)}
+_PERCENTILES = ("p5", "p20", "p50", "p80", "p95")
 #: What each gives of every dimension; the vector holds all dimensions of the first, then the next.
 _VALUES = {
     "mean": ("mean",),
     "deviation": ("deviation",),
     "slope": ("slope",),
-    "percentiles": ("p5", "p20", "p50", "p80", "p95"),
+    "percentiles": _PERCENTILES,
     "change": ("step_mean", "step_deviation"),
+    "voiced": tuple(f"voiced_{value}" for value in ("mean", "deviation", *_PERCENTILES)),
 }
+# What says which frames are voiced: the second dimension of pitch, its strength, from here on.
+_PITCH, _STRENGTH, _VOICED = "pitch", 1, 0.5
+
+
+def available(inputs: Mapping[str, int]) -> list[str]:
+    """Names of the functionals that features of these dimensions have: `voiced` takes a pitch."""
+    return [*FUNCTIONALS, *(["voiced"] if inputs.get(_PITCH, 0) > _STRENGTH else [])]
 
 
 def functional_names(inputs: Mapping[str, int], *, names: Sequence[str]) -> list[str]:
@@ -54,11 +69,20 @@ def functional_names(inputs: Mapping[str, int], *, names: Sequence[str]) -> list
     ----------
     inputs : dimensions by feature
     names : sequence of str
-        of FUNCTIONALS
+        some of `available`
+
+    Raises
+    ------
+    ValueError
+        naming a functional that is not available and those that are
     """
+    _check(names, inputs)
     dimensions = [f"{name}_{i}" for name, size in inputs.items() for i in range(size)]
-    values = [value for name in names for value in _VALUES[name]]
-    return [f"{dimension}_{value}" for value in values for dimension in dimensions]
+    columns = []
+    for name in names:
+        columns += [f"{dimension}_{value}" for value in _VALUES[name] for dimension in dimensions]
+        columns += [f"{_PITCH}_{_STRENGTH}_voiced_share"] if name == "voiced" else []
+    return columns
 
 
 def functionals(data: ClipData, clips: np.ndarray, *, names: Sequence[str]) -> np.ndarray:
@@ -70,7 +94,7 @@ def functionals(data: ClipData, clips: np.ndarray, *, names: Sequence[str]) -> n
     clips : int64 [n]
         positions in the data
     names : sequence of str
-        of FUNCTIONALS
+        some of `available`
 
     Returns
     -------
@@ -79,13 +103,26 @@ def functionals(data: ClipData, clips: np.ndarray, *, names: Sequence[str]) -> n
     Raises
     ------
     ValueError
-        naming an unknown functional and those there are
+        naming a functional that is not available and those that are
     """
-    if unknown := [name for name in names if name not in FUNCTIONALS]:
-        raise ValueError(f"functionals: got {unknown}, want some of {list(FUNCTIONALS)}")
+    _check(names, data.inputs)
     result = []
     for clip in clips:
         rows = slice(data.first[clip], data.first[clip] + data.frames[clip])
         frames = np.hstack([cache[rows] for cache in data.caches.values()]).astype(np.float64)
-        result.append(np.concatenate([FUNCTIONALS[name](frames) for name in names]))
+        vectors = [
+            voiced(frames, data.caches[_PITCH][rows, _STRENGTH] >= _VOICED)
+            if name == "voiced"
+            else FUNCTIONALS[name](frames)
+            for name in names
+        ]
+        result.append(np.concatenate(vectors))
     return np.asarray(result, dtype=np.float32)
+
+
+def _check(names: Sequence[str], inputs: Mapping[str, int]) -> None:
+    """Raise a ValueError unless features of these dimensions have these functionals."""
+    known = available(inputs)
+    if unknown := [name for name in names if name not in known]:
+        hint = "" if "voiced" in known else "; voiced takes the feature pitch"
+        raise ValueError(f"functionals: got {unknown}, want some of {known}{hint}")

@@ -29,7 +29,7 @@ class LinearSVM:
     c : float
         cost of a margin violation
     functionals : names
-        see stages.learning.functionals
+        see stages.learning.functionals.available
     """
 
     #: What it answers for validation clips in the end is of clips that it was fitted on.
@@ -40,8 +40,8 @@ class LinearSVM:
 
     def least_memory(self, data: ClipData) -> int:
         """Bytes that fitting takes at least: the functionals as they are, and standardised."""
-        values = len(functional_names({"each": 1}, names=self._functionals))
-        return 2 * 4 * len(data.labels) * values * sum(data.inputs.values())
+        values = len(functional_names(data.inputs, names=self._functionals))
+        return 2 * 4 * len(data.labels) * values
 
     def fit(
         self, data: ClipData, *, train: np.ndarray, validation: np.ndarray, seed: int
