@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -89,6 +89,30 @@ class TimePooling(nn.Module):
         return pooled, torch.div(lengths + self.factor - 1, self.factor, rounding_mode="floor")
 
 
+def packed(recurrent: nn.RNNBase, values: Tensor, lengths: Tensor) -> Tensor:
+    """Run a batch-first recurrent layer over each clip's own frames only.
+
+    Parameters
+    ----------
+    recurrent : nn.RNNBase
+        whose backward direction, if it has one, begins at each clip's last frame
+    values : Tensor [batch, frames, size]
+    lengths : Tensor [batch]
+
+    Returns
+    -------
+    Tensor [batch, frames, hidden of all directions]
+        zeros where there is padding
+    """
+    sequence = nn.utils.rnn.pack_padded_sequence(
+        values, lengths.cpu(), batch_first=True, enforce_sorted=False
+    )
+    states, _ = recurrent(sequence)
+    return nn.utils.rnn.pad_packed_sequence(states, batch_first=True, total_length=values.shape[1])[
+        0
+    ]
+
+
 class BidirectionalGRU(nn.Module):
     """GRU in both directions; the backward one begins at each clip's last frame, not in padding."""
 
@@ -105,13 +129,7 @@ class BidirectionalGRU(nn.Module):
 
     def forward(self, values: Tensor, lengths: Tensor) -> Tensor:
         """[batch, frames, size] -> [batch, frames, 2 * hidden]; zeros where there is padding."""
-        packed = nn.utils.rnn.pack_padded_sequence(
-            values, lengths.cpu(), batch_first=True, enforce_sorted=False
-        )
-        states, _ = self.gru(packed)
-        return nn.utils.rnn.pad_packed_sequence(
-            states, batch_first=True, total_length=values.shape[1]
-        )[0]
+        return packed(self.gru, values, lengths)
 
 
 class AttentiveStatistics(nn.Module):
@@ -144,3 +162,125 @@ def last_frame(values: Tensor, lengths: Tensor) -> Tensor:
     """The last frame that is not padding: [batch, frames, size] -> [batch, size]."""
     index = (lengths - 1)[:, None, None].expand(-1, 1, values.shape[2])
     return values.gather(1, index)[:, 0]
+
+
+class RecurrentStack(nn.Module):
+    """Features side by side through two recurrent layers; each clip's last state is classified.
+
+    A network names its layers in `kinds`.
+
+    Parameters
+    ----------
+    inputs : dimensions by feature
+    n_classes : int
+    normalisation : fold, clip or fold_clip_mean
+        see InputLayer
+    pooling : int
+        frames that are averaged before the first layer
+    hidden : two ints
+        units of the first and the second recurrent layer
+    dense : two ints
+        units of the dense layers
+    dropout : float
+        after each recurrent layer and each dense layer
+    """
+
+    kinds: ClassVar[tuple[type[nn.RNNBase], type[nn.RNNBase]]]
+
+    def __init__(
+        self,
+        inputs: Mapping[str, int],
+        n_classes: int,
+        *,
+        normalisation: Normalisation,
+        pooling: int,
+        hidden: tuple[int, int],
+        dense: tuple[int, int],
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        first, second = self.kinds
+        self.input = InputLayer(inputs, normalisation=normalisation)
+        self.pooling = TimePooling(pooling)
+        self.first = first(sum(inputs.values()), hidden[0], batch_first=True)
+        self.second = second(hidden[0], hidden[1], batch_first=True)
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Sequential(
+            # Over clips, after the last frame: padding has no part in it.
+            nn.BatchNorm1d(hidden[1]),
+            nn.Linear(hidden[1], dense[0]),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(dense[0], dense[1]),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(dense[1], n_classes),
+        )
+
+    def forward(self, features: dict[str, Tensor], lengths: Tensor) -> Tensor:
+        values = torch.cat(list(self.input(features, lengths).values()), dim=2)
+        values, lengths = self.pooling(values, lengths)  # [batch, frames / pooling, dimensions]
+        values = self.dropout(self.first(values)[0])  # [batch, frames / pooling, hidden]
+        values = self.dropout(last_frame(self.second(values)[0], lengths))  # [batch, hidden]
+        return self.classifier(values)  # [batch, classes]
+
+
+class ConvolutionBlock(nn.Module):
+    """Convolution, batch norm, maximum, activation, dropout; zero beyond a clip's end.
+
+    Parameters
+    ----------
+    before, after : int
+        channels
+    kernel, pooling : two ints each
+        bands and frames; kernels are odd, and of what is pooled a last part is pooled by itself
+    activation : nn.Module
+        0 for 0, as all of torch's linear units are
+    dropout : float
+    """
+
+    def __init__(
+        self,
+        before: int,
+        after: int,
+        *,
+        kernel: tuple[int, int],
+        pooling: tuple[int, int],
+        activation: nn.Module,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(
+            before, after, kernel, padding=(kernel[0] // 2, kernel[1] // 2), bias=False
+        )
+        self.norm = nn.BatchNorm2d(after)
+        self.pooling = tuple(pooling)
+        self.activation = activation
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Pool [batch, before, bands, frames] to [batch, after, ceil(.), ceil(.)]; new lengths.
+
+        Padding must be zero, and is so again.
+        """
+        values = self.norm(self.convolution(values))
+        factor = self.pooling[1]
+        if factor > 1:  # no frame of padding is the maximum
+            values = values.masked_fill(_padding(values, lengths), float("-inf"))
+            lengths = torch.div(lengths + factor - 1, factor, rounding_mode="floor")
+        values = nn.functional.max_pool2d(values, self.pooling, ceil_mode=True)
+        # Zeros before the activation, as not every one takes what is not finite.
+        values = values.masked_fill(_padding(values, lengths), 0.0)
+        return self.dropout(self.activation(values)), lengths
+
+
+def _padding(values: Tensor, lengths: Tensor) -> Tensor:
+    """Which frames of [batch, channels, bands, frames] are padding: bool [batch, 1, 1, frames]."""
+    return ~valid_frames(lengths, values.shape[3])[:, None, None]
+
+
+def pooled_size(size: int, *, factors: Sequence[int]) -> int:
+    """What is left of so many bands after pooling by each factor in turn, rounded up each time."""
+    for factor in factors:
+        size = -(-size // factor)
+    return size

@@ -1,0 +1,13 @@
+"""`lstm_gru`: an LSTM layer, a GRU layer, the last state, two dense layers."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from stages.learning.layers import RecurrentStack
+
+
+class LSTMGRU(RecurrentStack):
+    """A GRU over an LSTM; the settings are those of RecurrentStack."""
+
+    kinds = (nn.LSTM, nn.GRU)
