@@ -100,6 +100,16 @@ def test_a_model_brings_its_features_and_they_can_be_replaced():
     assert replaced["features"]["logmel"]["n_mels"] == 40
 
 
+def test_a_model_chooses_the_bands_of_its_mel_spectrogram():
+    def bands(*overrides):
+        return composed(*overrides)["features"]["logmel"]["n_mels"]
+
+    assert bands("model=svm") == bands("features=[logmel]") == 64
+    assert bands("model=conv2d") == 128
+    assert bands("model=conv2d", "features.logmel.n_mels=40") == 40
+    assert list(composed("model=conv2d", "features=[mfcc]")["features"]) == ["mfcc"]
+
+
 def test_demo_shortens_the_training_and_real_does_not():
     assert composed()["train"]["epochs"] < composed("data=real")["train"]["epochs"]
 

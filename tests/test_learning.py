@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -32,10 +33,16 @@ from tests.support import ROOT, composed
 
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
 INPUTS = {"logmel": 12, "rms": 1}
+#: What is too large to be trained in a test is made smaller, by overrides.
+SMALL = {"conv2d": ("model.network.channels=[8,16,16,32]", "model.network.dense=[32,16]")}
+
+
+def small(name):
+    return composed(f"model={name}", *SMALL.get(name, ()))
 
 
 def network_of(name):
-    return bind(composed(f"model={name}")["model"]["network"])
+    return bind(small(name)["model"]["network"])
 
 
 NETWORKS = [name for name in MODELS if issubclass(network_of(name).func, nn.Module)]
@@ -94,6 +101,28 @@ def test_logits_follow_the_clip_and_reach_every_weight(name):
     logits.square().sum().backward()
     for weight in network.parameters():
         assert weight.grad is not None and weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@torch.inference_mode()
+def test_a_traced_network_keeps_no_size_of_its_example(name):
+    """As the export to ONNX traces it: a size that Python code has seen would be frozen."""
+    network = built(name)
+
+    def clips(number, frames):
+        features = {k: torch.randn(number, frames, n) for k, n in INPUTS.items()}
+        return features, torch.randint(1, frames + 1, (number,)).index_fill(
+            0, torch.tensor(0), frames
+        )
+
+    with warnings.catch_warnings():  # packed sequences compare sizes, to check them
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        traced = torch.jit.trace(network, clips(2, 33), strict=False, check_trace=False)
+    for number, frames in ((1, 1), (3, 7), (5, 90)):
+        features, lengths = clips(number, frames)
+        torch.testing.assert_close(
+            traced(features, lengths), network(features, lengths), atol=1e-5, rtol=1e-5
+        )
 
 
 @pytest.mark.parametrize("normalisation", ["fold", "clip", "fold_clip_mean"])
@@ -379,7 +408,7 @@ def experiment(tmp_path, model, *, lacking="", epochs=3, order=(0, 1, 2)):
     if lacking:  # and nothing else validates
         split.loc[(split["label"] == lacking) & (split["0"] == "train"), "0"] = ""
         split.loc[(split["label"] != lacking) & (split["0"] == "validation"), "0"] = ""
-    params = composed(f"model={model}")
+    params = small(model)
     settings = {
         "audio": params["audio"],
         "features": dict.fromkeys(INPUTS, {}),

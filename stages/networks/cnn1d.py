@@ -1,0 +1,83 @@
+"""`cnn1d`: 1-D convolutions over time, mean and maximum of the clip, one dense layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from stages.learning.layers import ConvolutionBlock, InputLayer, Normalisation
+
+
+class CNN1d(nn.Module):
+    """Features side by side as the channels of convolutions, each of which halves time.
+
+    Parameters
+    ----------
+    inputs : dimensions by feature
+    n_classes : int
+    normalisation : fold, clip or fold_clip_mean
+        see InputLayer
+    channels : ints
+        of the convolutions
+    kernel : int
+        their frames, an odd number
+    block_dropout : float
+        after each convolution
+    dense : int
+        units of the dense layer
+    dropout : float
+        after the dense layer
+
+    Raises
+    ------
+    ValueError
+        for an even kernel
+    """
+
+    _POOLING = 2
+
+    def __init__(
+        self,
+        inputs: Mapping[str, int],
+        n_classes: int,
+        *,
+        normalisation: Normalisation,
+        channels: Sequence[int],
+        kernel: int,
+        block_dropout: float,
+        dense: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        if kernel % 2 == 0:
+            raise ValueError(f"kernel: got {kernel}, want an odd number of frames")
+        self.input = InputLayer(inputs, normalisation=normalisation)
+        self.blocks = nn.ModuleList(
+            ConvolutionBlock(
+                before,
+                after,
+                kernel=(1, kernel),
+                pooling=(1, self._POOLING),
+                activation=nn.ReLU(),
+                dropout=block_dropout,
+            )
+            for before, after in zip([sum(inputs.values()), *channels], channels, strict=False)
+        )
+        self.classifier = nn.Sequential(
+            nn.Linear(2 * channels[-1], dense),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(dense, n_classes),
+        )
+
+    def forward(self, features: dict[str, Tensor], lengths: Tensor) -> Tensor:
+        values = torch.cat(list(self.input(features, lengths).values()), dim=2)
+        values = values.transpose(1, 2)[:, :, None]  # [batch, dimensions, 1, frames]
+        for block in self.blocks:
+            values, lengths = block(values, lengths)  # [batch, channels, 1, frames]
+        values = values[:, :, 0]
+        mean = values.sum(dim=2) / lengths[:, None].to(values.dtype)
+        # Padding is zero and no value is less: it is never the only maximum.
+        return self.classifier(torch.cat([mean, values.amax(dim=2)], dim=1))  # [batch, classes]
