@@ -34,7 +34,7 @@ from tests.support import ROOT, composed
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
 INPUTS = {"logmel": 12, "rms": 1}
 #: What is too large to be trained in a test is made smaller, by overrides.
-SMALL = {"conv2d": ("model.network.channels=[8,16,16,32]", "model.network.dense=[32,16]")}
+SMALL = {"conv2d": ("model.network.channels=[16,32,32,64]", "model.network.dense=[64,32]")}
 
 
 def small(name):

@@ -1,0 +1,134 @@
+"""`transformer`: a small encoder over patches of a few frames, attentive statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from stages.learning.layers import AttentiveStatistics, InputLayer, Normalisation, valid_frames
+
+
+class Transformer(nn.Module):
+    """Patches of all features over a few frames, each of which attends to all others of its clip.
+
+    Where a patch lies is told by a convolution over its neighbours, which is added to it: it works
+    at any length, and a crop looks the same wherever in its clip it was taken.
+
+    Parameters
+    ----------
+    inputs : dimensions by feature
+    n_classes : int
+    normalisation : fold, clip or fold_clip_mean
+        see InputLayer
+    patch : int
+        frames of a patch; a last patch that is part padding ends in zeros
+    size : int
+        dimensions of a patch's vector
+    neighbours : int
+        patches that the positional convolution spans, an odd number
+    n_layers, heads, expansion : int
+        encoder layers; attention heads of each; hidden units of its dense part, as a multiple of
+        `size`
+    attention : int
+        hidden units of the attention that pools over time
+    dropout : float
+        of what each layer adds
+    classifier_dropout : float
+        before the classifier
+
+    Raises
+    ------
+    ValueError
+        if the heads do not divide the size, or for an even number of neighbours
+
+    References
+    ----------
+    Vaswani et al.: Attention Is All You Need, NeurIPS 2017; normalised before each part as in
+    Xiong et al.: On Layer Normalization in the Transformer Architecture, ICML 2020. Positions as in
+    Baevski et al.: wav2vec 2.0, NeurIPS 2020
+    """
+
+    def __init__(
+        self,
+        inputs: Mapping[str, int],
+        n_classes: int,
+        *,
+        normalisation: Normalisation,
+        patch: int,
+        size: int,
+        neighbours: int,
+        n_layers: int,
+        heads: int,
+        expansion: int,
+        attention: int,
+        dropout: float,
+        classifier_dropout: float,
+    ) -> None:
+        super().__init__()
+        if size % heads:
+            raise ValueError(f"heads: got {heads}, want a divisor of the size {size}")
+        if neighbours % 2 == 0:
+            raise ValueError(f"neighbours: got {neighbours}, want an odd number of patches")
+        self.patch = patch
+        self.input = InputLayer(inputs, normalisation=normalisation)
+        self.embed = nn.Conv1d(sum(inputs.values()), size, patch, stride=patch)
+        self.position = nn.Sequential(
+            nn.Conv1d(size, size, neighbours, padding=neighbours // 2, groups=size), nn.GELU()
+        )
+        self.layers = nn.ModuleList(
+            _Layer(size, heads=heads, hidden=expansion * size, dropout=dropout)
+            for _ in range(n_layers)
+        )
+        self.norm = nn.LayerNorm(size)
+        self.statistics = AttentiveStatistics(size, hidden=attention)
+        self.classifier = nn.Sequential(
+            nn.Dropout(classifier_dropout), nn.Linear(2 * size, n_classes)
+        )
+
+    def forward(self, features: dict[str, Tensor], lengths: Tensor) -> Tensor:
+        values = torch.cat(list(self.input(features, lengths).values()), dim=2)
+        # So many zeros that the last patch is whole, whatever the number of frames.
+        values = nn.functional.pad(values.transpose(1, 2), (0, self.patch - 1))
+        values = self.embed(values)  # [batch, size, patches]
+        lengths = torch.div(lengths + self.patch - 1, self.patch, rounding_mode="floor")
+        valid = valid_frames(lengths, values.shape[2])  # [batch, patches]
+        values = values * valid[:, None].to(values.dtype)
+        values = (values + self.position(values)).transpose(1, 2)
+        for layer in self.layers:
+            values = layer(values, valid)  # [batch, patches, size]
+        return self.classifier(self.statistics(self.norm(values), lengths))  # [batch, classes]
+
+
+class _Layer(nn.Module):
+    """Attention of each patch to all others of its clip, then a dense part; both are added.
+
+    torch.nn.TransformerEncoderLayer computes the same, in evaluation by an operator that ONNX does
+    not have.
+    """
+
+    def __init__(self, size: int, *, heads: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(size)
+        self.project = nn.Linear(size, 3 * size)
+        self.join = nn.Linear(size, size)
+        self.dense = nn.Sequential(
+            nn.LayerNorm(size),
+            nn.Linear(size, hidden),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, size),
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, values: Tensor, valid: Tensor) -> Tensor:
+        """[batch, patches, size], valid [batch, patches] -> [batch, patches, size]."""
+        parts = self.project(self.norm(values)).unflatten(2, (3, self.heads, -1))
+        query, key, value = parts.permute(2, 0, 3, 1, 4)  # [batch, heads, patches, size / heads]
+        seen = nn.functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=valid[:, None, None]
+        )
+        values = values + self.dropout(self.join(seen.transpose(1, 2).flatten(2)))
+        return values + self.dropout(self.dense(values))
