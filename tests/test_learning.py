@@ -657,6 +657,8 @@ def test_a_job_ends_when_nobody_waits_for_it(tmp_path):
     with pytest.raises(SystemExit, match="the main process has ended"):
         _tick(tmp_path / "epochs", 1, main=-1)
     assert (tmp_path / "epochs").read_bytes() == b"..."
+    with pytest.raises(FileNotFoundError):  # on another machine, which knows no number
+        _tick(tmp_path / "gone" / "epochs", 1, main=None)
 
 
 def test_functionals_are_named_in_their_order():

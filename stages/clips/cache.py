@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from stages.clips.audio import FULL_SCALE
@@ -19,10 +23,24 @@ from stages.clips.outputs import complete
 from stages.clips.room import check_disk, check_memory, free_memory, peak_memory
 from stages.clips.settings import processes
 from stages.clips.store import open_audio
+from stages.clips.workers import cluster, spread
 
 log = logging.getLogger(__name__)
-_TASK_S = 600  # speech per task
-_START_S = 10  # processes are started for more work than this: starting them takes seconds
+DEVICE = "INFLECT_DEVICE"
+_FIRST_S = 30  # speech of the first task, which tells how long the others take
+_TASK_S = 300  # most speech of a task: its frames are in memory
+_WORK_S = 5  # what a task is meant to take: each moves the progress bar
+_START_S = 10  # workers are started for more work than this: starting them takes seconds
+
+
+class _Clip(NamedTuple):
+    """Where the samples and frames of a clip are; its name comes first."""
+
+    clip: str
+    start: int
+    samples: int
+    frames: int
+    first: int
 
 
 def write_cache(
@@ -34,6 +52,9 @@ def write_cache(
     sample_rate: int,
 ) -> None:
     """Compute one feature of every clip into one matrix.
+
+    On all processors, on a cluster (see stages.clips.workers), or on the device that the
+    environment names: `INFLECT_DEVICE=cuda`.
 
     Parameters
     ----------
@@ -51,34 +72,70 @@ def write_cache(
     Raises
     ------
     ValueError
-        for a bad setting, and if the disk does not hold the cache or memory not what the longest
-        clip takes, before anything is written; naming the clip whose frames do not fit the table
-        or are not finite in float16
+        for a bad setting, a device that is not there or a cluster that does not answer, and if the
+        disk does not hold the cache or memory not what the longest clip takes, before anything is
+        written; naming the clip whose frames do not fit the table or are not finite in float16
     """
-    firsts = first_frames(clips["frames"].to_numpy())
-    shape = (int(clips["frames"].sum()), _dimensions(feature, clips, name=path.stem))
-    task = clips["samples"].cumsum().to_numpy() // (sample_rate * _TASK_S)
-    cuts = [0, *(np.flatnonzero(np.diff(task)) + 1), len(clips)]
-    columns = clips[["clip", "start", "samples", "frames"]].assign(first=firsts)
-    with complete(path) as part:
+    device = _device()
+    dimensions = _dimensions(feature, clips, name=path.stem, device=device)
+    shape = (int(clips["frames"].sum()), dimensions)
+    table = clips.assign(first=first_frames(clips["frames"].to_numpy()))
+    table = table.loc[table["frames"] > 0, list(_Clip._fields)]
+    todo = [_Clip(*row) for row in table.itertuples(index=False)]
+    compute = partial(_compute, audio=audio, feature=feature, dimensions=dimensions, device=device)
+    with cluster() as client, complete(path) as part:
         _check_disk(feature, shape=shape, name=path.stem, folder=part.parent)
-        np.lib.format.open_memmap(part, mode="w+", dtype=np.float16, shape=shape).flush()
-        tasks = [
-            delayed(_fill)(part, audio, columns.iloc[start:end], feature)
-            for start, end in zip(cuts, cuts[1:], strict=False)
-        ]
-        with tqdm(total=len(clips), desc=path.stem, unit="clip", disable=None) as progress:
+        # Made as a map and written as a file, as what is written to a map counts as memory.
+        header = np.lib.format.open_memmap(part, "w+", dtype=np.float16, shape=shape).offset
+        with (
+            open(part, "r+b") as file,
+            tqdm(total=len(todo), desc=path.stem, unit="clip", disable=None) as progress,
+        ):
+
+            def write(clips: Sequence[_Clip], values: np.ndarray) -> None:
+                file.seek(header + clips[0].first * values[0].nbytes)
+                file.write(values)
+                progress.update(len(clips))
+
             begun = time.perf_counter()
-            progress.update(_fill(part, audio, columns.iloc[: cuts[1]], feature))
-            left_s = (time.perf_counter() - begun) * (len(tasks) - 1)
-            jobs = _workers(len(tasks) - 1) if left_s > _START_S else 1
-            for number in Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks[1:]):
-                progress.update(number)
+            first = next(_tasks(todo, most=_FIRST_S * sample_rate))
+            write(*compute(first))
+            each_s = (time.perf_counter() - begun) / sum(clip.samples for clip in first)
+            rest = todo[len(first) :]
+            many = each_s * sum(clip.samples for clip in rest) > _START_S and device.type == "cpu"
+            most = min(_WORK_S / each_s, _TASK_S * sample_rate)
+            calls = [partial(compute, task) for task in _tasks(rest, most=most)]
+            for task, values in spread(
+                calls,
+                processes=_workers(len(calls)) if many else 1,
+                client=client if many else None,
+            ):
+                write(task, values)
     log.info("%s: %d frames of %d dimensions", path.stem, *shape)
 
 
+def _device() -> torch.device:
+    """Where features are computed: the CPU unless the environment says otherwise.
+
+    Not a parameter, as it changes results by no more than rounding.
+    """
+    name = os.environ.get(DEVICE) or "cpu"
+    try:
+        torch.zeros(1, device=name).cpu()  # a name that torch knows need not be a device that works
+        return torch.device(name)
+    except (RuntimeError, AssertionError) as error:  # torch's own for a device that is not there
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"{DEVICE}: got {name}, want cpu or a device that torch can use here: {reason}"
+        ) from error
+
+
 def _dimensions(
-    feature: Callable[[torch.Tensor], torch.Tensor], clips: pd.DataFrame, *, name: str
+    feature: Callable[[torch.Tensor], torch.Tensor],
+    clips: pd.DataFrame,
+    *,
+    name: str,
+    device: torch.device,
 ) -> int:
     """Dimensions of a feature, from silence as long as the longest clip: none takes more memory."""
     longest = clips.loc[clips["samples"].idxmax()]
@@ -88,7 +145,7 @@ def _dimensions(
             f"{longest['clip']}: got {samples} samples, want a shorter clip: it alone",
             need=2 * samples * np.dtype(np.float32).itemsize,  # before and after scaling
         )
-        return feature(torch.zeros(samples)).shape[-2]
+        return feature(torch.zeros(samples, device=device)).shape[-2]
     except (ValueError, RuntimeError, MemoryError) as error:  # torch's own when memory ends
         raise ValueError(f"features.{name}: {error}") from error
 
@@ -115,23 +172,41 @@ def _workers(tasks: int) -> int:
     return max(1, min(processes(tasks), free_memory() // peak_memory()))
 
 
-def _fill(
-    path: Path, audio: Path, clips: pd.DataFrame, feature: Callable[[torch.Tensor], torch.Tensor]
-) -> int:
-    """Write the frames of some clips into their rows of the cache; how many clips that were."""
+def _tasks(clips: Sequence[_Clip], *, most: float) -> Iterator[list[_Clip]]:
+    """The clips in their order, cut so that each task has about so many samples, or one clip."""
+    ends = np.cumsum([clip.samples for clip in clips])
+    for _, task in groupby(zip(ends // most, clips, strict=True), key=itemgetter(0)):
+        yield [clip for _, clip in task]
+
+
+def _compute(
+    clips: Sequence[_Clip],
+    *,
+    audio: Path,
+    feature: Callable[[torch.Tensor], torch.Tensor],
+    dimensions: int,
+    device: torch.device,
+) -> tuple[Sequence[_Clip], np.ndarray]:
+    """The frames of neighbouring clips, float16 [frames of all, dimensions], with the clips."""
     torch.set_num_threads(1)
     samples = open_audio(audio)
-    cache = np.lib.format.open_memmap(path, mode="r+")
-    for row in clips[clips["frames"] > 0].itertuples():
-        waveform = samples[row.start : row.start + row.samples].astype(np.float32) / FULL_SCALE
-        frames = feature(torch.from_numpy(waveform)).T.to(torch.float16).numpy()
-        if len(frames) != row.frames:
-            raise ValueError(f"{row.clip}: got {len(frames)} frames, want {row.frames}")
-        if not np.isfinite(frames).all():
-            raise ValueError(f"{row.clip}: the feature is not finite in float16")
-        cache[row.first : row.first + row.frames] = frames
-    cache.flush()
-    return len(clips)
+    # One for all clips: new memory takes a system longer to give than what is done here with it.
+    waveform = np.empty(max(clip.samples for clip in clips), np.float32)
+    values = torch.empty((sum(clip.frames for clip in clips), dimensions), dtype=torch.float16)
+    scale, begin = np.float32(FULL_SCALE), clips[0].first
+    with torch.no_grad():
+        for clip in clips:
+            own = waveform[: clip.samples]
+            np.divide(samples[clip.start : clip.start + clip.samples], scale, out=own)
+            frames = feature(torch.from_numpy(own).to(device))  # [dimensions, frames]
+            if frames.shape[-1] != clip.frames:
+                raise ValueError(f"{clip.clip}: got {frames.shape[-1]} frames, want {clip.frames}")
+            values[clip.first - begin :][: clip.frames] = frames.T
+    if not values.abs().max().isfinite():  # the maximum passes NaN on
+        finite = [part.isfinite().all() for part in values.split([clip.frames for clip in clips])]
+        bad = clips[finite.index(False)].clip
+        raise ValueError(f"{bad}: the feature is not finite in float16")
+    return clips, values.numpy()
 
 
 def open_caches(folder: Path, *, names: Sequence[str], frames: int) -> Mapping[str, np.ndarray]:

@@ -17,22 +17,23 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
 from torch import nn
 from tqdm import tqdm
 
 from stages.clips.cache import open_caches
 from stages.clips.folds import ALL, folds_of
 from stages.clips.frames import first_frames
-from stages.clips.outputs import complete
 from stages.clips.room import check_memory
 from stages.clips.settings import bind, processes
+from stages.clips.workers import cluster, code_key, spread
 from stages.learning.batches import ClipData
 
 log = logging.getLogger(__name__)
@@ -99,8 +100,7 @@ def make_plan(
     key.update(torch.__version__.encode())
     for part in (clips, split):
         key.update(part.to_csv(index=False).encode())
-    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
-        key.update(path.read_bytes())
+    key.update(code_key().encode())
     name = key.hexdigest()[:16]
     return Plan(
         clips=table,
@@ -125,20 +125,25 @@ def run_jobs(jobs: Sequence[Job], plan: Plan) -> None:
     Raises
     ------
     ValueError
-        what a job raised, with the job's name
+        what a job raised, with the job's name; for a cluster see stages.clips.workers.cluster
     """
     plan.scratch.mkdir(parents=True, exist_ok=True)
-    todo = [job for job in jobs if not (plan.scratch / job.name).is_dir()]
+    # Listed and not asked for one by one: a shared folder goes on saying for a while that what was
+    # asked for in vain is not there.
+    finished = {path.name for path in plan.scratch.iterdir()}
+    todo = [job for job in jobs if job.name not in finished]
     todo.sort(key=lambda job: job.fold != ALL)  # the longest one first, so that none waits for it
     _check_memory(plan, processes(len(todo)))
     if len(todo) < len(jobs):
         log.info("train: %d of %d jobs were finished before", len(jobs) - len(todo), len(jobs))
-    ticks = plan.scratch / "epochs"
-    ticks.write_bytes(b"")
-    with _progress(ticks, total=len(todo) * _epochs(plan)):
-        results = Parallel(n_jobs=processes(len(todo)), return_as="generator_unordered")(
-            delayed(_run)(job, plan, ticks, main=os.getpid()) for job in todo
-        )
+    with (
+        cluster() as client,
+        TemporaryDirectory(dir=plan.scratch) as folder,
+        _progress(Path(folder), total=len(todo) * _epochs(plan)),
+    ):
+        main = os.getpid() if client is None else None
+        calls = [partial(_run, job, plan, Path(folder, job.name), main=main) for job in todo]
+        results = spread(calls, processes=processes(len(todo)), client=client)
         for number, (job, ua) in enumerate(results, start=1):
             validated = "" if math.isnan(ua[-1]) else f", validation UA {ua[-1]:.3f} at the end"
             log.info(
@@ -237,16 +242,20 @@ def _learner(plan: Plan, folder: Path, logs: Path, on_epoch: Callable[[], None])
     return bind(plan.settings["train"])(build, folder, logs, on_epoch)
 
 
-def _run(job: Job, plan: Plan, ticks: Path, *, main: int) -> tuple[Job, list[float]]:
+def _run(job: Job, plan: Plan, ticks: Path, *, main: int | None) -> tuple[Job, list[float]]:
     """One job, in a process of its own: the validation UA of its epochs."""
     torch.set_num_threads(1)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    ticks.write_bytes(b"")
     data = _open(plan)
     parts = {
         part: np.flatnonzero(plan.clips[job.fold] == part)
         for part in ("train", "validation", "test")
     }
-    with complete(plan.scratch / job.name) as folder:
+    # A folder of this attempt's own: a cluster gives a job to a second worker if the first is taken
+    # for lost, and both may come to an end.
+    with TemporaryDirectory(dir=plan.scratch, ignore_cleanup_errors=True) as attempt:
+        folder = Path(attempt, job.name)
         folder.mkdir()
         learner = _learner(
             plan, folder / "checkpoints", plan.logs / job.name, lambda: _tick(ticks, 1, main=main)
@@ -273,26 +282,32 @@ def _run(job: Job, plan: Plan, ticks: Path, *, main: int) -> tuple[Job, list[flo
         }
         torch.save(checkpoint, folder / "model.pt")
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        if not (plan.scratch / job.name).is_dir():
+            folder.rename(plan.scratch / job.name)
     return job, [row["validation_ua"] for row in history]
 
 
-def _tick(ticks: Path, number: int, *, main: int) -> None:
-    """Tell the main process of finished epochs: a byte each, which no two processes can mix up."""
-    if main not in (os.getpid(), os.getppid()):
-        raise SystemExit("train: the main process has ended")  # killed: nobody waits for the rest
+def _tick(ticks: Path, number: int, *, main: int | None) -> None:
+    """Tell the main process of a job's finished epochs, by a byte each.
+
+    The file's folder is there as long as somebody waits for the job. A main process that is killed
+    leaves it, which jobs on the same machine find out by its number.
+    """
+    if main is not None and main not in (os.getpid(), os.getppid()):
+        raise SystemExit("train: the main process has ended")
     with open(ticks, "ab") as file:
         file.write(b"." * number)
 
 
 @contextmanager
 def _progress(ticks: Path, *, total: int) -> Iterator[None]:
-    """Show finished epochs of all jobs and the time left, on a terminal."""
+    """Show finished epochs of all jobs, a file each, and the time left, on a terminal."""
     done = threading.Event()
     with tqdm(total=total, desc="train", unit="epoch", disable=None) as bar:
 
         def watch() -> None:
             while not done.wait(1):
-                bar.update(ticks.stat().st_size - bar.n)
+                bar.update(sum(file.stat().st_size for file in ticks.iterdir()) - bar.n)
 
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()

@@ -1,0 +1,171 @@
+"""Where tasks run: in processes of this machine, or on a Dask cluster if the environment names one.
+
+`INFLECT_SCHEDULER=tcp://host:8786` is the address of a scheduler. It is not a parameter, because it
+changes no result. All machines see the same folder under the same name, and in it what tasks read
+and write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from joblib import Parallel, delayed
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+SCHEDULER = "INFLECT_SCHEDULER"
+_ANSWER_S, _WORKER_S = 5, 10  # how long to wait for a scheduler's answer, and for its first worker
+_PACKAGE = Path(__file__).parents[1]
+_Result = TypeVar("_Result")
+
+
+@contextmanager
+def cluster() -> Iterator[Client | None]:
+    """Connect to the cluster that the environment names.
+
+    Yields
+    ------
+    Client, or None if the environment names no scheduler
+
+    Raises
+    ------
+    ValueError
+        if the scheduler does not answer, has no worker, or one that runs several tasks at a time
+    """
+    address = os.environ.get(SCHEDULER)
+    if not address:
+        yield None
+        return
+    from distributed import Client  # takes as long to import as numpy and pandas together
+
+    try:
+        client = Client(address, timeout=_ANSWER_S, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{SCHEDULER}: got {address}, want a Dask scheduler that answers: {error}"
+        ) from error
+    with client:
+        _check_workers(client, address=address)
+        yield client
+
+
+def _check_workers(client: Client, *, address: str) -> None:
+    how = f"dask worker {address} --nworkers auto --nthreads 1"
+    try:
+        client.wait_for_workers(1, timeout=_WORKER_S)
+    except TimeoutError as error:
+        raise ValueError(f"{SCHEDULER}: {address} has no worker, want one: {how}") from error
+    for worker, threads in sorted(client.nthreads().items()):
+        if threads > 1:
+            raise ValueError(
+                f"{SCHEDULER}: {worker} has {threads} threads, want processes of one thread: {how}"
+            )
+
+
+def spread(
+    calls: Sequence[Callable[[], _Result]], *, processes: int, client: Client | None
+) -> Iterator[_Result]:
+    """Call functions without arguments side by side.
+
+    Parameters
+    ----------
+    calls : sequence of callables
+        functions of this package, their arguments bound with functools.partial
+    processes : int
+        how many of this machine to use; 1 is this one
+    client : Client or None
+        of a cluster to use instead, as `cluster` yields it
+
+    Yields
+    ------
+    what each call returns, in the order in which they end
+
+    Raises
+    ------
+    Exception
+        what a call raises; a cluster's KilledWorker if workers died four times over one call
+    """
+    if client is None:
+        tasks = (delayed(call)() for call in calls)
+        yield from Parallel(n_jobs=processes, return_as="generator_unordered")(tasks)
+    else:
+        yield from _on_cluster(calls, client)
+
+
+def _on_cluster(calls: Sequence[Callable[[], _Result]], client: Client) -> Iterator[_Result]:
+    """Through futures and not through joblib's backend, which waits forever for a call whose
+    workers died, and for any call with an argument that lay on a worker that died."""
+    from distributed import as_completed
+
+    carry = _carrier(os.getcwd(), str(_PACKAGE.parent), code_key())
+    waiting = iter(calls)
+    done = as_completed(loop=client.loop, with_results=True)
+    while True:
+        # A few at a time, as the scheduler keeps in memory what has been handed in.
+        room = 2 * max(1, sum(client.nthreads().values())) - done.count()
+        for call in islice(waiting, max(0, room)):
+            packed = zlib.compress(pickle.dumps(call), 1)
+            done.add(client.submit(carry, packed, pure=False))
+        if done.is_empty():
+            return
+        _, result = next(done)
+        yield pickle.loads(result)
+
+
+def _carrier(folder: str, root: str, code: str) -> Callable[[bytes], bytes]:
+    """A function that makes a call on a worker as this process would make it.
+
+    It is nested so that it travels whole: a worker may not find the package before it has run, and
+    what a worker that has lived for days imported of the package may no longer be what stands in
+    the folder.
+    """
+
+    def carry(packed: bytes) -> bytes:
+        import importlib
+        import os
+        import pickle
+        import socket
+        import sys
+        import threading
+        import zlib
+
+        from threadpoolctl import threadpool_limits
+
+        # One call at a time, should a worker of several threads have joined: random numbers, the
+        # working folder and what is imported are of the whole process.
+        with sys.__dict__.setdefault("_inflect_lock", threading.Lock()):
+            try:
+                os.chdir(folder)
+                if getattr(sys.modules.get("stages"), "loaded", None) != (root, code):
+                    for name in [n for n in sys.modules if n.partition(".")[0] == "stages"]:
+                        del sys.modules[name]
+                    sys.path[:] = [root, *(path for path in sys.path if path != root)]
+                    importlib.invalidate_caches()
+                    importlib.import_module("stages").loaded = (root, code)
+                call = pickle.loads(zlib.decompress(packed))
+                with threadpool_limits(1):
+                    return pickle.dumps(call())
+            except (ImportError, OSError) as error:
+                error.add_note(
+                    f"on the worker {socket.gethostname()}: want {folder} shared by all machines"
+                )
+                raise
+
+    return carry
+
+
+def code_key() -> str:
+    """A digest of all of the package's code: what was computed by other code has another one."""
+    digest = hashlib.sha256()
+    for path in sorted(_PACKAGE.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
