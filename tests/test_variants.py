@@ -20,6 +20,7 @@ from stages.clips.settings import bind
 from stages.clips.store import open_audio
 from stages.clips.table import COLUMNS, read_clips
 from stages.clips.variants import Variants
+from stages.reporting import corpora, figures, tables
 from tests.support import AUDIO, ROOT, composed
 
 NAMES = sorted(path.stem for path in (ROOT / "conf" / "variants").glob("*.yaml"))
@@ -279,6 +280,39 @@ def test_variants_of_copies_and_segments_have_the_source_of_their_clip(prepared,
     for clip, level in zip((soft, loud), levels, strict=True):
         made = samples_of(clips.loc[f"{clip.name}#pitch"], audio)
         assert rms_db(made, full_scale=FULL_SCALE) == pytest.approx(level, abs=0.05)
+
+
+def described(clips, audio):
+    """All that the page says of the corpora, with figures; and what became of each clip."""
+    params = composed("data=real", "corpora=[folder]")
+    params["corpora"] = {"toy": params["corpora"]["folder"]}
+    labels = {"sad": "sad"}
+    with figures.style():
+        report, drawn = corpora.corpus_report(
+            clips, store=audio, label_sets={"one": labels}, settings=params, notes=()
+        )
+        counts = tables.emotion_counts(clips, labels=["sad"], label_map=labels)
+        drawn["emotions"] = figures.emotions_figure(counts, notes=())
+        files = {name: figures.encode(figure, "svg") for name, figure in drawn.items()}
+    predicted = clips.loc[(clips["variant"] == "clean") & (clips["samples"] > 0), "clip"]
+    return report, files, tables.clip_fates(clips, predicted=predicted, label_map=labels)
+
+
+def test_no_report_takes_variants_for_recordings(prepared, tmp_path):
+    reports = []
+    for name, variants in (("without", None), ("with", settings(NAMES))):
+        clips, audio = merge(prepared, tmp_path / name, variants)
+        reports.append(described(clips.reset_index(), audio))
+    (alone, alone_files, alone_fates), (both, both_files, fates) = reports
+    for name in ("table", "labels", "losses"):
+        pd.testing.assert_frame_equal(getattr(both, name), getattr(alone, name))
+    assert both_files == alone_files and len(both_files) > 4
+    pd.testing.assert_frame_equal(fates[:-1], alone_fates)
+    assert fates.iloc[-1].tolist() == [
+        "training variants made from them",
+        7 * len(NAMES),
+        7 * len(NAMES),
+    ]
 
 
 def test_a_bad_setting_is_named_before_anything_is_written(prepared, tmp_path):
