@@ -45,7 +45,7 @@ def table_of(*clips: str) -> pd.DataFrame:
     """A clip table of names `speaker-sentence-take-label`, in that order; two frames each."""
     parts = [clip.split("-") for clip in clips]
     table = pd.DataFrame(parts, columns=["speaker", "sentence", "take", "emotion"])
-    return table.assign(clip=clips, frames=2, corpus="x", sex="female")
+    return table.assign(clip=clips, frames=2, variant="clean", corpus="x", sex="female")
 
 
 def predicted(clips: pd.DataFrame, *by_seed: tuple[float, float, float]) -> Predictions:
@@ -104,6 +104,14 @@ def test_only_held_out_clips_are_chosen_in_the_order_of_labels():
     rows = choose(predicted(table.iloc[1:3]), clips=table)
     assert rows["label"].tolist() == ["happy", "sad"]
     assert rows["first"].tolist() == [2, 4]  # rows of the caches, which hold all clips
+
+
+def test_a_variant_is_not_chosen_though_it_is_tested():
+    table = table_of("1-s-a-happy", "1-s-b-happy", "1-s-b-sad", "1-s-c-sad")
+    table.loc[[0, 2], "variant"] = "pitch"
+    rows = choose(predicted(table), clips=table)
+    assert rows["clip"].tolist() == ["1-s-b-happy", "1-s-c-sad"]
+    assert rows["first"].tolist() == [2, 6]
 
 
 def test_the_answer_is_that_of_all_seeds_together():
