@@ -106,10 +106,13 @@ def main() -> None:
         recogniser, audio = load_recogniser(arguments.model)
     except (FileNotFoundError, ValueError) as error:
         sys.exit(str(error))
-    answers = [
-        {"file": path, "error": error} if error else predict(recogniser, path, audio=audio)
-        for path, error in tqdm(list(find_files(arguments.paths)), disable=None)
-    ]
+    try:
+        answers = [
+            {"file": path, "error": error} if error else predict(recogniser, path, audio=audio)
+            for path, error in tqdm(list(find_files(arguments.paths)), disable=None)
+        ]
+    except ImportError as error:  # of an optional library, which was there when it was trained
+        sys.exit(str(error))
     print(render(answers, form=arguments.format, labels=recogniser.labels))
     sys.exit(any("error" in answer for answer in answers))
 

@@ -253,6 +253,18 @@ def test_missing_model_is_named(files, monkeypatch, tmp_path):
         main()
 
 
+def test_the_library_that_a_feature_lacks_is_named(files, model, tmp_path, monkeypatch):
+    checkpoint = torch.load(model)
+    audio = {key: checkpoint["features"]["rms"][key] for key in ("sample_rate", "hop_length")}
+    egemaps = {"_target_": "stages.acoustics.egemaps.egemaps", **audio}
+    torch.save(checkpoint | {"features": {"egemaps": egemaps}}, tmp_path / "model.pt")
+    monkeypatch.setitem(sys.modules, "opensmile", None)
+    command = ["predict", str(files), "--model", str(tmp_path / "model.pt")]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit, match="egemaps: got no library opensmile, want opensmile: pip"):
+        main()
+
+
 # Windows ---------------------------------------------------------------------------------------
 
 
