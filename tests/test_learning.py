@@ -16,7 +16,7 @@ from torch import nn
 from stages.clips.folds import ALL
 from stages.clips.settings import bind
 from stages.learning.augment import add_noise, mixup, spec_augment
-from stages.learning.batches import ClipData, TrainingBatches, WholeBatches
+from stages.learning.batches import ClipData, TrainingBatches, WholeBatches, even_chance
 from stages.learning.functionals import FUNCTIONALS, available, functional_names, functionals
 from stages.learning.jobs import (
     Job,
@@ -27,7 +27,15 @@ from stages.learning.jobs import (
     make_plan,
     run_jobs,
 )
-from stages.learning.layers import AttentiveStatistics, InputLayer, TimePooling
+from stages.learning.layers import (
+    AttentiveStatistics,
+    InputLayer,
+    TimePooling,
+    window_frames,
+    windowed,
+)
+from stages.learning.schedules import Schedule
+from stages.learning.training import _class_weight
 from stages.networks.svm import LinearSVM
 from tests.support import ROOT, composed
 
@@ -196,6 +204,111 @@ def test_no_batch_is_much_smaller_than_the_others(clips, size):
     sizes = [len(batch.clips) for batch in batches]
     assert max(sizes) - min(sizes) <= 1 < min(sizes) and max(sizes) <= max(size, 3)
     assert len(sizes) == len(batches) and sum(sizes) == clips
+
+
+def test_balanced_batches_draw_each_group_as_often():
+    data = toy_data(clips=120)
+    groups = np.where(np.arange(100) < 10, "rare", np.where(np.arange(100) < 30, "some", "many"))
+    chance = even_chance(groups)
+    assert chance.sum() == pytest.approx(1)
+    np.testing.assert_allclose(chance[[0, 10, 30]], [1 / 30, 1 / 60, 1 / 210])
+    chosen = np.arange(20, 120)
+    batches = TrainingBatches(data, chosen, size=8, crop=40, speed=0, seed=0, chance=chance)
+    passes = [np.concatenate([batch.clips.numpy() for batch in batches]) for _ in range(40)]
+    assert len(batches) == 13 and {len(clips) for clips in passes} == {100}
+    drawn = np.concatenate(passes) - 20
+    assert drawn.min() >= 0 and len(np.unique(drawn)) == 100
+    names, numbers = np.unique(groups[drawn], return_counts=True)
+    np.testing.assert_allclose(numbers / len(drawn), 1 / 3, atol=0.03)
+
+
+@pytest.mark.parametrize("balance", ["none", "label", "corpus"])
+def test_balance_draws_labels_or_corpora_as_often_and_class_weights_follow(tmp_path, balance):
+    data = toy_data()
+    names = [f"{'big' if clip < 50 else 'small'}/{clip}" for clip in range(60)]
+    labels = np.where(np.arange(60) % 6 == 0, 0, np.where(np.arange(60) % 2 == 0, 1, 2))
+    data = dataclasses.replace(data, labels=labels, names=names)
+    seen = []
+    cut = data.cut
+
+    class Spied(ClipData):
+        def cut(self, clips, **settings):
+            seen.append(clips)
+            return cut(clips, **settings)
+
+    data = Spied(**{field.name: getattr(data, field.name) for field in dataclasses.fields(data)})
+    train = composed("model=gru")["train"] | {"epochs": 8, "batch_size": 8, "balance": balance}
+    learner = bind(train)(network_of("gru"), tmp_path / "c", tmp_path / "logs", lambda: None)
+    clips = np.arange(60)
+    chance = learner._chance(data, clips)
+    learner.fit(data, train=clips, validation=np.arange(0), seed=0)
+    drawn = np.concatenate(seen)
+    assert len(drawn) == 8 * 60
+    weight = _class_weight(labels, n_classes=3, chance=chance).numpy()
+    if balance == "none":
+        assert (np.bincount(drawn) == 8).all()
+        np.testing.assert_allclose(weight, [2, 1, 2 / 3])
+    elif balance == "label":
+        np.testing.assert_allclose(np.bincount(labels[drawn]) / len(drawn), 1 / 3, atol=0.07)
+        np.testing.assert_allclose(weight, 1, rtol=1e-6)
+    else:
+        assert np.mean(drawn >= 50) == pytest.approx(0.5, abs=0.07)
+        share = np.bincount(labels, weights=chance)
+        np.testing.assert_allclose(weight, 1 / (3 * share), rtol=1e-6)
+
+
+class Answers(nn.Module):
+    """Logits that tell which frames were heard: of the first feature, the mean of each."""
+
+    def forward(self, features, lengths):
+        values = next(iter(features.values()))
+        valid = (torch.arange(values.shape[1]) < lengths[:, None])[..., None]
+        return (values * valid).sum(1) / lengths[:, None]
+
+
+@pytest.mark.parametrize("frames", [1, 4, 10, 40])
+def test_windows_cover_each_clip_and_their_probabilities_are_averaged(frames):
+    lengths = [1, 3, 10, 11, 25, 40]
+    values = torch.randn(6, 40, 3)
+    for row, length in enumerate(lengths):
+        values[row, length:] = 1e3  # never heard
+    got = windowed(Answers(), {"a": values}, torch.tensor(lengths), frames=frames).softmax(1)
+    for row, length in enumerate(lengths):
+        number = -(-length // frames)
+        starts = np.round(np.linspace(0, max(0, length - frames), number)).astype(int)
+        heard = np.concatenate([np.arange(s, min(s + frames, length)) for s in starts])
+        assert set(heard) == set(range(length))
+        each = [values[row, s : min(s + frames, length)].mean(0).softmax(0) for s in starts]
+        torch.testing.assert_close(got[row], torch.stack(each).mean(0))
+
+
+def test_without_windows_a_network_answers_for_whole_clips():
+    features, lengths = {"a": torch.randn(2, 9, 3)}, torch.tensor([9, 4])
+    assert torch.equal(
+        windowed(Answers(), features, lengths, frames=None), Answers()(features, lengths)
+    )
+    clock = {"sample_rate": 16000, "hop_length": 256}
+    assert window_frames(clock) is None and window_frames(clock | {"window_s": None}) is None
+    assert window_frames(clock | {"window_s": 4}) == 250
+    assert window_frames(clock | {"window_s": 0.001}) == 1
+
+
+def test_validation_and_prediction_hear_windows_and_training_does_not(tmp_path):
+    (plain, state, _), (cut, same, _) = (
+        learned(tmp_path, epochs=3, window_s=window) for window in (None, 0.1)
+    )
+    assert all(torch.equal(state[name], same[name]) for name in state)
+    assert plain["train_loss"].tolist() == cut["train_loss"].tolist()
+    assert (plain["validation_loss"] != cut["validation_loss"]).all()
+    train = composed("model=gru")["train"] | {"window_s": 0.1}
+    learner = bind(train)(network_of("gru"), tmp_path, tmp_path, lambda: None)
+    learner.network = network_of("gru")(INPUTS, 3).eval()
+    learner.network.load_state_dict(state)
+    data = toy_data()
+    batch = next(iter(whole(data)))
+    with torch.inference_mode():
+        want = windowed(learner.network, batch.features, batch.lengths, frames=6).softmax(1)
+    np.testing.assert_allclose(learner.predict(data, batch.clips.numpy()), want, atol=1e-6)
 
 
 def test_shuffled_batches_change_from_pass_to_pass_and_repeat_from_run_to_run():
@@ -590,6 +703,97 @@ def test_nothing_can_be_chosen_without_validation_clips(tmp_path):
         learner.fit(toy_data(), train=np.arange(60), validation=np.arange(0), seed=0)
 
 
+def course(name, *, steps=20, losses=(), factor=0.1, patience=1):
+    """The learning rate of every step, or under `plateau` of every epoch."""
+    schedule = Schedule(name=name, lr=0.5, warmup=0.25, factor=factor, patience=patience)
+    optimiser = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.5)
+    told = schedule.of(optimiser, steps=steps)
+    assert told["optimizer"] is optimiser
+    rates = []
+    for loss in losses or [None] * steps:
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        if "lr_scheduler" in told:
+            assert told["lr_scheduler"]["interval"] == ("epoch" if losses else "step")
+            told["lr_scheduler"]["scheduler"].step(*([loss] if losses else []))
+    return np.array(rates)
+
+
+def test_schedules_of_the_learning_rate():
+    rates = course("onecycle")
+    assert rates.argmax() == 4 and rates.max() == pytest.approx(0.5) and rates[-1] < 1e-5
+    assert (np.diff(rates[:5]) > 0).all() and (np.diff(rates[4:]) < 0).all()
+    np.testing.assert_allclose(
+        course("cosine"), 0.25 * (1 + np.cos(np.pi * np.arange(20) / 20)), atol=1e-9
+    )
+    assert (course("constant") == 0.5).all()
+    losses = [3, 2, 2, 2, 1, 2, 2, 2, 2]  # two epochs without a lower one are one too many
+    np.testing.assert_allclose(
+        course("plateau", losses=losses), [0.5] * 4 + [0.05] * 3 + [0.005] * 2
+    )
+
+
+def test_plateau_is_told_the_validation_loss_of_every_epoch(tmp_path, monkeypatch):
+    seen = []
+    step = torch.optim.lr_scheduler.ReduceLROnPlateau.step
+
+    def spy(self, metrics, *args):
+        seen.append(float(metrics))
+        step(self, metrics, *args)
+
+    monkeypatch.setattr(torch.optim.lr_scheduler.ReduceLROnPlateau, "step", spy)
+    plateau = {"schedule": "plateau", "plateau_factor": 1e-9, "plateau_patience": 0}
+    history, state, _ = learned(tmp_path, lr=0.05, average=0, **plateau)
+    np.testing.assert_allclose(seen, history["validation_loss"], rtol=1e-5)
+    worse = next(i for i in range(1, 6) if seen[i] >= min(seen[:i]))
+    again, stopped, _ = learned(tmp_path, lr=0.05, average=0, **plateau, epochs=worse + 1)
+    assert worse < 5 and all(
+        torch.allclose(state[name], stopped[name], atol=1e-5)
+        for name, _ in network_of("gru")(INPUTS, 3).named_parameters()
+    )
+
+
+def test_plateau_wants_validation_clips(tmp_path):
+    train = composed("model=gru")["train"] | {"schedule": "plateau"}
+    learner = bind(train)(network_of("gru"), tmp_path, tmp_path, lambda: None)
+    with pytest.raises(ValueError, match="train.schedule: got plateau, want another where no clip"):
+        learner.fit(toy_data(), train=np.arange(60), validation=np.arange(0), seed=0)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_other_schedules_learn(tmp_path, schedule):
+    history, _, _ = learned(tmp_path, schedule=schedule, epochs=12)
+    assert history["train_loss"].iloc[-1] < 0.9 * history["train_loss"].iloc[0]
+
+
+def test_gradients_are_clipped(tmp_path, monkeypatch):
+    """With plain steps, so that a step is as long as its gradient: at most lr * clip."""
+
+    def moved(clip):
+        monkeypatch.setattr(torch.optim, "AdamW", torch.optim.SGD)
+        once = {"schedule": "constant", "epochs": 1, "batch_size": 40, "average": 0}
+        _, before, _ = learned(tmp_path, **once, lr=1e-12, gradient_clip=0, weight_decay=0)
+        _, after, _ = learned(tmp_path, **once, lr=1.0, gradient_clip=clip, weight_decay=0)
+        names = [name for name, _ in network_of("gru")(INPUTS, 3).named_parameters()]
+        return sum(torch.dist(after[n], before[n]) ** 2 for n in names) ** 0.5
+
+    whole = moved(0)
+    assert moved(float(whole) / 10) == pytest.approx(float(whole) / 10, rel=1e-3)
+
+
+def test_a_batch_larger_than_the_training_set_is_one_batch(tmp_path):
+    history, _, _ = learned(tmp_path, batch_size=1000, epochs=2)
+    assert len(history) == 2 and np.isfinite(history).all(axis=None)
+
+
+def test_one_clip_is_too_few_to_train_on(tmp_path):
+    learner = bind(composed("model=gru")["train"])(
+        network_of("gru"), tmp_path, tmp_path, lambda: None
+    )
+    with pytest.raises(ValueError, match="got 1 clips to train on, want at least 2"):
+        learner.fit(toy_data(), train=np.arange(1), validation=np.arange(9), seed=0)
+
+
 @pytest.mark.parametrize("steps", range(1, 13))
 def test_any_number_of_steps_has_a_schedule(tmp_path, steps):
     data = toy_data(clips=8)
@@ -603,10 +807,22 @@ def test_any_number_of_steps_has_a_schedule(tmp_path, steps):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("epochs", 0),
         ("batch_size", 1),
+        ("crop_s", 0),
+        ("window_s", 0),
+        ("balance", "even"),
+        ("lr", 0),
+        ("schedule", "step"),
         ("warmup", 0),
         ("warmup", 1),
+        ("plateau_factor", 1),
+        ("plateau_patience", -1),
+        ("weight_decay", -1),
         ("average", 1),
+        ("patience", 0),
+        ("label_smoothing", 1),
+        ("gradient_clip", -1),
         ("mixup", -1),
         ("noise", -1),
         ("speed", 1),
@@ -614,16 +830,38 @@ def test_any_number_of_steps_has_a_schedule(tmp_path, steps):
 )
 def test_bad_training_settings_are_named(tmp_path, name, value):
     train = composed()["train"] | {name: value}
-    with pytest.raises(ValueError, match=f"train.{name}: got {value}, want"):
+    with pytest.raises(ValueError, match=f"train.{name}: got {value!r}, want"):
         bind(train)(network_of("gru"), tmp_path, tmp_path, lambda: None)
 
 
 def test_a_loss_that_is_not_finite_stops_with_fold_and_epoch(tmp_path):
     plan, jobs = experiment(tmp_path, "gru")
     plan.settings["train"]["lr"] = 1e30
-    with pytest.raises(ValueError, match=r"fold 0, seed 0: epoch \d: the loss is nan"):
+    place = r"fold 0, seed 0: epoch \d, batch \d of 2: the loss is nan; .* than x/\d\d, x/.*\d\d$"
+    with pytest.raises(ValueError, match=place):
         run_jobs(jobs[:1], plan)
-    assert not (plan.scratch / jobs[0].name).exists()
+    assert not list(plan.scratch.glob("fold*"))
+
+
+def test_the_best_epoch_before_a_loss_that_is_not_finite_is_kept(tmp_path, monkeypatch):
+    plan, jobs = experiment(tmp_path, "gru", epochs=9)
+    plan.settings["train"]["patience"] = 9
+    batches = []
+
+    def broken(batch, *_, **__):
+        batches.append(batch)
+        share = 1 if len(batches) < 8 else float("nan")
+        return batch._replace(features={k: share * v for k, v in batch.features.items()})
+
+    monkeypatch.setattr("stages.learning.training.add_noise", broken)
+    monkeypatch.setattr("stages.learning.jobs.processes", lambda _: 1)
+    with pytest.raises(ValueError, match=r"epoch 4, batch 2 .*; epoch [123], the best one before"):
+        run_jobs(jobs[:1], plan)
+    (kept,) = plan.scratch.glob("fold*")
+    assert kept.name.startswith("fold_0-seed_0-epoch_")
+    checkpoint = torch.load(kept, weights_only=True)
+    assert checkpoint["labels"] == plan.labels and checkpoint["inputs"] == INPUTS
+    assert all(values.isfinite().all() for values in checkpoint["state"].values())
 
 
 def test_a_cache_of_other_clips_is_refused(tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,6 +28,7 @@ class ClipData:
     first, frames : int64 [clips], each clip's first row and its number of rows
     labels : int64 [clips], positions in the label set
     n_classes : int
+    names : the clips' names, corpus/name; where nothing asks for them there may be none
     """
 
     caches: Mapping[str, np.ndarray]
@@ -35,6 +36,7 @@ class ClipData:
     frames: np.ndarray
     labels: np.ndarray
     n_classes: int
+    names: Sequence[str] = ()
 
     @property
     def inputs(self) -> dict[str, int]:
@@ -77,6 +79,11 @@ class ClipData:
             torch.from_numpy(self.labels[clips]),
             torch.from_numpy(clips),
         )
+
+    @property
+    def corpora(self) -> np.ndarray:
+        """The corpus of each clip, str [clips], as its name says."""
+        return np.array([name.partition("/")[0] for name in self.names])
 
     def statistics(self, clips: np.ndarray) -> dict[str, tuple[Tensor, Tensor]]:
         """Mean and deviation of every dimension over all frames of some clips.
@@ -122,6 +129,9 @@ class TrainingBatches:
         most by which clips are slowed down or hurried, as a share, drawn anew on every pass
     seed : int
         of the order, the crops and the speeds
+    chance : float [n] or None
+        of each clip to be drawn next, their sum 1: as many are drawn on a pass as there are, some
+        of them several times. None: each once
     """
 
     _POOL = 16  # batches that are sorted by length together, so that chance stays in the rest
@@ -135,16 +145,20 @@ class TrainingBatches:
         crop: int,
         speed: float,
         seed: int,
+        chance: np.ndarray | None = None,
     ) -> None:
         self._data, self._clips, self._size = data, clips, size
-        self._crop, self._speed = crop, speed
+        self._crop, self._speed, self._chance = crop, speed, chance
         self._random = np.random.default_rng(seed)
 
     def __len__(self) -> int:
         return max(1, min(-(-len(self._clips) // self._size), len(self._clips) // 2))
 
     def __iter__(self) -> Iterator[Batch]:
-        whole = self._data.frames[self._clips]
+        clips = self._clips
+        if self._chance is not None:
+            clips = self._random.choice(clips, len(clips), p=self._chance)
+        whole = self._data.frames[clips]
         speed = self._random.uniform(1 - self._speed, 1 + self._speed, len(whole))
         frames = np.minimum(np.ceil(whole / speed).astype(np.int64), self._crop)
         reach = np.minimum(np.ceil(frames * speed).astype(np.int64), whole)
@@ -156,8 +170,20 @@ class TrainingBatches:
         self._random.shuffle(batches)
         for some in batches:
             yield self._data.cut(
-                self._clips[some], offset=offset[some], frames=frames[some], speed=speed[some]
+                clips[some], offset=offset[some], frames=frames[some], speed=speed[some]
             )
+
+
+def even_chance(groups: np.ndarray) -> np.ndarray:
+    """Chance of each clip to be drawn, float [n], so that each group is drawn as often.
+
+    Parameters
+    ----------
+    groups : int64 or str [n]
+        which group each clip belongs to
+    """
+    _, group, number = np.unique(groups, return_inverse=True, return_counts=True)
+    return 1 / (len(number) * number[group])
 
 
 class WholeBatches:

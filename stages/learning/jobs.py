@@ -31,6 +31,7 @@ from tqdm import tqdm
 from stages.clips.cache import open_caches
 from stages.clips.folds import ALL, folds_of
 from stages.clips.frames import first_frames
+from stages.clips.outputs import complete
 from stages.clips.room import check_memory
 from stages.clips.settings import bind, processes
 from stages.clips.workers import cluster, code_key, spread
@@ -231,6 +232,7 @@ def _open(plan: Plan) -> ClipData:
         frames=clips["frames"].to_numpy(),
         labels=clips["label"].map(plan.labels.index).to_numpy(),
         n_classes=len(plan.labels),
+        names=clips["clip"].tolist(),
     )
 
 
@@ -265,26 +267,41 @@ def _run(job: Job, plan: Plan, ticks: Path, *, main: int | None) -> tuple[Job, l
                 data, train=parts["train"], validation=parts["validation"], seed=job.seed
             )
         except ValueError as error:
-            raise ValueError(f"fold {job.fold}, seed {job.seed}: {error}") from error
+            kept = _rescue(job, plan, learner, inputs=data.inputs) if _is_network(plan) else ""
+            raise ValueError(f"fold {job.fold}, seed {job.seed}: {error}{kept}") from error
         _tick(ticks, _epochs(plan) - (len(history) if _is_network(plan) else 0), main=main)
         if len(parts["test"]):
             np.save(folder / "probabilities.npy", learner.predict(data, parts["test"]))
         if len(parts["validation"]) and not learner.fits_validation:
             np.save(folder / "validation.npy", learner.predict(data, parts["validation"]))
         (folder / "history.json").write_text(json.dumps(history))
-        checkpoint = {
-            **plan.settings,
-            "labels": plan.labels,
-            "inputs": data.inputs,
-            "fold": job.fold,
-            "seed": job.seed,
-            "state": learner.state(),
-        }
-        torch.save(checkpoint, folder / "model.pt")
+        torch.save(_checkpoint(job, plan, learner, inputs=data.inputs), folder / "model.pt")
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         if not (plan.scratch / job.name).is_dir():
             folder.rename(plan.scratch / job.name)
     return job, [row["validation_ua"] for row in history]
+
+
+def _checkpoint(job: Job, plan: Plan, learner: Any, *, inputs: Mapping[str, int]) -> dict:
+    """All that is needed to use what was trained."""
+    return {
+        **plan.settings,
+        "labels": plan.labels,
+        "inputs": inputs,
+        "fold": job.fold,
+        "seed": job.seed,
+        "state": learner.state(),
+    }
+
+
+def _rescue(job: Job, plan: Plan, learner: Any, *, inputs: Mapping[str, int]) -> str:
+    """Keep the best epoch of a training that stopped; says where, or nothing if there is none."""
+    if learner.rescued is None:
+        return ""
+    path = plan.scratch / f"{job.name}-epoch_{learner.rescued}.pt"
+    with complete(path) as part:
+        torch.save(_checkpoint(job, plan, learner, inputs=inputs), part)
+    return f"; epoch {learner.rescued}, the best one before, is kept in {path}"
 
 
 def _tick(ticks: Path, number: int, *, main: int | None) -> None:

@@ -158,6 +158,59 @@ class AttentiveStatistics(nn.Module):
         return self.score(values)[..., 0].masked_fill(padding, float("-inf")).softmax(dim=1)
 
 
+def windowed(
+    network: nn.Module, features: dict[str, Tensor], lengths: Tensor, *, frames: int | None
+) -> Tensor:
+    """What a network answers for clips, or on average for several windows of each.
+
+    Parameters
+    ----------
+    network : features, lengths -> logits
+    features : float [batch, frames, dimensions] by feature
+    lengths : int64 [batch]
+    frames : int or None
+        of a window. A clip that is longer has as many as cover it, at equal distances from its
+        beginning to its end; any other has one. None: clips are whole
+
+    Returns
+    -------
+    Tensor [batch, classes]
+        logits of whole clips; else the logarithm of the windows' mean probabilities, of which the
+        softmax is these means
+    """
+    if frames is None:
+        return network(features, lengths)
+    longest = next(iter(features.values())).shape[1]
+    number = torch.div(lengths + frames - 1, frames, rounding_mode="floor")[:, None]
+    window = torch.arange((longest + frames - 1) // frames, device=lengths.device)
+    last = (lengths - frames).clamp_min(0)[:, None]
+    start = (window * (last / (number - 1).clamp_min(1))).round().long()  # [batch, windows]
+    steps = torch.arange(frames, device=lengths.device)[:longest]
+    rows = torch.minimum(start, last)[..., None] + steps  # [batch, windows, frames]
+    cut = {
+        name: values.gather(1, rows.flatten(1)[..., None].expand(-1, -1, values.shape[2])).reshape(
+            -1, steps.shape[0], values.shape[2]
+        )
+        for name, values in features.items()
+    }
+    own = lengths.clamp_max(frames)[:, None].expand(-1, window.shape[0]).flatten()
+    answers = network(cut, own).log_softmax(dim=1)  # [batch * windows, classes]
+    answers = answers.reshape(lengths.shape[0], -1, answers.shape[1])
+    beyond = window >= number  # of the batch's longest clip only
+    answers = answers.masked_fill(beyond[..., None], float("-inf"))
+    return answers.logsumexp(dim=1) - number.to(answers.dtype).log()
+
+
+def window_frames(train: Mapping[str, float | None]) -> int | None:
+    """Frames of a window by the settings `window_s`, `sample_rate` and `hop_length`, or None.
+
+    Without `window_s`, as models were trained before there was one, there are no windows.
+    """
+    if train.get("window_s") is None:
+        return None
+    return max(1, round(train["window_s"] * train["sample_rate"] / train["hop_length"]))
+
+
 def last_frame(values: Tensor, lengths: Tensor) -> Tensor:
     """The last frame that is not padding: [batch, frames, size] -> [batch, size]."""
     index = (lengths - 1)[:, None, None].expand(-1, 1, values.shape[2])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from stages.clips.conditioning import conditioning
 from stages.clips.settings import bind
 from stages.clips.spectra import check_waveform
+from stages.learning.layers import window_frames, windowed
 
 
 class Recogniser(nn.Module):
@@ -29,6 +30,8 @@ class Recogniser(nn.Module):
     level : rms, peak or none
     level_db : float
         see stages.clips.audio.read_file
+    window : int or None
+        frames of the windows that are averaged; see stages.learning.layers.windowed
     """
 
     def __init__(
@@ -40,13 +43,14 @@ class Recogniser(nn.Module):
         sample_rate: int,
         level: str,
         level_db: float,
+        window: int | None = None,
     ) -> None:
         super().__init__()
         if level not in ("rms", "peak", "none"):
             raise ValueError(f"audio.level: got {level!r}, want rms, peak or none")
         self.network = network
         self.labels, self.sample_rate = labels, sample_rate
-        self._features = dict(features)
+        self._features, self._window = dict(features), window
         self._level, self._target = level, 10.0 ** (level_db / 20)
 
     def forward(self, waveform: Tensor) -> Tensor:
@@ -65,7 +69,7 @@ class Recogniser(nn.Module):
         features = {name: f(waveform).transpose(1, 2) for name, f in self._features.items()}
         first = next(iter(features.values()))  # [batch, frames, dimensions]
         lengths = torch.full((first.shape[0],), first.shape[1], device=first.device)
-        return self.network(features, lengths)
+        return windowed(self.network, features, lengths, frames=self._window)
 
     def _levelled(self, waveform: Tensor) -> Tensor:
         """The same gain as in the `prepare` stage; none for a waveform of zeros."""
@@ -120,6 +124,7 @@ def load_recogniser(path: str | Path) -> tuple[Recogniser, dict]:
         sample_rate=audio["sample_rate"],
         level=audio["level"],
         level_db=audio["level_db"],
+        window=window_frames(checkpoint["train"]),
     )
     return recogniser.eval(), audio
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import lightning
@@ -24,7 +24,15 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 
 from stages.learning.augment import add_noise, mixup, spec_augment
-from stages.learning.batches import Batch, ClipData, TrainingBatches, WholeBatches
+from stages.learning.batches import (
+    Batch,
+    ClipData,
+    TrainingBatches,
+    WholeBatches,
+    even_chance,
+)
+from stages.learning.layers import window_frames, windowed
+from stages.learning.schedules import Schedule
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
@@ -36,40 +44,46 @@ class _Loop(lightning.LightningModule):
         self,
         network: nn.Module,
         *,
+        names: Sequence[str],
         class_weight: Tensor,
         label_smoothing: float,
         augment: Callable[[Batch, Tensor], tuple[Batch, Tensor]],
-        lr: float,
+        window: int | None,
+        schedule: Schedule,
         weight_decay: float,
-        warmup: float,
     ) -> None:
         super().__init__()
         self.network = network
         self.loss = nn.CrossEntropyLoss(class_weight, label_smoothing=label_smoothing)
         self.history: list[dict] = []
-        self._n_classes = len(class_weight)
-        self._augment = augment
-        self._lr, self._weight_decay, self._warmup = lr, weight_decay, warmup
+        self._names, self._n_classes = names, len(class_weight)
+        self._augment, self._window = augment, window
+        self._schedule, self._weight_decay = schedule, weight_decay
         self._seen: dict[str, list] = {"train": [], "validation": []}
         self._validated = {"validation_loss": math.nan, "validation_ua": math.nan}
 
-    def _logits(self, part: str, batch: Batch) -> Tensor:
-        logits = self.network(batch.features, batch.lengths)
+    def _logits(self, part: str, batch: Batch, *, window: int | None) -> Tensor:
+        logits = windowed(self.network, batch.features, batch.lengths, frames=window)
         # The history shows the plain loss of both parts: neither weighted nor of mixed targets.
         plain = nn.functional.cross_entropy(logits.detach(), batch.labels, reduction="sum")
         self._seen[part].append((plain, batch.labels, logits.argmax(dim=1)))
         return logits
 
-    def training_step(self, batch: Batch, _: int) -> Tensor:
+    def training_step(self, batch: Batch, number: int) -> Tensor:
         targets = nn.functional.one_hot(batch.labels, self._n_classes).float()
         batch, targets = self._augment(batch, targets)
-        loss = self.loss(self._logits("train", batch), targets)
+        loss = self.loss(self._logits("train", batch, window=None), targets)
         if not torch.isfinite(loss):
-            raise ValueError(f"epoch {self.current_epoch + 1}: the loss is {loss.item()}")
+            clips = [str(self._names[clip]) for clip in batch.clips.tolist()]
+            raise ValueError(
+                f"epoch {self.current_epoch + 1}, batch {number + 1} of "
+                f"{self.trainer.num_training_batches}: the loss is {loss.item()}; want a lower "
+                f"train.lr, or other clips than {', '.join(clips)}"
+            )
         return loss
 
     def validation_step(self, batch: Batch, _: int) -> None:
-        self._logits("validation", batch)
+        self._logits("validation", batch, window=self._window)
 
     def on_validation_epoch_end(self) -> None:
         self._validated = self._figures("validation")
@@ -92,20 +106,9 @@ class _Loop(lightning.LightningModule):
 
     def configure_optimizers(self) -> dict:
         optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=self._lr, weight_decay=self._weight_decay
+            self.network.parameters(), lr=self._schedule.lr, weight_decay=self._weight_decay
         )
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser,
-            max_lr=self._lr,
-            # Of few steps none would rise, which the schedule divides by.
-            total_steps=max(steps, math.ceil(2 / min(self._warmup, 1 - self._warmup))),
-            pct_start=self._warmup,
-        )
-        return {
-            "optimizer": optimiser,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return self._schedule.of(optimiser, steps=int(self.trainer.estimated_stepping_batches))
 
 
 class NetworkLearner:
@@ -123,11 +126,17 @@ class NetworkLearner:
         most epochs; clips per step
     crop_s : float
         longer training clips are cut to this, in seconds, anew in every epoch
+    window_s : float or None
+        clips that validate or are predicted are answered for by the mean over windows of so many
+        seconds; None: as they are. See stages.learning.layers.windowed
     sample_rate, hop_length : int
         of the frame clock, in Hz and samples
-    lr, weight_decay, warmup : float
-        highest learning rate of a one-cycle schedule; AdamW's decay; share of the steps that the
-        learning rate rises
+    balance : none, label or corpus
+        each label, or each corpus, is drawn as often on a pass; none: each clip is drawn once
+    lr, schedule, warmup, plateau_factor, plateau_patience
+        the learning rate and its course: see stages.learning.schedules
+    weight_decay : float
+        of AdamW
     average : float
         what is validated and kept is the moving average of the weights over the steps, with this
         decay (over fewer steps at the beginning); 0: the last step's weights
@@ -135,9 +144,9 @@ class NetworkLearner:
         epochs without a better validation UA after which training stops, and the best epoch is
         kept. None: the last epoch is kept, and validation clips choose nothing
     class_weights : bool
-        weigh each class by the inverse of its number of training clips
+        weigh each class by the inverse of how often its training clips are drawn
     label_smoothing, gradient_clip : float
-        share of each target spread over all classes; largest norm of a step's gradient
+        share of each target spread over all classes; largest norm of a step's gradient, 0: any
     speed : float
         most by which a clip is slowed down or hurried, as a share; drawn anew in every epoch
     mixup, noise, time_masks, time_mask_s, band_masks, band_share
@@ -146,6 +155,8 @@ class NetworkLearner:
 
     #: Whether validation clips are among those that the weights are fitted on.
     fits_validation = False
+    #: Where `fit` raised: the epoch whose weights `state` gives, the best one before it, if any.
+    rescued: int | None = None
 
     def __init__(
         self,
@@ -157,11 +168,16 @@ class NetworkLearner:
         epochs: int,
         batch_size: int,
         crop_s: float,
+        window_s: float | None,
         sample_rate: int,
         hop_length: int,
+        balance: str,
         lr: float,
-        weight_decay: float,
+        schedule: str,
         warmup: float,
+        plateau_factor: float,
+        plateau_patience: int,
+        weight_decay: float,
         average: float,
         patience: int | None,
         class_weights: bool,
@@ -175,23 +191,39 @@ class NetworkLearner:
         band_masks: int,
         band_share: float,
     ) -> None:
-        if batch_size < 2:
-            raise ValueError(f"train.batch_size: got {batch_size}, want at least 2")
-        if not 0 < warmup < 1:
-            raise ValueError(f"train.warmup: got {warmup}, want a share between 0 and 1")
-        if not 0 <= average < 1:
-            raise ValueError(f"train.average: got {average}, want at least 0 and less than 1")
-        if not 0 <= speed < 1:
-            raise ValueError(f"train.speed: got {speed}, want at least 0 and less than 1")
-        for name, value in (("mixup", mixup), ("noise", noise)):
-            if value < 0:
-                raise ValueError(f"train.{name}: got {value}, want at least 0")
+        for name, value, right, want in (
+            ("epochs", epochs, epochs >= 1, "at least 1"),
+            ("batch_size", batch_size, batch_size >= 2, "at least 2"),
+            ("crop_s", crop_s, crop_s > 0, "more than 0 seconds"),
+            ("window_s", window_s, window_s is None or window_s > 0, "null or more than 0 seconds"),
+            ("balance", balance, balance in ("none", "label", "corpus"), "none, label or corpus"),
+            ("weight_decay", weight_decay, weight_decay >= 0, "at least 0"),
+            ("average", average, 0 <= average < 1, "at least 0 and less than 1"),
+            ("patience", patience, patience is None or patience >= 1, "null or at least 1 epoch"),
+            ("label_smoothing", label_smoothing, 0 <= label_smoothing < 1, "at least 0, under 1"),
+            ("gradient_clip", gradient_clip, gradient_clip >= 0, "at least 0, 0 for no clipping"),
+            ("speed", speed, 0 <= speed < 1, "at least 0 and less than 1"),
+            ("mixup", mixup, mixup >= 0, "at least 0"),
+            ("noise", noise, noise >= 0, "at least 0"),
+        ):
+            if not right:
+                raise ValueError(f"train.{name}: got {value!r}, want {want}")
         self._build, self._folder, self._logs, self._on_epoch = build, folder, logs, on_epoch
         self._epochs, self._batch_size = epochs, batch_size
         self._average, self._patience = average, patience
         self._crop, self._speed = round(crop_s * sample_rate / hop_length), speed
+        clock = {"sample_rate": sample_rate, "hop_length": hop_length}
+        self._window = window_frames({"window_s": window_s, **clock})
+        self._balance = balance
         self._class_weights, self._gradient_clip = class_weights, gradient_clip
-        self._optimiser = {"lr": lr, "weight_decay": weight_decay, "warmup": warmup}
+        self._weight_decay = weight_decay
+        self._schedule = Schedule(
+            name=schedule,
+            lr=lr,
+            warmup=warmup,
+            factor=plateau_factor,
+            patience=plateau_patience,
+        )
         self._label_smoothing, self._mixup, self._noise = label_smoothing, mixup, noise
         self._masks = {
             "time_masks": time_masks,
@@ -226,23 +258,30 @@ class NetworkLearner:
         Raises
         ------
         ValueError
-            if the loss is no longer finite, or nothing can be chosen where no clip validates
+            if the loss is no longer finite, naming epoch, batch and clips; if nothing can be chosen
+            where no clip validates, or there are fewer than two clips to train on
         """
+        if len(train) < 2:
+            raise ValueError(f"got {len(train)} clips to train on, want at least 2")
+        nothing = "where no clip validates (split.validation 0)"
         if self._patience is not None and not len(validation):
-            raise ValueError(
-                f"train.patience: got {self._patience}, want null where no clip validates "
-                "(split.validation 0)"
-            )
+            raise ValueError(f"train.patience: got {self._patience}, want null {nothing}")
+        if self._schedule.watches_validation and not len(validation):
+            raise ValueError(f"train.schedule: got {self._schedule.name}, want another {nothing}")
         lightning.seed_everything(seed, verbose=False)
         self.network = self._build(data.inputs, data.n_classes)
         self.network.input.fit(data.statistics(train))
+        chance = self._chance(data, train)
         labels = data.labels[train] if self._class_weights else None
         loop = _Loop(
             self.network,
-            class_weight=_class_weight(labels, n_classes=data.n_classes),
+            names=data.names or range(len(data.labels)),
+            class_weight=_class_weight(labels, n_classes=data.n_classes, chance=chance),
             label_smoothing=self._label_smoothing,
             augment=self._augment,
-            **self._optimiser,
+            window=self._window,
+            schedule=self._schedule,
+            weight_decay=self._weight_decay,
         )
         callbacks: list[Callback] = [
             LambdaCallback(on_train_epoch_end=lambda *_: self._on_epoch()),
@@ -272,23 +311,32 @@ class NetworkLearner:
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             warnings.filterwarnings("ignore", message=".*logging interval.*")
             warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-            trainer.fit(
-                loop,
-                TrainingBatches(
-                    data,
-                    train,
-                    size=self._batch_size,
-                    crop=self._crop,
-                    speed=self._speed,
-                    seed=seed,
-                ),
-                self._whole(data, validation),
+            batches = TrainingBatches(
+                data,
+                train,
+                size=self._batch_size,
+                crop=self._crop,
+                speed=self._speed,
+                seed=seed,
+                chance=chance,
             )
+            try:
+                trainer.fit(loop, batches, self._whole(data, validation))
+            except ValueError:
+                if self._patience is not None and best.best_model_path:
+                    self.rescued = _restore(loop, best)
+                raise
         if self._patience is not None:
-            kept = torch.load(best.best_model_path, weights_only=True)["state_dict"]
-            loop.load_state_dict(kept)
+            _restore(loop, best)
         self.network.cpu().eval()
         return loop.history
+
+    def _chance(self, data: ClipData, train: np.ndarray) -> np.ndarray | None:
+        """Of each training clip to be drawn next; None where each is drawn once."""
+        if self._balance == "none":
+            return None
+        groups = data.labels if self._balance == "label" else data.corpora
+        return even_chance(groups[train])
 
     def _augment(self, batch: Batch, targets: Tensor) -> tuple[Batch, Tensor]:
         batch, targets = mixup(batch, targets, alpha=self._mixup)
@@ -307,12 +355,12 @@ class NetworkLearner:
 
     @torch.inference_mode()
     def predict(self, data: ClipData, clips: np.ndarray) -> np.ndarray:
-        """Probabilities [clips, classes] of whole clips."""
+        """Probabilities [clips, classes] of whole clips, or the means over their windows."""
         result = np.zeros((len(clips), data.n_classes))
         place = np.zeros(len(data.labels), dtype=np.int64)
         place[clips] = np.arange(len(clips))
         for batch in self._whole(data, clips):
-            logits = self.network(batch.features, batch.lengths)
+            logits = windowed(self.network, batch.features, batch.lengths, frames=self._window)
             result[place[batch.clips.numpy()]] = logits.double().softmax(dim=1).numpy()
         return result
 
@@ -321,13 +369,26 @@ class NetworkLearner:
         return self.network.state_dict()
 
 
-def _class_weight(labels: np.ndarray | None, *, n_classes: int) -> Tensor:
-    """Weight of each class, [n_classes]: 1 on average over the clips; 0 for a class without any."""
+def _restore(loop: _Loop, best: ModelCheckpoint) -> int:
+    """Give the network the weights of its best epoch so far; the number of that epoch."""
+    checkpoint = torch.load(best.best_model_path, weights_only=True)
+    loop.load_state_dict(checkpoint["state_dict"])
+    return checkpoint["epoch"] + 1
+
+
+def _class_weight(
+    labels: np.ndarray | None, *, n_classes: int, chance: np.ndarray | None
+) -> Tensor:
+    """Weight of each class, [n_classes]: 1 on average over the clips; 0 for a class without any.
+
+    How often clips are drawn counts as well: labels that are drawn as often all weigh the same.
+    """
     if labels is None:
         return torch.ones(n_classes)
     weight = torch.zeros(n_classes)
     classes = np.unique(labels)
     weight[classes] = torch.tensor(
-        compute_class_weight("balanced", classes=classes, y=labels), dtype=torch.float32
+        compute_class_weight("balanced", classes=classes, y=labels, sample_weight=chance),
+        dtype=torch.float32,
     )
     return weight
