@@ -201,6 +201,15 @@ def evaluate(
                 published, chance=lines["chance"], notes=notes
             )
         networks = FoldNetworks(checkpoints, predictions, caches)
+        shown, pictures = examples(
+            predictions,
+            clips=clips,
+            store=store,
+            caches=caches,
+            networks=networks,
+            settings=settings,
+            notes=notes,
+        )
         layer = embedding(clips=clips, networks=networks)
         if layer is not None:
             drawn["embedding"] = figures.embedding_figure(
@@ -215,15 +224,6 @@ def evaluate(
             for name, figure in (drawn | of_corpora).items()
             for kind in ("png", "svg")
         }
-        shown, pictures = examples(
-            predictions,
-            clips=clips,
-            store=store,
-            caches=caches,
-            networks=networks,
-            settings=settings,
-            notes=notes,
-        )
     return Report(
         metrics=metrics,
         tables={name: _first(frame, protocol=protocol) for name, frame in rows.items()},
