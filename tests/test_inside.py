@@ -10,8 +10,8 @@ from torch import nn
 
 from stages.clips.frames import first_frames
 from stages.clips.settings import bind
+from stages.learning.checkpoints import build_network
 from stages.learning.layers import AttentiveStatistics
-from stages.learning.recogniser import build_network
 from stages.reporting import figures
 from stages.reporting.networks import MOST_CLIPS, FoldNetworks, attention, embedding
 from stages.reporting.predictions import arrange

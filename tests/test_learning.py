@@ -494,7 +494,7 @@ def test_voiced_functionals_are_of_the_frames_with_a_voice():
 # Jobs ------------------------------------------------------------------------------------------
 
 
-def experiment(tmp_path, model, *, lacking="", epochs=3, order=(0, 1, 2)):
+def experiment(tmp_path, model, *, lacking="", epochs=3, order=(0, 1, 2), start=None):
     """A small experiment on disk: two folds of toy clips of four speakers."""
     data = toy_data(clips=64, classes=3)
     names = np.array(["angry", "happy", "sad"])
@@ -526,7 +526,8 @@ def experiment(tmp_path, model, *, lacking="", epochs=3, order=(0, 1, 2)):
         "audio": params["audio"],
         "features": dict.fromkeys(INPUTS, {}),
         "model": params["model"],
-        "train": params["train"] | {"epochs": epochs, "batch_size": 8},
+        "train": params["train"]
+        | {"epochs": epochs, "batch_size": 8, "warm_start": start and str(start)},
     }
     plan = make_plan(
         table[["clip", "frames"]],
@@ -862,6 +863,81 @@ def test_the_best_epoch_before_a_loss_that_is_not_finite_is_kept(tmp_path, monke
     checkpoint = torch.load(kept, weights_only=True)
     assert checkpoint["labels"] == plan.labels and checkpoint["inputs"] == INPUTS
     assert all(values.isfinite().all() for values in checkpoint["state"].values())
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A checkpoint of the first fold, which has heard all clips that the second holds out."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stages.learning.jobs.processes", lambda _: 1)
+        plan, jobs = experiment(folder, "gru", epochs=2)
+        run_jobs(jobs[:1], plan)
+    return plan.scratch / jobs[0].name / "model.pt"
+
+
+def test_training_starts_from_the_weights_of_a_checkpoint(tmp_path, trained):
+    still = {"lr": 1e-12, "schedule": "constant", "weight_decay": 0, "average": 0, "epochs": 1}
+    _, state, _ = learned(tmp_path, **still, warm_start=str(trained))
+    checkpoint = torch.load(trained, weights_only=True)
+    for name, _ in network_of("gru")(INPUTS, 3).named_parameters():
+        torch.testing.assert_close(state[name], checkpoint["state"][name])
+    own = toy_data(shift=0.3).statistics(np.arange(40))["rms"][0]
+    torch.testing.assert_close(state["input.rms_mean"], own)
+
+
+def test_a_job_starts_from_what_an_equal_job_has_learned(tmp_path, trained, monkeypatch):
+    monkeypatch.setattr("stages.learning.jobs.processes", lambda _: 1)
+    plan, jobs = experiment(tmp_path, "gru", epochs=1, start=trained)
+    assert plan.clips["clip"].isin(torch.load(trained, weights_only=True)["seen"]).sum() == 32
+    run_jobs(jobs[:1], plan)
+    assert (plan.scratch / jobs[0].name / "model.pt").is_file()
+
+
+def test_other_weights_to_start_from_are_another_run(tmp_path, trained):
+    plans = []
+    for content in (trained.read_bytes(), b"other"):
+        (tmp_path / "start.pt").write_bytes(content)
+        plan, _ = experiment(tmp_path, "gru", start=tmp_path / "start.pt")
+        plans.append(plan.scratch)
+    assert plans[0] != plans[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"model": {"name": "lstm"}}, "model: got lstm, want gru"),
+        ({"labels": ["sad", "happy", "angry"]}, r"labels: got \['sad', .*, want \['angry', "),
+        ({"features": {"mfcc": {}}}, r"features: got {'mfcc': {}}, want {'logmel': {}, 'rms'"),
+        ({"inputs": {"logmel": 13, "rms": 1}}, "dimensions: got {'logmel': 13, .*, want .* 12"),
+        ({"state": {}}, r"network: got {.*'hidden': .*, want the sizes of {.*'hidden': \[128, 64"),
+        ({"seen": ["x/07+02#noise"]}, "was trained on 1 of the clips that fold 0 .* x/07;"),
+        ({"seen": None}, "does not say which clips it has seen"),
+    ],
+)
+def test_weights_that_do_not_fit_or_have_heard_test_clips_are_refused(
+    tmp_path, trained, change, match
+):
+    checkpoint = torch.load(trained, weights_only=True) | change
+    if checkpoint["seen"] is None:
+        del checkpoint["seen"]
+    torch.save(checkpoint, tmp_path / "start.pt")
+    plan, jobs = experiment(tmp_path, "gru", epochs=1, start=tmp_path / "start.pt")
+    with pytest.raises(ValueError, match=f"train.warm_start: .*start.pt: {match}"):
+        run_jobs(jobs[:1], plan)
+    assert not plan.scratch.exists()
+
+
+def test_a_start_that_heard_the_test_clips_of_any_fold_is_refused(tmp_path, trained):
+    plan, jobs = experiment(tmp_path, "gru", epochs=1, start=trained)
+    with pytest.raises(ValueError, match="32 of the clips that fold 1 holds out, such as x/16"):
+        run_jobs(jobs, plan)
+
+
+def test_missing_weights_to_start_from_are_named(tmp_path):
+    plan, jobs = experiment(tmp_path, "gru", epochs=1, start="models/folds/none.pt")
+    with pytest.raises(FileNotFoundError, match="warm_start: models/folds/none.pt: no such .*copy"):
+        run_jobs(jobs, plan)
 
 
 def test_a_cache_of_other_clips_is_refused(tmp_path):

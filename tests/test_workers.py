@@ -139,7 +139,7 @@ def test_predictions_are_the_same_on_a_cluster(tmp_path, scheduler, monkeypatch)
 def test_what_a_job_on_a_cluster_raises_is_raised(tmp_path, on_cluster):
     plan, jobs = experiment(tmp_path, "gru")
     plan.settings["train"]["lr"] = 1e30
-    with pytest.raises(ValueError, match=r"fold \w+, seed 0: epoch \d, batch \d of \d: the loss is nan"):
+    with pytest.raises(ValueError, match=r"fold \w+, seed 0: epoch \d, batch .* the loss is nan"):
         run_jobs(jobs, plan)
 
 

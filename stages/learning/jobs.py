@@ -36,6 +36,7 @@ from stages.clips.room import check_memory
 from stages.clips.settings import bind, processes
 from stages.clips.workers import cluster, code_key, spread
 from stages.learning.batches import ClipData
+from stages.learning.checkpoints import check_start
 
 log = logging.getLogger(__name__)
 #: Of params.yaml: what a job depends on besides its clips, kept in each checkpoint.
@@ -102,6 +103,9 @@ def make_plan(
     for part in (clips, split):
         key.update(part.to_csv(index=False).encode())
     key.update(code_key().encode())
+    start = settings["train"]["warm_start"]
+    if start is not None and Path(start).is_file():  # else refused when the jobs begin
+        key.update(Path(start).read_bytes())
     name = key.hexdigest()[:16]
     return Plan(
         clips=table,
@@ -126,8 +130,12 @@ def run_jobs(jobs: Sequence[Job], plan: Plan) -> None:
     Raises
     ------
     ValueError
-        what a job raised, with the job's name; for a cluster see stages.clips.workers.cluster
+        what a job raised, with the job's name; what is wrong with the weights to start from; for a
+        cluster see stages.clips.workers.cluster
+    FileNotFoundError
+        if there are no such weights
     """
+    _check_start(jobs, plan)
     plan.scratch.mkdir(parents=True, exist_ok=True)
     # Listed and not asked for one by one: a shared folder goes on saying for a while that what was
     # asked for in vain is not there.
@@ -202,6 +210,21 @@ def _answers(job: Job, plan: Plan, *, part: str, file: Path) -> pd.DataFrame:
 
 def _sorted(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(tables).sort_values(["clip", "seed", "fold"], ignore_index=True)
+
+
+def _check_start(jobs: Sequence[Job], plan: Plan) -> None:
+    """Refuse weights to start from that do not fit, or have heard a clip that a job holds out."""
+    start = plan.settings["train"]["warm_start"]
+    if start is None or not _is_network(plan):
+        return
+    clips = plan.clips
+    check_start(
+        start,
+        settings=plan.settings,
+        labels=plan.labels,
+        inputs=_open(plan).inputs,
+        held_out={job.fold: clips.loc[clips[job.fold] == "test", "clip"] for job in jobs},
+    )
 
 
 def _check_memory(plan: Plan, number: int) -> None:
@@ -283,13 +306,18 @@ def _run(job: Job, plan: Plan, ticks: Path, *, main: int | None) -> tuple[Job, l
 
 
 def _checkpoint(job: Job, plan: Plan, learner: Any, *, inputs: Mapping[str, int]) -> dict:
-    """All that is needed to use what was trained."""
+    """All that is needed to use what was trained, and the clips that it was trained on.
+
+    Those that validate are among them, as they may have chosen what was kept.
+    """
+    seen = plan.clips[job.fold].isin(["train", "validation"])
     return {
         **plan.settings,
         "labels": plan.labels,
         "inputs": inputs,
         "fold": job.fold,
         "seed": job.seed,
+        "seen": plan.clips.loc[seen, "clip"].tolist(),
         "state": learner.state(),
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from stages.clips.conditioning import conditioning
 from stages.clips.settings import bind
 from stages.clips.spectra import check_waveform
+from stages.learning.checkpoints import build_network, read_checkpoint
 from stages.learning.layers import window_frames, windowed
 
 
@@ -127,29 +127,3 @@ def load_recogniser(path: str | Path) -> tuple[Recogniser, dict]:
         window=window_frames(checkpoint["train"]),
     )
     return recogniser.eval(), audio
-
-
-def read_checkpoint(path: str | Path) -> dict:
-    """What the `train` stage wrote of a job: settings, labels, inputs, fold, seed and state.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        see `load_recogniser`
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such checkpoint; `dvc repro` trains and writes it")
-    try:
-        return torch.load(path, weights_only=True, map_location="cpu")
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        raise ValueError(f"{path}: no checkpoint; `dvc repro` trains and writes it") from error
-
-
-def build_network(checkpoint: Mapping) -> nn.Module | None:
-    """The trained network of a checkpoint, in evaluation mode; None for a model that is none."""
-    build = bind(checkpoint["model"]["network"])
-    if not issubclass(build.func, nn.Module):
-        return None
-    network = build(checkpoint["inputs"], len(checkpoint["labels"]))
-    network.load_state_dict(checkpoint["state"])
-    return network.eval()

@@ -31,6 +31,7 @@ from stages.learning.batches import (
     WholeBatches,
     even_chance,
 )
+from stages.learning.checkpoints import read_checkpoint
 from stages.learning.layers import window_frames, windowed
 from stages.learning.schedules import Schedule
 
@@ -137,6 +138,9 @@ class NetworkLearner:
         the learning rate and its course: see stages.learning.schedules
     weight_decay : float
         of AdamW
+    warm_start : path or None
+        a checkpoint of the same network whose weights the training starts from, proven to fit by
+        stages.learning.checkpoints; the normalisation is that of the new training clips
     average : float
         what is validated and kept is the moving average of the weights over the steps, with this
         decay (over fewer steps at the beginning); 0: the last step's weights
@@ -178,6 +182,7 @@ class NetworkLearner:
         plateau_factor: float,
         plateau_patience: int,
         weight_decay: float,
+        warm_start: str | None,
         average: float,
         patience: int | None,
         class_weights: bool,
@@ -216,7 +221,7 @@ class NetworkLearner:
         self._window = window_frames({"window_s": window_s, **clock})
         self._balance = balance
         self._class_weights, self._gradient_clip = class_weights, gradient_clip
-        self._weight_decay = weight_decay
+        self._weight_decay, self._warm_start = weight_decay, warm_start
         self._schedule = Schedule(
             name=schedule,
             lr=lr,
@@ -270,6 +275,8 @@ class NetworkLearner:
             raise ValueError(f"train.schedule: got {self._schedule.name}, want another {nothing}")
         lightning.seed_everything(seed, verbose=False)
         self.network = self._build(data.inputs, data.n_classes)
+        if self._warm_start is not None:
+            self.network.load_state_dict(read_checkpoint(self._warm_start)["state"])
         self.network.input.fit(data.statistics(train))
         chance = self._chance(data, train)
         labels = data.labels[train] if self._class_weights else None

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from stages.clips.frames import first_frames
 from stages.learning.batches import ClipData, WholeBatches
+from stages.learning.checkpoints import build_network, read_checkpoint
 from stages.learning.jobs import Job
 from stages.learning.layers import AttentiveStatistics
-from stages.learning.recogniser import build_network, read_checkpoint
 from stages.reporting.predictions import Predictions
 
 #: Of the clips that a fold holds out, so many are drawn at most: more hide each other, and the
