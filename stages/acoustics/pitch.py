@@ -42,7 +42,7 @@ def pitch(
     A frame is correlated with itself, shifted by each period from fmin to fmax; maxima of the
     correlation are candidates, whose place lies between samples. Of all paths through the frames'
     candidates that are strong, hold no leaps and seldom begin or end, the best is taken. What
-    lies above the first harmonics, from 5 times fmax on, is mostly breath and filtered out.
+    lies above the first harmonics, from 6 times fmax on, is mostly breath and filtered out.
 
     Frames without a voice have a strength of 0, and a pitch on the straight line from the last
     voice to the next; before the first and after the last it stays, and it is 0 where there is no
@@ -148,7 +148,7 @@ def _low_passed(
 def _taps(sample_rate: int, fmax: float, step: int) -> np.ndarray:
     """The low-pass filter, as long as a period of fmax, its delay a multiple of step."""
     half = math.ceil(sample_rate / fmax / step / 2) * step
-    cutoff = 5 * fmax
+    cutoff = 6 * fmax
     if cutoff >= sample_rate / 2:
         return np.ones(1, np.float32)
     return scipy.signal.firwin(2 * half + 1, cutoff, fs=sample_rate).astype(np.float32)
