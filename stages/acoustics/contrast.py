@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from stages.acoustics import Description
-from stages.clips.spectra import check_setting, check_transforms, floored_spectrum
+from stages.clips.spectra import check_setting, check_transforms, power_spectrum
 
 
 def contrast(
@@ -71,15 +71,20 @@ def contrast(
     check_setting("hop_length", hop_length, low=1)
     check_transforms("n_fft", n_fft, waveform=waveform, n_fft=n_fft, hop_length=hop_length)
     bands = _bands(sample_rate, n_fft, n_bands, fmin, quantile)
-    power = floored_spectrum(
-        waveform, n_fft=n_fft, win_length=win_length, hop_length=hop_length, floor_db=floor_db
-    )
-    peaks, valleys = [], []
+    # Under -120 dB it would be lost in what float32 rounds off of louder lines.
+    check_setting("floor_db", floor_db, low=-120, high=0)
+    power = power_spectrum(waveform, n_fft=n_fft, win_length=win_length, hop_length=hop_length)
+    weakest, strongest = [], []
     for first, end, count in bands:
-        band = power[..., first:end, :]
-        peaks.append(_magnitude(band, count, largest=True))
-        valleys.append(_magnitude(band, count, largest=False))
-    return 10 * (torch.stack(peaks, dim=-2) / torch.stack(valleys, dim=-2)).log10()
+        weak, strong = _extremes(power[..., first:end, :], count)
+        weakest.append(weak)
+        strongest.append(strong)
+    extremes = torch.cat(weakest + strongest, dim=-2)  # [..., 2 * lines that count, frames]
+    # A line keeps its rank when it is raised to the floor: only those that count are.
+    magnitudes = extremes.clamp_min(10 ** (floor_db / 10)).sqrt()
+    means = _means(tuple(count for _, _, count in bands), waveform.dtype, waveform.device)
+    valleys, peaks = (means @ some for some in magnitudes.chunk(2, dim=-2))
+    return 10 * (peaks / valleys).log10()
 
 
 def describe(
@@ -91,11 +96,23 @@ def describe(
     return Description("peak over valley (dB)", "frequency (Hz)", middles * sample_rate / n_fft)
 
 
-def _magnitude(power: Tensor, count: int, *, largest: bool) -> Tensor:
-    """Mean magnitude [..., frames] of the `count` strongest or weakest lines of each frame."""
+def _extremes(power: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` weakest and the `count` strongest lines of each frame, in any order."""
     if count == 1:  # many times faster
-        return (power.amax(dim=-2) if largest else power.amin(dim=-2)).sqrt()
-    return power.topk(count, dim=-2, largest=largest, sorted=False).values.sqrt().mean(dim=-2)
+        return power.amin(dim=-2, keepdim=True), power.amax(dim=-2, keepdim=True)
+    weakest, strongest = (
+        power.topk(count, dim=-2, largest=largest, sorted=False).values for largest in (False, True)
+    )
+    return weakest, strongest
+
+
+# Inference mode is left while a constant is built: it would stay barred from gradients ever after.
+@lru_cache
+@torch.inference_mode(False)
+def _means(counts: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """What [bands, sum of counts] to multiply with for the mean of so many rows each."""
+    rows = np.repeat(np.eye(len(counts)) / counts, counts, axis=0)
+    return torch.from_numpy(rows.T.copy()).to(device, dtype)
 
 
 @lru_cache

@@ -66,13 +66,13 @@ def shape(
     )
     magnitude = power.sqrt()
     khz = _lines_khz(sample_rate, n_fft, waveform.dtype, waveform.device)  # [n_fft // 2 + 1]
-    total = magnitude.sum(dim=-2, keepdim=True)  # [..., 1, frames]
+    reached = magnitude.cumsum(dim=-2)
+    total = reached[..., -1:, :]  # [..., 1, frames]
     centroid = (khz @ magnitude).unsqueeze(-2) / total
     # Not the mean square less the squared mean: of a tone both are large and nearly equal.
     deviation = (khz.unsqueeze(-1) - centroid).square()
     bandwidth = ((deviation * magnitude).sum(dim=-2, keepdim=True) / total).sqrt()
-    reached = magnitude.cumsum(dim=-2)
-    below = reached < roll_percent * reached[..., -1:, :]
+    below = reached < roll_percent * total
     rolloff = below.to(waveform.dtype).sum(dim=-2, keepdim=True) * (sample_rate / n_fft / 1000)
     mean_log = power.log10().mean(dim=-2, keepdim=True)
     flatness = mean_log - power.mean(dim=-2, keepdim=True).log10()
