@@ -31,16 +31,19 @@ class Cost(NamedTuple):
 HEADING = f"{'':28} {'s':>8} {'cpu s':>8} {'peak MB':>8}"
 
 
-def write_params(folder: Path, *, corpora: Path, names: Sequence[str], model: str) -> DictConfig:
+def write_params(
+    folder: Path, *overrides: str, corpora: Path, names: Sequence[str], model: str
+) -> DictConfig:
     """Compose params.yaml into a folder, for real corpora that lie in another one."""
-    overrides = [
+    chosen = [
         "data=real",
         f"data.root={corpora}",
         f"corpora=[{','.join(names)}]",
         f"model={model}",
+        *overrides,
     ]
     with initialize_config_dir(str(ROOT / "conf"), version_base=None):
-        params = compose("config", overrides)
+        params = compose("config", chosen)
     OmegaConf.save(params, folder / "params.yaml", resolve=True)
     return params
 

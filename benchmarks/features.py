@@ -1,0 +1,325 @@
+"""Every feature of conf/features against the usual loop of librosa and gammatone calls.
+
+python -m benchmarks.features --corpora DIR [--corpus emodb] [--clips 100] [--stages]
+
+The usual loop goes file by file through librosa.load, the features one after the other as people
+call them (librosa.feature.*, librosa.yin and pyin, gammatone's fft_gtgram and gtgram, approximate
+entropy as its definition reads, broadcast), and np.save, with the settings of conf/features where
+a function has them. Against it stands what the stage `features` does: each feature by itself, from
+the audio store to a cache. Both in this process and in one thread, on the same clips, after a first
+one to warm up, in CPU seconds. The floor is what no feature of spectra goes without: reading, one
+Fourier transform of the default size, writing. With --stages also whole stages, as processes of
+their own, on about 0.4, 1.5 and 3.5 h of speech. The last line is a JSON object; a feature that is
+not there is left out, and what stands against it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import librosa
+import numpy as np
+import pandas as pd
+import torch
+from gammatone.fftweight import fft_gtgram
+from gammatone.gtgram import gtgram
+from omegaconf import OmegaConf
+
+from benchmarks.processes import HEADING, ROOT, run, together, write_params
+from stages.clips.audio import FULL_SCALE
+from stages.clips.cache import write_cache
+from stages.clips.files import audio_files
+from stages.clips.frames import frame_count
+from stages.clips.settings import bind
+from stages.clips.spectra import power_spectrum
+from stages.clips.store import AudioStore, open_audio
+from stages.clips.table import read_clips
+
+Settings = Mapping[str, Any]
+Call = Callable[[np.ndarray], np.ndarray]
+
+SPECTRAL = (
+    *("mfcc", "logmel", "spectrogram", "cochleagram"),
+    *("chroma", "contrast", "shape", "zcr", "rms"),
+)
+#: Key of the JSON object -> our feature, and what the loop calls for it.
+SINGLE = {
+    "cochleagram_iir_times": ("cochleagram iir", "gtgram"),
+    "pitch_yin_times": ("pitch", "yin"),
+    "pitch_pyin_times": ("pitch", "pyin"),
+    "apen_times": ("apen", "entropy"),
+}
+SIZES = (["emodb"], ["ravdess"], ["emodb", "ravdess", "tess"])  # corpora
+HOURS = 9.2  # of speech, in RAVDESS, TESS, CREMA-D, SAVEE and EMO-DB together
+_ROUNDS = 2
+_SLOW, _EVERY = ("gtgram", "pyin", "entropy"), 10  # what takes long goes through every 10th clip
+
+
+def settings_of(folder: Path, *, corpora: Path) -> dict[str, Settings]:
+    """Of every feature that needs nothing beyond requirements.txt, and of its variants, by name."""
+    known = sorted(path.stem for path in (ROOT / "conf" / "features").glob("*.yaml"))
+    own = [n for n in known if not hasattr(import_module(f"stages.acoustics.{n}"), "NEEDS")]
+    chosen = f"features=[{','.join(own)}]"
+    params = write_params(folder, chosen, corpora=corpora, names=SIZES[0], model="svm")
+    features = OmegaConf.to_container(params.features, resolve=True)
+    return features | {"cochleagram iir": features["cochleagram"] | {"method": "iir"}}
+
+
+def usual_calls(settings: Mapping[str, Settings], *, rate: int) -> dict[str, Call]:
+    """What the loop calls for each feature, by name: waveform [samples] -> what is saved."""
+    extract = librosa.feature
+
+    def stft(name: str) -> dict[str, int]:
+        keys = ("n_fft", "win_length", "hop_length")
+        return {key: settings[name][key] for key in keys}
+
+    def mel(name: str) -> dict[str, Any]:
+        return stft(name) | {key: settings[name][key] for key in ("n_mels", "fmin", "fmax")}
+
+    def shape(samples: np.ndarray) -> np.ndarray:
+        of, framing = {"y": samples, "sr": rate}, stft("shape")
+        return np.concatenate(
+            [
+                extract.spectral_centroid(**of, **framing),
+                extract.spectral_bandwidth(**of, **framing),
+                extract.spectral_rolloff(**of, **framing),
+                extract.spectral_flatness(y=samples, **framing),
+            ]
+        )
+
+    def frames(name: str) -> dict[str, int]:
+        return {key: settings[name][key] for key in ("frame_length", "hop_length")}
+
+    def seconds(name: str) -> tuple[float, float, int, float]:
+        """Of the gammatone package: window and hop in seconds, channels, lowest frequency."""
+        of = settings[name]
+        return of["win_length"] / rate, of["hop_length"] / rate, of["n_channels"], of["fmin"]
+
+    calls = {
+        "mfcc": lambda y: extract.mfcc(
+            y=y, sr=rate, n_mfcc=settings["mfcc"]["n_mfcc"], **mel("mfcc")
+        ),
+        "logmel": lambda y: librosa.power_to_db(
+            extract.melspectrogram(y=y, sr=rate, **mel("logmel"))
+        ),
+        "spectrogram": lambda y: librosa.amplitude_to_db(
+            np.abs(librosa.stft(y, **stft("spectrogram")))
+        ),
+        "cochleagram": lambda y: librosa.amplitude_to_db(
+            fft_gtgram(y, rate, *seconds("cochleagram"))
+        ),
+        "gtgram": lambda y: librosa.amplitude_to_db(gtgram(y, rate, *seconds("cochleagram"))),
+        "chroma": lambda y: extract.chroma_stft(y=y, sr=rate, **stft("chroma")),
+        "contrast": lambda y: extract.spectral_contrast(y=y, sr=rate, **stft("contrast")),
+        "shape": shape,
+        "zcr": lambda y: extract.zero_crossing_rate(y, **frames("zcr")),
+        "rms": lambda y: extract.rms(y=y, **frames("rms")),
+    }
+    if "pitch" in settings:  # with the library's own windows
+        bound = {key: settings["pitch"][key] for key in ("fmin", "fmax", "hop_length")}
+        calls["yin"] = lambda y: librosa.yin(y, sr=rate, **bound)
+        calls["pyin"] = lambda y: librosa.pyin(y, sr=rate, **bound)[0]
+    if "apen" in settings:
+        calls["entropy"] = textbook_entropy(settings["apen"])
+    return calls
+
+
+def textbook_entropy(settings: Settings) -> Call:
+    """Approximate entropy of each frame as its definition reads: all pairs of patterns at once."""
+    m, length, hop = (settings[key] for key in ("m", "frame_length", "hop_length"))
+
+    def phi(frame: torch.Tensor, size: int, tolerance: float) -> torch.Tensor:
+        patterns = frame.unfold(0, size, 1)
+        distance = (patterns[:, None] - patterns[None]).abs().amax(-1)
+        return (distance <= tolerance).float().mean(1).log().mean()
+
+    def entropy(samples: np.ndarray) -> np.ndarray:
+        padded = torch.nn.functional.pad(torch.from_numpy(samples), (length // 2, length // 2))
+        values = []
+        for frame in padded.unfold(0, length, hop):
+            tolerance = settings["r"] * float(frame.std(correction=0))
+            values.append(phi(frame, m, tolerance) - phi(frame, m + 1, tolerance))
+        return torch.stack(values).numpy()
+
+    return entropy
+
+
+def floor(clips: pd.DataFrame, *, audio: Path, settings: Settings, path: Path) -> None:
+    """Read each clip, transform it once, write as many numbers as a mel spectrogram has."""
+    samples = open_audio(audio)
+    framing = {key: settings[key] for key in ("n_fft", "win_length", "hop_length")}
+    shape = (int(clips["frames"].sum()), settings["n_mels"])
+    cache = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+    first = 0
+    for row in clips.itertuples():
+        waveform = samples[row.start : row.start + row.samples].astype(np.float32) / FULL_SCALE
+        power = power_spectrum(torch.from_numpy(waveform), **framing)
+        cache[first : first + row.frames] = power[: shape[1]].T.to(torch.float16).numpy()
+        first += row.frames
+    cache.flush()
+
+
+def write_store(path: Path, *, waveforms: Sequence[np.ndarray], hop_length: int) -> pd.DataFrame:
+    """An audio store of some waveforms; the table of its clips, numbered."""
+    with AudioStore(path) as store:
+        for samples in waveforms:
+            store.append(np.rint(samples.clip(-1, 1) * FULL_SCALE))
+    clips = pd.DataFrame({"samples": [len(samples) for samples in waveforms]})
+    clips["frames"] = frame_count(clips["samples"], hop_length=hop_length)
+    clips["start"] = clips["samples"].cumsum() - clips["samples"]
+    return clips.assign(clip=[f"emodb/{number}" for number in range(len(clips))])
+
+
+def compare(
+    files: Sequence[Path], *, settings: Mapping[str, Settings], folder: Path
+) -> tuple[dict[tuple[str, str], float], float]:
+    """CPU seconds of every feature, for each second of speech, and the mean clip in seconds.
+
+    Returns
+    -------
+    dict
+        by ("ours", feature), ("ours", "floor"), ("loop", call) and ("loop", "load")
+    float
+    """
+    rate, hop_length = (settings["logmel"][key] for key in ("sample_rate", "hop_length"))
+    waveforms = [librosa.load(file, sr=rate)[0] for file in files]
+    audio = folder / "audio.npy"
+    clips = write_store(audio, waveforms=waveforms, hop_length=hop_length)
+
+    def cache(some: pd.DataFrame, name: str, feature: Callable) -> None:
+        path = folder / "caches" / f"{name}.npy"
+        write_cache(path, feature=feature, clips=some, audio=audio, sample_rate=rate)
+
+    def load(some: pd.DataFrame) -> None:
+        for number in some.index:
+            librosa.load(files[number], sr=rate)
+
+    def loop(some: pd.DataFrame, name: str, call: Call) -> None:
+        for number in some.index:
+            np.save(folder / f"{number}-{name}.npy", call(waveforms[number]))
+
+    path = folder / "floor.npy"
+    calls = {("ours", "floor"): partial(floor, audio=audio, settings=settings["logmel"], path=path)}
+    for name, of in settings.items():
+        calls["ours", name] = partial(cache, name=name, feature=bind(of))
+    calls["loop", "load"] = load
+    for name, call in usual_calls(settings, rate=rate).items():
+        calls["loop", name] = partial(loop, name=name, call=call)
+    costs = Counter()
+    for call in calls.values():
+        call(clips[:1])  # warms up
+    for number in range(_ROUNDS):  # by turns: whatever else the machine does falls on all of them
+        for (side, name), call in calls.items():
+            some = clips[number::_EVERY] if name in _SLOW else clips
+            begun = time.process_time()
+            call(some)
+            cost_s = time.process_time() - begun
+            costs[side, name] += cost_s * rate / some["samples"].sum() / _ROUNDS
+    return costs, clips["samples"].mean() / rate
+
+
+def report(costs: Mapping[tuple[str, str], float], *, clip_s: float) -> dict[str, float]:
+    """Print the table; the figures of the JSON object."""
+    ms = {key: 1000 * clip_s * cost for key, cost in costs.items()}
+    against = {name: [name] for name in SPECTRAL}
+    for feature, call in SINGLE.values():
+        against.setdefault(feature, []).append(call)
+    print(f"{clip_s:.2f} s, ms of a CPU per clip{'real time':>10} {'floor':>7}   in the loop")
+
+    def line(name: str, own: float, rest: str = "") -> None:
+        share = f"{ms['ours', 'floor'] / own:7.0%}"
+        print(f"{name:20} {own:8.3f} {1000 * clip_s / own:9.0f}x {share}   {rest}")
+
+    for (side, name), own in ms.items():
+        if side == "ours":
+            found = [
+                (call, ms["loop", call]) for call in against.get(name, []) if ("loop", call) in ms
+            ]
+            line(
+                name,
+                own,
+                ", ".join(f"{call} {its:.2f} ({its / own:.1f} times)" for call, its in found),
+            )
+    own = sum(ms["ours", name] for name in SPECTRAL)
+    loop = ms["loop", "load"] + sum(ms["loop", name] for name in SPECTRAL)
+    line(
+        "spectral set",
+        own,
+        f"{loop:.2f} with load {ms['loop', 'load']:.2f} ({loop / own:.1f} times)",
+    )
+    hours_s = 3600 * HOURS / clip_s / 1000
+    print(
+        f"spectral set at {HOURS} h: {own * hours_s:.0f} s of one CPU, loop {loop * hours_s:.0f} s"
+    )
+    figures = {"clip_s": clip_s, "spectral_ms": own, "spectral_times": loop / own}
+    for key, (feature, call) in SINGLE.items():
+        if ("ours", feature) in ms:
+            figures[key] = ms["loop", call] / ms["ours", feature]
+    return figures
+
+
+def stages(
+    names: Sequence[str], *, corpora: Path, features: Sequence[str], folder: Path
+) -> dict[str, float]:
+    """Print what each feature's stage takes on some corpora; all together, for the JSON object."""
+    write_params(
+        folder, f"features=[{','.join(features)}]", corpora=corpora, names=names, model="svm"
+    )
+    for command in (*(["stages.prepare", name] for name in names), ["stages.merge"]):
+        run(["-m", *command], folder=folder)
+    hours = read_clips(folder / "data/merged/clips.csv")["duration_s"].sum() / 3600
+    print(f"\n{HEADING}   {' '.join(names)}: {hours:.2f} h")
+    start = run(["-c", "import stages.features, librosa"], folder=folder)
+    print(f"{'start':28} {start}")
+    costs = []
+    for name in features:
+        costs.append(run(["-m", "stages.features", name], folder=folder))
+        print(f"{name:28} {costs[-1]}", flush=True)
+    total = together(costs)
+    print(f"{'all':28} {total}")
+    return {
+        f"start_s_{hours:.1f}h": start.seconds,
+        f"features_s_{hours:.1f}h": total.seconds,
+        f"features_cpu_s_{hours:.1f}h": total.cpu_s,
+        f"peak_mb_{hours:.1f}h": total.peak_mb,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--corpora", required=True, help="folder of all corpora")
+    parser.add_argument("--corpus", default="emodb", help="whose clips are compared")
+    parser.add_argument("--clips", type=int, default=100)
+    parser.add_argument("--stages", action="store_true", help="whole stages as well: minutes")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    corpora = Path(arguments.corpora).resolve()
+    found = audio_files(corpora / arguments.corpus)
+    if not 0 < arguments.clips <= len(found):
+        sys.exit(f"--clips: got {arguments.clips}, want 1 to {len(found)}")
+    chosen = np.linspace(0, len(found) - 1, arguments.clips).astype(int)
+    files = [corpora / arguments.corpus / found[number] for number in chosen]
+    with tempfile.TemporaryDirectory() as scratch:
+        settings = settings_of(Path(scratch), corpora=corpora)
+        costs, clip_s = compare(files, settings=settings, folder=Path(scratch))
+    figures = report(costs, clip_s=clip_s)
+    if arguments.stages:
+        features = [name for name in settings if " " not in name]
+        for names in SIZES:
+            with tempfile.TemporaryDirectory() as scratch:
+                figures |= stages(names, corpora=corpora, features=features, folder=Path(scratch))
+    print(json.dumps({key: round(value, 2) for key, value in figures.items()}))
+
+
+if __name__ == "__main__":
+    main()
