@@ -8,6 +8,7 @@ import pytest
 from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 
+from stages.clips.settings import bind
 from tests.support import ROOT, composed
 
 CONF = ROOT / "conf"
@@ -21,8 +22,9 @@ CODE = {
     "variants": "stages.variants",
 }
 SEVERAL = ("corpora", "degradations", "features", "variants")
-#: Folders that hold no option of a group: studies of app.tune.
-OTHER = ("tune",)
+#: Folders that hold no option of a group: recipes, and studies of app.tune.
+OTHER = ("experiment", "tune")
+RECIPES = sorted(path.stem for path in CONF.glob("experiment/*.yaml"))
 OPTIONS = sorted(
     (path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name not in OTHER
 )
@@ -84,6 +86,35 @@ def test_every_module_has_an_option_and_every_option_a_module(group):
         if other == group:
             first = next(targets(composed(choose(group, name))[group]))
             assert first["_target_"].startswith(f"{CODE[group]}.{name}.")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe_changes_settings_that_exist_and_no_others(name):
+    """Also of the corpora that are there, and with speakers held out."""
+    defaults, recipe = composed(), composed(f"+experiment={name}", "data=real")
+    assert set(recipe) <= {*defaults, "leaky_variants"}
+    for node in targets(recipe):
+        parameters = inspect.signature(resolve(node["_target_"])).parameters.values()
+        settings = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+        assert settings == set(node) - {"_target_"}
+    bind(recipe["model"]["network"])  # a network's own checks are made when it is built
+    honest = composed(f"+experiment={name}", "corpora=[tess]", "split=speaker", "data=real")
+    assert list(honest["corpora"]) == ["tess"]
+    assert honest["split"] == composed("split=speaker")["split"]
+    assert recipe["model"] == honest["model"] and recipe["train"] == honest["train"]
+    text = (CONF / "experiment" / f"{name}.yaml").read_text()
+    assert "Claimed: " in text and "# Leaks" in text
+
+
+def test_the_leaky_order_of_augmentation_exists_in_a_recipe_only():
+    leaky = [name for name in RECIPES if composed(f"+experiment={name}").get("leaky_variants")]
+    assert leaky == ["mel_conv2d"]
+    assert composed("+experiment=mel_conv2d")["split"]["variants"] == "independent"
+    assert {
+        composed(f"split={name}")["split"]["variants"]
+        for group, name in OPTIONS
+        if group == "split"
+    } == {"with_source"}
 
 
 @pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: path.stem)

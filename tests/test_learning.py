@@ -133,6 +133,16 @@ def test_a_traced_network_keeps_no_size_of_its_example(name):
         )
 
 
+def test_limited_normalisation_keeps_what_lies_within_and_cuts_the_rest():
+    frames = torch.randn(1, 200, 1)
+    frames[0, 7] = 1000.0
+    features, lengths = {"rms": frames}, torch.tensor([200])
+    whole = InputLayer({"rms": 1}, normalisation="clip")(features, lengths)["rms"]
+    limited = InputLayer({"rms": 1}, normalisation="clip_limited")(features, lengths)["rms"]
+    assert whole[0, 7] > 10 and limited[0, 7] == 5
+    torch.testing.assert_close(limited[:, :7], whole[:, :7])
+
+
 @pytest.mark.parametrize("normalisation", ["fold", "clip", "fold_clip_mean"])
 def test_normalisation(normalisation):
     layer = InputLayer(INPUTS, normalisation=normalisation)
@@ -148,7 +158,7 @@ def test_normalisation(normalisation):
     else:
         mean = values.sum(1) / batch.lengths[:, None]
         torch.testing.assert_close(mean, torch.zeros_like(mean), atol=1e-4, rtol=0)
-    with pytest.raises(ValueError, match="normalisation: got 'none', want fold, clip"):
+    with pytest.raises(ValueError, match="normalisation: got 'none', want one of .'fold', 'clip"):
         InputLayer(INPUTS, normalisation="none")
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-Normalisation = Literal["fold", "clip", "fold_clip_mean"]
+Normalisation = Literal["fold", "clip", "clip_limited", "fold_clip_mean"]
+_LIMIT = 5.0  # deviations, of clip_limited
 
 
 def valid_frames(lengths: Tensor, frames: int) -> Tensor:
@@ -25,14 +26,15 @@ class InputLayer(nn.Module):
     normalisation : str
         fold: mean and deviation of the training fold.
         clip: each clip's own mean and deviation.
+        clip_limited: the same, and no value further than five deviations from the mean.
         fold_clip_mean: deviation of the training fold, each clip's own mean
     """
 
     def __init__(self, inputs: Mapping[str, int], *, normalisation: Normalisation) -> None:
         super().__init__()
-        if normalisation not in ("fold", "clip", "fold_clip_mean"):
+        if normalisation not in (known := get_args(Normalisation)):
             raise ValueError(
-                f"normalisation: got {normalisation!r}, want fold, clip or fold_clip_mean"
+                f"normalisation: got {normalisation!r}, want one of {', '.join(known)}"
             )
         self.names = tuple(inputs)
         self.normalisation = normalisation
@@ -56,16 +58,19 @@ class InputLayer(nn.Module):
         for name in self.names:
             values = features[name]  # [batch, frames, dimensions]
             valid = valid_frames(lengths, values.shape[1])[..., None].to(values.dtype)
-            if self.normalisation != "clip":
+            by_clip = self.normalisation.startswith("clip")
+            if not by_clip:
                 values = values - self.get_buffer(f"{name}_mean")
                 values = values / self.get_buffer(f"{name}_deviation")
             if self.normalisation != "fold":
                 number = lengths[:, None, None].to(values.dtype)
                 mean = (values * valid).sum(dim=1, keepdim=True) / number
                 values = values - mean
-                if self.normalisation == "clip":
+                if by_clip:
                     square = (values.square() * valid).sum(dim=1, keepdim=True) / number
                     values = values / (square + 1e-6).sqrt()
+            if self.normalisation == "clip_limited":
+                values = values.clamp(-_LIMIT, _LIMIT)
             result[name] = values * valid
         return result
 

@@ -17,7 +17,7 @@ class CNN1d(nn.Module):
     ----------
     inputs : dimensions by feature
     n_classes : int
-    normalisation : fold, clip or fold_clip_mean
+    normalisation : fold, clip, clip_limited or fold_clip_mean
         see InputLayer
     channels : ints
         of the convolutions

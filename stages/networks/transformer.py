@@ -20,7 +20,7 @@ class Transformer(nn.Module):
     ----------
     inputs : dimensions by feature
     n_classes : int
-    normalisation : fold, clip or fold_clip_mean
+    normalisation : fold, clip, clip_limited or fold_clip_mean
         see InputLayer
     patch : int
         frames of a patch; a last patch that is part padding ends in zeros
