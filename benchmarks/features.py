@@ -138,18 +138,18 @@ def textbook_entropy(settings: Settings) -> Call:
     """Approximate entropy of each frame as its definition reads: all pairs of patterns at once."""
     m, length, hop = (settings[key] for key in ("m", "frame_length", "hop_length"))
 
-    def phi(frame: torch.Tensor, size: int, tolerance: float) -> torch.Tensor:
-        patterns = frame.unfold(0, size, 1)
-        distance = (patterns[:, None] - patterns[None]).abs().amax(-1)
-        return (distance <= tolerance).float().mean(1).log().mean()
+    def phi(frames: torch.Tensor, size: int, tolerance: torch.Tensor) -> torch.Tensor:
+        patterns = frames.unfold(1, size, 1)  # [frames, patterns, size]
+        distance = (patterns[:, :, None] - patterns[:, None]).abs().amax(-1)
+        return (distance <= tolerance[:, None, None]).float().mean(-1).log().mean(-1)
 
     def entropy(samples: np.ndarray) -> np.ndarray:
         padded = torch.nn.functional.pad(torch.from_numpy(samples), (length // 2, length // 2))
         values = []
-        for frame in padded.unfold(0, length, hop):
-            tolerance = settings["r"] * float(frame.std(correction=0))
-            values.append(phi(frame, m, tolerance) - phi(frame, m + 1, tolerance))
-        return torch.stack(values).numpy()
+        for frames in padded.unfold(0, length, hop).split(64):  # as many as memory holds
+            tolerance = settings["r"] * frames.std(-1, correction=0)
+            values.append(phi(frames, m, tolerance) - phi(frames, m + 1, tolerance))
+        return torch.cat(values).numpy()
 
     return entropy
 
