@@ -21,7 +21,8 @@ INPUTS = {"mfcc": 40}
 
 def checkpoint(model: str) -> dict:
     """What a job of that model leaves behind, with weights as they were at the start."""
-    params = composed(f"model={model}", "features=[mfcc]", "train.epochs=9")
+    choices = [f"model={model}", "features=[mfcc]", "train.epochs=9", "train.schedule=plateau"]
+    params = composed(*choices, "train.balance=corpus", "train.warm_start=gone.pt")
     settings = {name: params[name] for name in ("audio", "features", "model", "train")}
     if model == "svm":
         state = {"mean": (200,), "scale": (200,), "classes": (2,), "weight": (1, 200), "bias": (1,)}

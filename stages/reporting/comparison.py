@@ -50,6 +50,12 @@ class Experiment:
         """Name of the split, marked with what its sides share."""
         return protocol_in_words(self.settings["split"]["name"], self.shared)
 
+    @property
+    def notes(self) -> list[str]:
+        """What everything that shows its figures must say: that, and whether it is demo speech."""
+        demo = self.settings["data.name"] == "demo"
+        return self.shared + ["synthetic demo speech"] * demo
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -230,7 +236,6 @@ def compare(experiments: Sequence[Experiment], *, pairs: Sequence[tuple[int, int
     for kind in ("p", "mcnemar_p"):
         table.insert(table.columns.get_loc(kind) + 1, f"{kind}_holm", holm(table[kind]))
     protocol = {"protocol": first.protocol}
-    demo = first.settings["data.name"] == "demo"
     return Comparison(
         experiments=pd.DataFrame([describe(e) for e in experiments]).assign(**protocol),
         differences=table.assign(**protocol),
@@ -238,7 +243,7 @@ def compare(experiments: Sequence[Experiment], *, pairs: Sequence[tuple[int, int
         corpora=sorted(set(first.predictions.clips["corpus"])),
         labels=first.predictions.labels,
         shared=first.shared,
-        notes=first.shared + ["synthetic demo speech"] * demo,
+        notes=first.notes,
         title=first.settings["split"].get("title", first.protocol),
     )
 
