@@ -185,10 +185,24 @@ def test_each_amount_is_a_condition_after_the_clean_one():
     assert all(c.unit for c in CONDITIONS if c.level is not None)
 
 
-@pytest.mark.parametrize("change", [{"snr_db": []}, {"voices": [1, 2]}])
-def test_amounts_that_cannot_be_told_are_refused(change):
-    with pytest.raises(ValueError, match=r"degradations.babble: got .*, want one list"):
-        robustness.list_conditions({"babble": ALL["babble"] | change})
+def test_several_amounts_may_be_of_any_setting_that_has_a_unit():
+    found = robustness.list_conditions({"babble": ALL["babble"] | {"snr_db": 5, "voices": [1, 4]}})
+    assert [c[:3] for c in found[1:]] == [("babble", 1, "voices"), ("babble", 4, "voices")]
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("babble", {"snr_db": []}),
+        ("babble", {"voices": [1, 2]}),  # beside a list of snr_db
+        ("white", {"snr_db": 10}),  # the curve would have no place along its axis
+        ("pink", {"snr_db": 10, "lowest_hz": [20, 50]}),
+        ("telephone", {"rate_hz": [8000, 16000]}),
+    ],
+)
+def test_amounts_that_cannot_be_told_are_refused(name, change):
+    with pytest.raises(ValueError, match=rf"degradations.{name}: got .*, want (one|no) list"):
+        robustness.list_conditions({name: ALL[name] | change})
 
 
 # The recognisers -------------------------------------------------------------------------------
@@ -487,6 +501,26 @@ def test_a_split_of_other_clips_is_refused(pipeline, monkeypatch):
     clips = read_clips(pipeline / "data/merged/clips.csv")
     with pytest.raises(ValueError, match="split: 1 of its test clips are not in the clip table"):
         recognise(pipeline, monkeypatch, clips=clips.iloc[1:])
+
+
+def test_a_variant_that_is_tested_is_no_segment_of_its_source(pipeline, monkeypatch):
+    clips = read_clips(pipeline / "data/merged/clips.csv")
+    split = read_split(pipeline / "data/split.csv")
+    made, tested = (
+        table.assign(clip=table["clip"] + "#noise").assign(**more)
+        for table, more in ((clips, {"variant": "noise"}), (split, {}))
+    )
+    answers = recognise(
+        pipeline,
+        monkeypatch,
+        clips=pd.concat([clips, made]).sort_values("clip", ignore_index=True),
+        split=pd.concat([split, tested]).sort_values("clip", ignore_index=True),
+    )
+    is_variant = answers.clips["clip"].str.endswith("#noise").to_numpy()
+    assert is_variant.sum() == len(split) == (~is_variant).sum()
+    alone = recognise(pipeline, monkeypatch)
+    assert np.array_equal(answers.predicted[~is_variant], alone.predicted)
+    assert np.array_equal(answers.predicted[is_variant][:, 0], alone.predicted[:, 0])
 
 
 def test_a_bad_setting_is_named_with_the_clip(pipeline, monkeypatch):

@@ -1,7 +1,8 @@
 """Degradations of a clip: in each module, the function of its name does one.
 
 It is given the samples, float64 [samples], and the scene that they are heard in, and returns as
-many samples. A module also says, as `UNIT`, what its amounts are measured in; "" where it has none.
+many samples. A module also says, as `UNITS`, which settings may have several amounts, and what
+these are measured in; {} where there is one way only.
 """
 
 from __future__ import annotations

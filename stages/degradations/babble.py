@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from stages.clips.spectra import check_setting
 from stages.degradations import Scene, add_noise
 
-UNIT = "dB SNR"
+UNITS = {"snr_db": "dB SNR", "voices": "voices"}
 
 
 def babble(waveform: NDArray, scene: Scene, *, snr_db: float, voices: int) -> NDArray[np.float64]:

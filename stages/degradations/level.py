@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from stages.clips.spectra import check_setting
 from stages.degradations import Scene
 
-UNIT = "dB peak"
+UNITS = {"peak_db": "dB peak"}
 _STEPS = 1 << 15  # of 16 bits, to either side
 
 

@@ -9,7 +9,7 @@ from scipy import fft
 from stages.clips.spectra import check_setting
 from stages.degradations import Scene, add_noise
 
-UNIT = "dB SNR"
+UNITS = {"snr_db": "dB SNR"}
 
 
 def pink(

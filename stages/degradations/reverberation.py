@@ -9,7 +9,7 @@ from scipy import signal
 from stages.clips.spectra import check_setting
 from stages.degradations import Scene
 
-UNIT = "s T60"
+UNITS = {"t60_s": "s T60", "direct_to_reverberant_db": "dB direct to reverberant"}
 
 
 def reverberation(

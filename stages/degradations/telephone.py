@@ -10,7 +10,7 @@ from scipy import signal
 from stages.clips.spectra import check_setting
 from stages.degradations import Scene
 
-UNIT = ""
+UNITS: dict[str, str] = {}
 
 
 def telephone(

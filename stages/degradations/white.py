@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from stages.degradations import Scene, add_noise
 
-UNIT = "dB SNR"
+UNITS = {"snr_db": "dB SNR"}
 
 
 def white(waveform: NDArray, scene: Scene, *, snr_db: float) -> NDArray[np.float64]:

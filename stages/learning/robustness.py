@@ -82,24 +82,27 @@ def list_conditions(degradations: Mapping[str, Mapping[str, Any]]) -> list[Condi
     ----------
     degradations : settings by name
         the one setting that is a list holds the amounts, of which the function is given one at a
-        time; without a list there is one condition
+        time; a degradation that has no UNITS has no list, and is one condition
 
     Raises
     ------
     ValueError
-        naming a degradation with more than one list, or an empty one
+        naming a degradation with more or fewer lists, an empty one, or one of something else
     """
     conditions = [Condition(CLEAN, None, "", None)]
     for name, settings in degradations.items():
-        unit = inspect.getmodule(bind(settings).func).UNIT
+        units = inspect.getmodule(bind(settings).func).UNITS
         lists = {key: value for key, value in settings.items() if isinstance(value, list)}
-        if len(lists) > 1 or [] in lists.values():
-            raise ValueError(f"degradations.{name}: got {lists}, want one list, which is not empty")
-        if not lists:
-            conditions.append(Condition(name, None, unit, bind(settings)))
+        if len(lists) != bool(units) or [] in lists.values() or not lists.keys() <= units.keys():
+            wanted = f"one list, of {' or '.join(units)}, not empty" if units else "no list"
+            raise ValueError(f"degradations.{name}: got the lists {lists}, want {wanted}")
+        if not units:
+            conditions.append(Condition(name, None, "", bind(settings)))
         for key, amounts in lists.items():
-            for amount in amounts:
-                conditions.append(Condition(name, amount, unit, bind({**settings, key: amount})))
+            conditions += [
+                Condition(name, amount, units[key], bind({**settings, key: amount}))
+                for amount in amounts
+            ]
     return conditions
 
 
@@ -169,9 +172,8 @@ def _held_out(clips: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         clip, speaker, start, samples, segment (whether it is a part of its file), label, fold
     """
-    table = clips.loc[clips["variant"] == "clean"]
-    of_file = table.groupby(["corpus", "file"])["clip"].transform("size")
-    table = table[["clip", "speaker", "start", "samples"]].assign(segment=of_file > 1)
+    of_file = clips.groupby(["corpus", "file", "variant"])["clip"].transform("size")
+    table = clips[["clip", "speaker", "start", "samples"]].assign(segment=of_file > 1)
     tested = pd.concat(
         split.loc[split[fold] == "test", ["clip", "label"]].assign(fold=fold)
         for fold in folds_of(split)
