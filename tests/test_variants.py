@@ -90,7 +90,9 @@ def test_silence_is_changed_to_something_finite(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("wrong", [[1], [2, 1], [1, 2, 3], [math.nan, 1], [-1e6, 1], [1, 1e6], []])
+@pytest.mark.parametrize(
+    "wrong", [1, [1], [2, 1], [1, 2, 3], [math.nan, 1], [-1e6, 1], [1, 1e6], [], None]
+)
 def test_what_is_drawn_from_is_checked(name, wrong):
     (between,) = [key for key, value in chosen()[name].items() if isinstance(value, list)]
     with pytest.raises(ValueError, match=f"{between}: got .*, want two numbers from"):

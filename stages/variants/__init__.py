@@ -32,10 +32,11 @@ def draw(
     ValueError
         if these are not two finite numbers in order and in their range
     """
-    numbers = [v for v in between if isinstance(v, int | float) and math.isfinite(v)]
-    if len(numbers) != 2 or len(between) != 2 or not least <= numbers[0] <= numbers[1] <= most:
+    given = between if isinstance(between, Sequence) else [between]
+    numbers = [v for v in given if isinstance(v, int | float) and math.isfinite(v)]
+    if len(numbers) != 2 or len(given) != 2 or not least <= numbers[0] <= numbers[1] <= most:
         raise ValueError(
-            f"{name}: got {list(between)}, want two numbers from {least:g} to {most:g}, "
+            f"{name}: got {between}, want two numbers from {least:g} to {most:g}, "
             "the smaller one first"
         )
     return float(random.uniform(*numbers))
