@@ -87,7 +87,12 @@ def render(answers: list[dict], *, form: str, labels: Sequence[str]) -> str:
     if form == "json":
         return json.dumps(answers, indent=2)
     columns = ["file", "emotion", *(f"p_{label}" for label in labels), "error"]
-    table = pd.DataFrame(answers, columns=columns)
+    # A file's name may be no text, which columns of text do not hold wherever pandas uses pyarrow.
+    texts = [
+        {k: v.encode(errors="backslashreplace").decode() if isinstance(v, str) else v for k, v in a}
+        for a in map(dict.items, answers)
+    ]
+    table = pd.DataFrame(texts, columns=columns)
     if form == "csv":
         return table.to_csv(index=False).rstrip("\n")
     table = table.dropna(axis="columns", how="all").rename(columns=lambda c: c.removeprefix("p_"))

@@ -646,7 +646,7 @@ def _save(name, array):
     [
         (_save("merged/audio.npy", np.ones(99, np.int16)), "ravdess/1-angry-0: got 99 samples in"),
         (_save("features/rms.npy", np.ones((9, 1))), "rms.npy: got 9 frames, want 3150 of the"),
-        (_save("features/logmel.npy", np.ones((3150, 9))), "'logmel': 8.*want .*'logmel': 9"),
+        (_save("features/logmel.npy", np.ones((3150, 9))), "logmel: got 9 dimensions in its cache"),
     ],
 )
 def test_stores_that_do_not_fit_are_refused(run, change, message):

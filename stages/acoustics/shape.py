@@ -81,7 +81,7 @@ def shape(
 
 def describe(**_: object) -> Description:
     """Three in kHz and a logarithm, by number. Settings as of `shape`."""
-    return Description("kHz; flatness: log10", "centroid to flatness", np.arange(4))
+    return Description("frequency (kHz), flatness (log10)", "centroid to flatness", np.arange(4))
 
 
 # Inference mode is left while a constant is built: it would stay barred from gradients ever after.
