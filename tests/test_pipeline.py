@@ -224,7 +224,10 @@ def test_a_users_files_survive_every_command(project, real):
     assert snapshot(raw) == before
     assert "emodb/03a01Wz" in set(project.predictions()["clip"])
     project.run("dvc", "remote", "modify", "--local", "corpora", "url", str(raw))
-    flags = [flag for override in (*REAL, "labels=six") for flag in ("-S", override)]
+    # The quickest model: what matters here is what DVC does with files.
+    quick = [s for s in REAL if not s.startswith(("model", "degradations"))]
+    quick += ["model=svm", "features=[mfcc]", "labels=six"]
+    flags = [flag for override in quick for flag in ("-S", override)]
     project.run("dvc", "exp", "run", "--temp", "--name", "six", *flags)
     assert snapshot(raw) == before
     project.run("dvc", "exp", "apply", "six")
