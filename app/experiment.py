@@ -1,6 +1,6 @@
 """The experiment of the last run, proven to belong together, and trained again in another way.
 
-What the programs share that ask what a choice is worth: app.ablation, app.leakage.
+What the programs share that ask what a choice is worth: app.ablation, app.leakage, app.tune.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from stages.clips.cache import open_caches
 from stages.clips.folds import ALL, folds_of, label_order, read_split
 from stages.clips.outputs import complete
 from stages.clips.table import read_clips
+from stages.learning.checkpoints import read_checkpoint
 from stages.learning.jobs import SECTIONS, Plan, all_jobs, gather, make_plan, run_jobs
 from stages.reporting import figures, metrics, tables
 from stages.reporting.predictions import Predictions, arrange, read_predictions
@@ -91,7 +91,7 @@ def check_checkpoint(path: Path, *, settings: Mapping[str, Any]) -> None:
     ValueError
         naming every setting that differs
     """
-    checkpoint = torch.load(path, weights_only=True, map_location="cpu")
+    checkpoint = read_checkpoint(path)
     trained = {name: checkpoint.get(name, "missing") for name in settings}
     if lines := _differing(trained, settings, name=""):
         raise ValueError(f"{path}: {'; '.join(lines)}")
@@ -270,6 +270,8 @@ def write(
 def clean_up(plans: Sequence[Plan]) -> None:
     """Remove what an interrupted run would have gone on from."""
     for plan in plans:
-        shutil.rmtree(plan.scratch)
-    if SCRATCH.is_dir() and not any(SCRATCH.iterdir()):  # else another run may go on
-        SCRATCH.rmdir()
+        if plan.scratch.is_dir():  # not where settings were refused
+            shutil.rmtree(plan.scratch)
+    for folder in [*(plan.scratch.parent for plan in plans), SCRATCH]:
+        if folder.is_dir() and not any(folder.iterdir()):  # else another run may go on
+            folder.rmdir()

@@ -36,7 +36,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from app.experiment import CACHES, LOGS, SCRATCH, Experiment, clean_up
-from stages.clips.folds import ALL, folds_of
+from stages.clips.folds import ALL, folds_of, shared_in_words
 from stages.learning.jobs import all_jobs, gather, make_plan, run_jobs
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ TRAINING = "reports/training.csv"
 #: Sections of params.yaml whose settings can be tuned. The others decide which clips validate, and
 #: as what: over them, figures could not be compared.
 TUNED = ("audio", "features", "model", "train", "variants")
-_HERE = ("model.", "train.")  # settings that leave the caches as they are
+_HERE = ("model.network.", "train.")  # settings that leave the caches as they are
 _STARTED = 5  # trials that are never stopped early, to have something to compare with
 
 
@@ -67,6 +67,14 @@ class Study:
     def here(self) -> bool:
         """Whether trials are trained in this process, on caches that are there."""
         return all(name.startswith(_HERE) for name in self.parameters)
+
+    @property
+    def shared(self) -> list[str]:
+        """What training and test share in every trial, in words, such as "speaker-dependent"."""
+        params = compose_params(self.base)
+        independent = bool(params.variants) and params.split.variants == "independent"
+        of_settings = {"speaker_dependent": False, "variants_shared": independent}
+        return shared_in_words(params.split, of_settings)
 
 
 def read_study(path: Path) -> Study:
@@ -199,7 +207,13 @@ def retry_interrupted(opened: optuna.Study) -> None:
         host, process = trial.user_attrs.get("by", ["", 0])
         if host == socket.gethostname() and not psutil.pid_exists(process):
             opened.tell(trial.number, state=TrialState.FAIL)
-            opened.enqueue_trial(trial.params, user_attrs={"again": trial.number})
+            attributes = {"again": trial.number, "first": _first(trial)}
+            opened.enqueue_trial(trial.params, user_attrs=attributes)
+
+
+def _first(trial: Trial | FrozenTrial) -> int:
+    """Number of a trial, or of the one that it makes again."""
+    return trial.user_attrs.get("first", trial.number)
 
 
 def counted(opened: optuna.Study) -> list[FrozenTrial]:
@@ -236,7 +250,7 @@ def run_trials(
         trial = opened.ask(fixed_distributions=study.parameters)
         trial.set_user_attr("by", [socket.gethostname(), os.getpid()])
         try:
-            value = _train(trial, experiment) if experiment else _run(trial, study)
+            value = _train(trial, study, experiment) if experiment else _run(trial, study)
         except optuna.TrialPruned:
             opened.tell(trial, state=TrialState.PRUNED)
             said = "stopped early"
@@ -263,7 +277,7 @@ def override(name: str, value: Any) -> str:
     return f"{name}={value if isinstance(value, str) else json.dumps(value)}"
 
 
-def _train(trial: Trial, experiment: Experiment) -> float:
+def _train(trial: Trial, study: Study, experiment: Experiment) -> float:
     """Mean validation UA over folds and seeds, each reported when it has ended."""
     settings = OmegaConf.create(dict(experiment.settings))
     for name, value in trial.params.items():
@@ -273,7 +287,8 @@ def _train(trial: Trial, experiment: Experiment) -> float:
         validation_only(experiment.split),
         labels=experiment.labels,
         caches=CACHES,
-        scratch=SCRATCH,
+        # Of its own: another process may be trying the same settings.
+        scratch=SCRATCH / f"{study.name}-{_first(trial)}",
         logs=LOGS,
         settings=OmegaConf.to_container(settings),
     )

@@ -29,6 +29,7 @@ from optuna.trial import TrialState
 from app import study as studies
 from app.experiment import Experiment, read_experiment
 from app.study import Study
+from stages.clips.folds import protocol_in_words
 from stages.clips.outputs import complete
 from stages.clips.settings import load_params, processes
 from stages.reporting import figures
@@ -84,8 +85,12 @@ def recipe(study: Study, opened: optuna.Study) -> str:
     """The base and the best setting as a file of conf/experiment."""
     best, made = opened.best_trial, len(studies.counted(opened))
     choices, settings = [], OmegaConf.create()
-    for name, value in [item.split("=", 1) for item in study.base] + list(best.params.items()):
-        if Path("conf", name).is_dir():
+    marked = "".join(f", {words}" for words in study.shared)
+    for key, value in [item.split("=", 1) for item in study.base] + list(best.params.items()):
+        name = key.lstrip("+")
+        if name == "experiment":  # before what overrides it
+            choices.insert(0, f"  - {value}\n")
+        elif Path("conf", name).is_dir():
             place = "features@_global_.features" if name == "features" else name
             choices.append(f"  - override /{place}: {value}\n")
         else:
@@ -94,7 +99,7 @@ def recipe(study: Study, opened: optuna.Study) -> str:
     return (
         "# @package _global_\n"
         f"# Best of {made} trials of the study {study.name}: validation UA {best.value:.3f}, mean "
-        "over folds.\n"
+        f"over folds{marked}.\n"
         + ("defaults:\n" + "".join(choices) if choices else "")
         + OmegaConf.to_yaml(settings)
     )
@@ -102,12 +107,17 @@ def recipe(study: Study, opened: optuna.Study) -> str:
 
 def write(study: Study, opened: optuna.Study, *, output: Path) -> None:
     """Write and print what the study has found so far."""
-    table = trial_table(opened)
+    params = studies.compose_params(study.base)
+    protocol = protocol_in_words(params.split.name, study.shared)
+    table = trial_table(opened).assign(protocol=protocol)
     heading = f"Study {study.name}: {len(table)} trials"
+    notes = study.shared + ["synthetic demo speech"] * (params.data.name == "demo")
     with figures.style():
-        drawn = {"history": figures.trials_figure(table, heading=heading)}
+        drawn = {"history": figures.trials_figure(table, heading=heading, notes=notes)}
         if importance := importances(opened):
-            drawn["importance"] = figures.importance_figure(importance, heading=heading)
+            drawn["importance"] = figures.importance_figure(
+                importance, heading=heading, notes=notes
+            )
         files = {
             f"{name}.{kind}": figures.encode(figure, kind)
             for name, figure in drawn.items()
@@ -120,7 +130,10 @@ def write(study: Study, opened: optuna.Study, *, output: Path) -> None:
         for name, content in files.items():
             (folder / name).write_bytes(content)
     best = opened.best_trial
-    print(f"{heading}; best: trial {best.number}, validation UA {best.value:.3f}")
+    print(
+        f"{heading}; best: trial {best.number}, validation UA {best.value:.3f} "
+        f"({', '.join([params.split.name, *notes])})"
+    )
     overrides = [*study.base, *(studies.override(*item) for item in best.params.items())]
     print("dvc exp run " + " ".join(f"-S {shlex.quote(item)}" for item in overrides))
 

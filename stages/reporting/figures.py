@@ -541,7 +541,7 @@ def models_figure(
     return figure
 
 
-def trials_figure(trials: pd.DataFrame, *, heading: str) -> Figure:
+def trials_figure(trials: pd.DataFrame, *, heading: str, notes: Sequence[str]) -> Figure:
     """Validation UA of every trial of a study, in their order, and the best so far.
 
     Parameters
@@ -549,6 +549,7 @@ def trials_figure(trials: pd.DataFrame, *, heading: str) -> Figure:
     trials : DataFrame
         trial, state (complete, pruned, fail), validation_ua
     heading : str
+    notes : what the title must add
     """
     figure, axes = _figure(7, 3.2)
     complete = trials[trials["state"] == "complete"]
@@ -567,20 +568,23 @@ def trials_figure(trials: pd.DataFrame, *, heading: str) -> Figure:
             pruned["trial"], pruned["validation_ua"], color=COLOURS[2], marker="x", label=name
         )
     axes.set_xlabel("trial")
-    axes.set_ylabel("UA on validation speakers,\nmean over folds (0 to 1)")
+    axes.set_ylabel("UA on validation clips,\nmean over folds (0 to 1)")
     axes.xaxis.get_major_locator().set_params(integer=True)
     figure.legend(loc="outside lower right", ncols=3)
-    _title(axes, heading, [])
+    _title(axes, heading, notes)
     return figure
 
 
-def importance_figure(importance: Mapping[str, float], *, heading: str) -> Figure:
+def importance_figure(
+    importance: Mapping[str, float], *, heading: str, notes: Sequence[str]
+) -> Figure:
     """How much of the differences between trials each setting explains.
 
     Parameters
     ----------
     importance : share by setting
     heading : str
+    notes : what the title must add
     """
     figure, axes = _figure(7, 1.3 + 0.27 * len(importance))
     axes.barh(list(importance), list(importance.values()), color=_MAIN, height=0.6)
@@ -588,7 +592,7 @@ def importance_figure(importance: Mapping[str, float], *, heading: str) -> Figur
     axes.set_xlim(0, 1)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("share of the differences between trials (functional ANOVA)")
-    _title(axes, heading, [])
+    _title(axes, heading, notes)
     return figure
 
 
