@@ -944,6 +944,14 @@ def test_a_start_that_heard_the_test_clips_of_any_fold_is_refused(tmp_path, trai
         run_jobs(jobs, plan)
 
 
+def test_where_nothing_is_tested_a_start_must_not_have_heard_what_validates(tmp_path, trained):
+    plan, jobs = experiment(tmp_path, "gru", epochs=1, start=trained)
+    untested = plan.clips["1"].map({"test": "validation", "train": "train", "validation": ""})
+    plan = dataclasses.replace(plan, clips=plan.clips.assign(**{"1": untested}))
+    with pytest.raises(ValueError, match="was trained on 32 of the clips that fold 1 holds out"):
+        run_jobs([job for job in jobs if job.fold == "1"], plan)
+
+
 def test_missing_weights_to_start_from_are_named(tmp_path):
     plan, jobs = experiment(tmp_path, "gru", epochs=1, start="models/folds/none.pt")
     with pytest.raises(FileNotFoundError, match="warm_start: models/folds/none.pt: no such .*copy"):

@@ -217,13 +217,18 @@ def _check_start(jobs: Sequence[Job], plan: Plan) -> None:
     start = plan.settings["train"]["warm_start"]
     if start is None or not _is_network(plan):
         return
-    clips = plan.clips
+    held_out = {}
+    for fold in {job.fold: None for job in jobs if job.fold != ALL}:
+        part = plan.clips[fold]
+        # Where nothing is tested, as in tuning, clips that validate are what figures are of.
+        judged = part == ("test" if (part == "test").any() else "validation")
+        held_out[fold] = plan.clips.loc[judged, "clip"]
     check_start(
         start,
         settings=plan.settings,
         labels=plan.labels,
         inputs=_open(plan).inputs,
-        held_out={job.fold: clips.loc[clips[job.fold] == "test", "clip"] for job in jobs},
+        held_out=held_out,
     )
 
 
