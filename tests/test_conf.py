@@ -1,12 +1,15 @@
 """conf/: every option composes, names code that exists, and states all of its settings."""
 
 import inspect
+import re
 import subprocess
 from importlib import import_module
 
 import pytest
+import torch
 from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
+from torch import nn
 
 from stages.clips.settings import bind
 from tests.support import ROOT, composed
@@ -46,6 +49,32 @@ def targets(node):
 def resolve(name: str):
     module, _, attribute = name.rpartition(".")
     return getattr(import_module(module), attribute)
+
+
+def readme_row(name: str) -> str:
+    """The first row of a table of the README whose first cell has a name in code."""
+    lines = (ROOT / "README.md").read_text().splitlines()
+    return next(line for line in lines if line[:1] == "|" and f"`{name}`" in line.split("|")[1])
+
+
+@pytest.mark.parametrize("group", sorted({group for group, _ in OPTIONS}))
+def test_the_readme_lists_every_option(group):
+    named = set(re.findall(r"\w+", readme_row(group)))
+    assert {name for of, name in OPTIONS if of == group} <= named
+
+
+@pytest.mark.parametrize("name", [name for group, name in OPTIONS if group == "model"])
+def test_the_readme_says_how_many_parameters_a_model_has(name):
+    params = composed(f"model={name}")
+    build = bind(params["model"]["network"])
+    if not issubclass(build.func, nn.Module):
+        return
+    features = {key: bind(of)(torch.zeros(4000)) for key, of in params["features"].items()}
+    network = build({key: values.shape[-2] for key, values in features.items()}, 8)
+    number = f"{sum(p.numel() for p in network.parameters()):,}".replace(",", " ")
+    _, names, _, numbers, _ = readme_row(name).split("|")
+    among = [text.strip(" `") for text in names.split(",")]
+    assert numbers.split(",")[among.index(name)].strip() == number
 
 
 def test_params_equal_the_composed():
