@@ -116,6 +116,19 @@ def test_an_unknown_choice_is_refused(name):
             feature_of(name)(torch.zeros(RATE), **{key: "vibes"})
 
 
+def test_a_table_without_a_usable_clip_is_refused(tmp_path):
+    clips = pd.DataFrame({"clip": ["x/1"], "start": [0], "samples": [0], "frames": [0]})
+    with pytest.raises(ValueError, match=r"^features\.rms: got 1 clips, none usable"):
+        write_cache(
+            tmp_path / "rms.npy",
+            feature=feature_of("rms"),
+            clips=clips,
+            audio=tmp_path / "there_is_none.npy",
+            sample_rate=RATE,
+        )
+    assert not list(tmp_path.rglob("*.npy*"))
+
+
 @EVERY
 def test_a_bad_setting_is_named_before_any_clip_is_read(name, tmp_path):
     clips = pd.DataFrame({"clip": ["x/1"], "start": [0], "samples": [RATE], "frames": [63]})

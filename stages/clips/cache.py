@@ -72,9 +72,9 @@ def write_cache(
     Raises
     ------
     ValueError
-        for a bad setting, a device that is not there or a cluster that does not answer, and if the
-        disk does not hold the cache or memory not what the longest clip takes, before anything is
-        written; naming the clip whose frames do not fit the table or are not finite in float16
+        for a bad setting, a device that is not there, a cluster that does not answer or a table
+        without usable clips, and if the disk does not hold the cache or memory not what the longest
+        clip takes, before anything is written; naming the clip whose frames do not fit the table or are not finite in float16
     """
     device = _device()
     dimensions = _dimensions(feature, clips, name=path.stem, device=device)
@@ -82,6 +82,8 @@ def write_cache(
     table = clips.assign(first=first_frames(clips["frames"].to_numpy()))
     table = table.loc[table["frames"] > 0, list(_Clip._fields)]
     todo = [_Clip(*row) for row in table.itertuples(index=False)]
+    if not todo:
+        raise ValueError(f"features.{path.stem}: got {len(clips)} clips, none usable, want one")
     compute = partial(_compute, audio=audio, feature=feature, dimensions=dimensions, device=device)
     with cluster() as client, complete(path) as part:
         _check_disk(feature, shape=shape, name=path.stem, folder=part.parent)
