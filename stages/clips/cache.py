@@ -74,7 +74,8 @@ def write_cache(
     ValueError
         for a bad setting, a device that is not there, a cluster that does not answer or a table
         without usable clips, and if the disk does not hold the cache or memory not what the longest
-        clip takes, before anything is written; naming the clip whose frames do not fit the table or are not finite in float16
+        clip takes, before anything is written; naming the clip whose frames do not fit the table or
+        are not finite in float16
     """
     device = _device()
     dimensions = _dimensions(feature, clips, name=path.stem, device=device)
