@@ -231,7 +231,7 @@ class RecurrentStack(nn.Module):
     ----------
     inputs : dimensions by feature
     n_classes : int
-    normalisation : fold, clip or fold_clip_mean
+    normalisation : fold, clip, clip_limited or fold_clip_mean
         see InputLayer
     pooling : int
         frames that are averaged before the first layer
