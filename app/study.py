@@ -296,7 +296,7 @@ def _train(trial: Trial, study: Study, experiment: Experiment) -> float:
     for number in range(len(jobs)):
         try:
             run_jobs(jobs[number : number + 1], plan)
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:
             clean_up([plan])
             raise _Failed(str(error)) from error
         _, history = gather(jobs[: number + 1], plan)
