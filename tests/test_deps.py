@@ -52,6 +52,8 @@ def test_deps_cover_imports(stage):
         ("train", "stages/networks", "${model.name}"),
         ("evaluate", "stages/networks", "${model.name}"),
         ("robustness", "stages/networks", "${model.name}"),
+        ("exportable", "stages/networks", "${model.name}"),
+        ("export", "stages/networks", "${model.name}"),
     ],
 )
 def test_chosen_module_and_what_it_imports_are_deps(stage, folder, group):
@@ -76,10 +78,18 @@ def test_features_depend_on_all_of_acoustics():
             assert other.startswith(("stages/acoustics/", "stages/clips/")), other
 
 
-def test_robustness_depends_on_all_that_settings_name():
+@pytest.mark.parametrize(
+    ("stage", "folders"),
+    [
+        ("robustness", ("degradations", "acoustics")),
+        ("exportable", ("acoustics",)),
+        ("export", ("acoustics",)),
+    ],
+)
+def test_deps_cover_all_that_settings_name(stage, folders):
     """Degradations, and the features that checkpoints name, with what they import."""
-    deps = [dep for dep in STAGES["robustness"]["deps"] if dep.startswith("stages/")]
-    for folder in ("degradations", "acoustics"):
+    deps = [dep for dep in STAGES[stage]["deps"] if dep.startswith("stages/")]
+    for folder in folders:
         assert f"stages/{folder}" in deps
         for module in (ROOT / "stages" / folder).glob("*.py"):
             for other in imported(module, set()) - WITHOUT_RESULT:

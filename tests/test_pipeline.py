@@ -189,14 +189,19 @@ def test_table_for_other_tools_has_a_row_per_clip(project, real, tmp_path):
 @pytest.mark.parametrize(
     ("override", "stages"),
     [
-        ("model=bigru", {"features@zcr", "features@rms", "train", "robustness", "evaluate"}),
+        (
+            "model=bigru",
+            {"features@zcr", "features@rms", "exportable", "train", "robustness", "evaluate"}
+            | {"export"},
+        ),
         ("train.lr=0.01", {"train"}),
-        ("seeds=[0,1]", {"train", "robustness", "evaluate"}),
-        ("features.mfcc.n_mfcc=20", {"features@mfcc", "train", "evaluate"}),
+        ("seeds=[0,1]", {"train", "robustness", "evaluate", "export"}),
+        ("features.mfcc.n_mfcc=20", {"features@mfcc", "exportable", "train", "evaluate"}),
         ("labels=six", {"split", "train", "evaluate"}),
         ("split=loso", {"split", "robustness", "evaluate"}),
         ("degradations=[]", {"robustness"}),
-        ("audio.level=peak", {"prepare@emodb", "merge", "train"}),
+        ("export=false", {"exportable", "export"}),
+        ("audio.level=peak", {"prepare@emodb", "merge", "exportable", "train"}),
     ],
 )
 def test_a_setting_re_runs_only_what_it_concerns(project, real, override, stages):

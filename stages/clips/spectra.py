@@ -121,7 +121,7 @@ def frame_mean(padded: Tensor, *, frame_length: int, hop_length: int) -> Tensor:
     if not torch.jit.is_tracing():
         return padded.unfold(-1, frame_length, hop_length).mean(-1).unsqueeze(-2)
     # The exporter does not know that; this takes many times longer.
-    flat = padded.reshape(-1, padded.shape[-1])  # pooling takes no other shape
+    flat = padded.reshape(-1, 1, padded.shape[-1])  # its pooling takes no other shape
     means = F.avg_pool1d(flat, frame_length, hop_length)
     return means.reshape(*padded.shape[:-1], 1, means.shape[-1])
 

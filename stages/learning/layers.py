@@ -109,6 +109,8 @@ def packed(recurrent: nn.RNNBase, values: Tensor, lengths: Tensor) -> Tensor:
     Tensor [batch, frames, hidden of all directions]
         zeros where there is padding
     """
+    if torch.jit.is_tracing():  # waveforms of one length: no padding, and the exporter knows this
+        return recurrent(values)[0]
     sequence = nn.utils.rnn.pack_padded_sequence(
         values, lengths.cpu(), batch_first=True, enforce_sorted=False
     )

@@ -68,7 +68,9 @@ class Recogniser(nn.Module):
         """The same, of waveforms that have their level: segments have that of their recording."""
         features = {name: f(waveform).transpose(1, 2) for name, f in self._features.items()}
         first = next(iter(features.values()))  # [batch, frames, dimensions]
-        lengths = torch.full((first.shape[0],), first.shape[1], device=first.device)
+        lengths = torch.full(
+            first.shape[:1], first.shape[1], dtype=torch.int64, device=first.device
+        )
         return windowed(self.network, features, lengths, frames=self._window)
 
     def _levelled(self, waveform: Tensor) -> Tensor:

@@ -1,0 +1,54 @@
+"""Stage `export`: the network that was trained on every fold, as ONNX files for any machine.
+
+python -m stages.export
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from stages.clips.outputs import complete
+from stages.clips.settings import load_params
+from stages.clips.store import open_audio
+from stages.clips.table import read_clips
+
+NOTHING = "Nothing was exported: the setting `export` is false.\n"
+#: Of reports/metrics.json: what the files say of themselves.
+FIGURES = ("protocol", "ua", "ua_low", "ua_high", "n_clips", "n_speakers")
+
+
+def main() -> None:
+    """Write models/export and reports/export.json; without a model where none is wanted."""
+    params = load_params()
+    files, report = {"README.md": NOTHING.encode()}, {"exported": False}
+    if params.export:
+        from stages.exporting.export import export  # takes seconds to import
+
+        metrics = json.loads(Path("reports/metrics.json").read_text(encoding="utf-8"))
+        exported = export(
+            checkpoints=Path("models/folds"),
+            seed=params.seeds[0],
+            clips=read_clips("data/merged/clips.csv"),
+            predictions=pd.read_csv("data/predictions.csv", dtype={"clip": "str", "label": "str"}),
+            audio=open_audio("data/merged/audio.npy"),
+            metadata={
+                "model": params.model.name,
+                "corpora": list(params.corpora),
+                "speech": "synthetic" if params.data.name == "demo" else "real",
+                **{name: metrics[name] for name in FIGURES},
+            },
+        )
+        files, report = exported.files, exported.report
+    with complete(Path("models/export")) as folder:
+        folder.mkdir()
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+    with complete(Path("reports/export.json")) as part:
+        part.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

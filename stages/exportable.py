@@ -1,0 +1,34 @@
+"""Stage `exportable`: whether the chosen model can be exported, before it is trained.
+
+python -m stages.exportable
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from stages.clips.outputs import complete
+from stages.clips.settings import load_params
+
+SECTIONS = ("audio", "features", "model", "train")
+
+
+def main() -> None:
+    """Write models/exportable.ok, the same whatever is chosen: `train` waits for it alone."""
+    params = load_params()
+    if params.export:
+        from stages.exporting.export import check_exportable  # takes seconds to import
+
+        try:
+            check_exportable(OmegaConf.to_container(OmegaConf.masked_copy(params, list(SECTIONS))))
+        except ValueError as error:
+            sys.exit(str(error))
+    with complete(Path("models/exportable.ok")) as part:
+        part.write_text("checked, or not wanted\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""The network that was trained on every fold, as files for any machine; proven on the way."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from stages.clips.folds import ALL
+from stages.clips.settings import bind
+from stages.exporting import parity
+from stages.exporting.graph import open_session, to_onnx, with_int8_weights
+from stages.learning.jobs import Job
+from stages.learning.layers import window_frames
+from stages.learning.recogniser import Recogniser, load_recogniser
+
+log = logging.getLogger(__name__)
+FULL, INT8 = "inflect.onnx", "inflect.int8.onnx"
+_HINT = "or run with -S export=false"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The files by name, and what was measured of them."""
+
+    files: dict[str, bytes]
+    report: dict[str, Any]
+
+
+def check_exportable(settings: Mapping[str, Any]) -> None:
+    """Prove, before anything is trained, that a model can be exported: one of random weights is.
+
+    Parameters
+    ----------
+    settings : mapping
+        sections `audio`, `features`, `model` and `train` of the parameters
+
+    Raises
+    ------
+    ValueError
+        naming the feature or model that cannot be exported, and why
+    """
+    name, rate = settings["model"]["name"], settings["audio"]["sample_rate"]
+    build = bind(settings["model"]["network"])
+    if not issubclass(build.func, nn.Module):
+        raise ValueError(
+            f"model {name}: cannot be exported: it is no network, so there is no graph of it; "
+            f"want another model, {_HINT}"
+        )
+    noise = np.random.default_rng(0).normal(0, 3000, 3 * rate).astype(np.int16)
+    features, inputs = {}, {}
+    for key, feature in settings["features"].items():
+        features[key] = bind(feature)
+        inputs[key] = _dimensions(key, features[key], samples=rate // 4)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = build(inputs, 3)
+    recogniser = Recogniser(
+        network.eval(),
+        features=features,
+        labels=["a", "b", "c"],
+        sample_rate=rate,
+        level=settings["audio"]["level"],
+        level_db=settings["audio"]["level_db"],
+        window=window_frames(settings["train"]),
+    ).eval()
+    try:
+        session = open_session(to_onnx(recogniser, metadata={}))
+    except ValueError as error:
+        raise ValueError(f"model {name}: {error}; want another one, {_HINT}") from error
+    shapes = ((1, 0.3), (3, 1.6))
+    _check(
+        f"model {name}: exported with random weights, a probability",
+        parity.against_torch(session, recogniser, speech=noise, shapes=shapes),
+        parity.TORCH_BOUND,
+    )
+
+
+def _dimensions(name: str, feature: Any, *, samples: int) -> int:
+    """Dimensions of a feature that can be exported."""
+    needs = getattr(import_module(feature.func.__module__), "NEEDS", None)
+    try:
+        if needs is not None:
+            raise ValueError(f"it needs {needs}, which a graph cannot hold")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what might be frozen: measured afterwards
+            traced = torch.jit.trace(
+                lambda waveform: feature(waveform), torch.zeros(1, samples), check_trace=False
+            )
+        return traced(torch.zeros(1, samples)).shape[-2]
+    except ValueError as error:
+        raise ValueError(
+            f"features.{name}: cannot be exported: {error}; want other features, {_HINT}"
+        ) from error
+
+
+def export(
+    *,
+    checkpoints: Path,
+    seed: int,
+    clips: pd.DataFrame,
+    predictions: pd.DataFrame,
+    audio: NDArray[np.int16],
+    metadata: Mapping[str, Any],
+) -> Exported:
+    """Export the network that was trained on every fold, and prove what it computes.
+
+    Parameters
+    ----------
+    checkpoints : Path
+        folder of <job>.pt
+    seed : int
+        of the network
+    clips, predictions : DataFrame
+        the clip table; data/predictions.csv
+    audio : int16 [samples]
+        the audio store
+    metadata : mapping
+        what the files say of corpora, protocol and figures; more is added
+
+    Raises
+    ------
+    FileNotFoundError
+        naming the checkpoint that is missing
+    ValueError
+        naming what cannot be exported, or what differs by how much and the most that is allowed
+    """
+    recogniser, settings = load_recogniser(checkpoints / f"{Job(ALL, seed).name}.pt")
+    outside = _outside(settings)
+    facts = {
+        "labels": recogniser.labels,
+        "sample_rate": recogniser.sample_rate,
+        "outside_the_graph": outside,
+        **metadata,
+    }
+    texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in facts.items()}
+    full = to_onnx(recogniser, metadata=texts)
+    files = {FULL: full, INT8: with_int8_weights(full)}
+    difference = parity.against_torch(open_session(full), recogniser, speech=audio)
+    _check(f"{FULL}: a probability", difference, parity.TORCH_BOUND)
+    report = {
+        "exported": True,
+        "bytes": {name: len(content) for name, content in files.items()},
+        "metadata": facts,
+        "from_torch": {
+            "largest_difference": _rounded(difference),
+            "bound": parity.TORCH_BOUND,
+            "batches_and_seconds": [list(shape) for shape in parity.SHAPES],
+        },
+        "held_out": _compare_held_out(
+            parity.held_out_clips(predictions, clips, seed=seed),
+            checkpoints=checkpoints,
+            labels=recogniser.labels,
+            audio=audio,
+        ),
+    }
+    sizes = ", ".join(f"{name} {len(content) / 1e6:.2f} MB" for name, content in files.items())
+    log.info("export: %s; outside the graph: %s", sizes, ", ".join(outside))
+    return Exported(files, report)
+
+
+def _outside(audio: Mapping[str, Any]) -> list[str]:
+    """What was done to recordings before training that the graph does not do."""
+    steps = [f"mixing to mono, resampling to {audio['sample_rate']} Hz"]
+    if audio["denoise"] is not None:
+        steps.append(f"denoising (audio.denoise={audio['denoise']:g})")
+    if audio["trim_db"] is not None:
+        steps.append(f"trimming both ends (audio.trim_db={audio['trim_db']:g})")
+    return steps
+
+
+def _compare_held_out(
+    clips: pd.DataFrame, *, checkpoints: Path, labels: Sequence[str], audio: NDArray[np.int16]
+) -> dict[str, Any]:
+    """Export a fold's network too: it answers for clips that it never heard, in both precisions."""
+    fold, seed = clips["fold"].iloc[0], clips["seed"].iloc[0]
+    recogniser, _ = load_recogniser(checkpoints / f"{Job(str(fold), seed).name}.pt")
+    full = to_onnx(recogniser, metadata={})
+    sessions = [open_session(full), open_session(with_int8_weights(full))]
+    exact, coarse = np.stack(list(parity.answers(sessions, clips, audio=audio)), axis=1)
+    cached = clips[[f"p_{label}" for label in labels]].to_numpy()
+    whole = clips["whole"].to_numpy()
+    # None where all clips are parts of files, whose gain the graph cannot know.
+    difference = float(np.abs(exact - cached)[whole].max()) if whole.any() else None
+    if difference is not None:
+        _check(f"{FULL}: a probability, from caches,", difference, parity.CACHED_BOUND)
+    truth = clips["label"].map(list(labels).index).to_numpy(dtype=np.int64)
+    ua, ua_int8 = (parity.unweighted_accuracy(truth, answered) for answered in (exact, coarse))
+    lost = int((exact.argmax(1) == truth).sum() - (coarse.argmax(1) == truth).sum())
+    if lost > 1:  # in a small fold, one clip of a rare class is worth more than a point
+        _check(f"{INT8}: the UA of {len(clips)} held-out clips", ua - ua_int8, parity.UA_BOUND)
+    return {
+        "fold": str(fold),
+        "clips": len(clips),
+        "from_caches": {
+            "clips": int(whole.sum()),
+            "largest_difference": difference and _rounded(difference),
+            "bound": parity.CACHED_BOUND,
+        },
+        "int8": {
+            "ua": round(ua, 6),
+            "ua_int8": round(ua_int8, 6),
+            "bound": parity.UA_BOUND,
+            "other_answers": int((exact.argmax(1) != coarse.argmax(1)).sum()),
+            "largest_difference": _rounded(float(np.abs(exact - coarse).max())),
+        },
+    }
+
+
+def _check(what: str, difference: float, bound: float) -> None:
+    if not difference <= bound:
+        raise ValueError(f"{what} differs by {difference:.2g}, want at most {bound:g}; {_HINT[3:]}")
+
+
+def _rounded(value: float) -> float:
+    """To two digits: the rest is another one on other machines."""
+    return float(f"{value:.1e}")

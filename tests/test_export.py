@@ -1,0 +1,370 @@
+"""ONNX files: they compute what the network computes, and what cannot be exported is refused."""
+
+import json
+import subprocess
+import sys
+from functools import partial
+
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+import torch
+from omegaconf import OmegaConf
+from onnx import numpy_helper
+from scipy.special import softmax
+from torch import nn
+
+from stages import export as stage
+from stages import exportable
+from stages.clips.settings import bind
+from stages.clips.store import AudioStore
+from stages.exporting import export as exporting
+from stages.exporting import parity
+from stages.exporting.graph import open_session, to_onnx, with_int8_weights
+from stages.learning.layers import window_frames
+from stages.learning.recogniser import Recogniser
+from tests.support import ROOT, composed, speech_like
+
+MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
+LABELS = ["angry", "happy", "neutral", "sad"]
+RATE = 16000
+SPEECH = (speech_like(4 * RATE) * 32767).round().astype(np.int16)
+#: Batches and seconds: shorter and longer than what was traced, which is 2 of 2 s.
+SHAPES = ((1, 0.02), (1, 3.3), (3, 0.5), (8, 0.31), (5, 2.01))
+#: Features that no network has by default, and what the exporter writes in another way.
+FEATURES = {
+    "every feature of a spectrum": "features=[logmel,shape,contrast,chroma]",
+    "slopes and curvatures": "features.mfcc.deltas=2",
+    "windows that are shorter": "train.window_s=0.6",
+    "windows that are longer": "train.window_s=3",
+    "level of the peak": "audio.level=peak",
+    "no level": "audio.level=none",
+    "another rate": "audio=speech22k",
+}
+
+
+def untrained(*overrides):
+    """A recogniser of some settings with random weights, and its checkpoint."""
+    params = composed(*overrides)
+    features = {name: bind(settings) for name, settings in params["features"].items()}
+    frames = {name: f(torch.from_numpy(SPEECH / 2e5).float()) for name, f in features.items()}
+    inputs = {name: values.shape[0] for name, values in frames.items()}
+    torch.manual_seed(0)
+    network = bind(params["model"]["network"])(inputs, len(LABELS)).eval()
+    network.input.fit({name: (v.mean(1), v.std(1)) for name, v in frames.items()})
+    for weight in network.parameters():
+        weight.data *= 1.5  # so that answers differ from clip to clip
+    audio = params["audio"]
+    recogniser = Recogniser(
+        network,
+        features=features,
+        labels=LABELS,
+        sample_rate=audio["sample_rate"],
+        level=audio["level"],
+        level_db=audio["level_db"],
+        window=window_frames(params["train"]),
+    )
+    sections = {name: params[name] for name in ("audio", "features", "model", "train")}
+    state = {"labels": LABELS, "inputs": inputs, "state": network.state_dict()}
+    return recogniser.eval(), {**sections, **state}
+
+
+def is_network(name):
+    return issubclass(bind(composed(f"model={name}")["model"]["network"]).func, nn.Module)
+
+
+def small(name):
+    return (f"model={name}", *(["model.network.channels=[8,8,8,8]"] if name == "conv2d" else []))
+
+
+NETWORKS = [name for name in MODELS if is_network(name)]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [*map(small, NETWORKS), *(("model=gru", feature) for feature in FEATURES.values())],
+    ids=[*NETWORKS, *FEATURES],
+)
+def test_a_graph_answers_as_torch_does_at_any_length_and_batch(overrides):
+    recogniser, _ = untrained(*overrides)
+    full = to_onnx(recogniser, metadata={})
+    session = open_session(full)
+    worst = parity.against_torch(session, recogniser, speech=SPEECH, shapes=SHAPES)
+    assert worst < parity.TORCH_BOUND
+    coarse = open_session(with_int8_weights(full))
+    assert parity.against_torch(coarse, recogniser, speech=SPEECH, shapes=SHAPES[1:]) < 0.1
+    loud = [np.resize(SPEECH[start:], RATE) / np.float32(40000) for start in (0, 9000, 17000)]
+    wave = np.stack(loud).astype(np.float32)
+    probabilities, logits = session.run(None, {"waveform": wave})
+    assert probabilities.shape == logits.shape == (3, len(LABELS))
+    assert probabilities.std(axis=0).max() > 1e-5
+    np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-5)
+    np.testing.assert_allclose(softmax(logits, axis=1), probabilities, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def gru():
+    recogniser, checkpoint = untrained("model=bigru", "features=[mfcc]")
+    return recogniser, checkpoint, to_onnx(recogniser, metadata={"a": "b"})
+
+
+def test_a_graph_is_the_same_each_time_and_names_no_folder(gru):
+    recogniser, _, full = gru
+    assert to_onnx(recogniser, metadata={"a": "b"}) == full
+    assert str(ROOT).encode() not in full and b".py" not in full
+    model = onnx.load_from_string(full)
+    assert {prop.key: prop.value for prop in model.metadata_props} == {"a": "b"}
+    assert [value.name for value in model.graph.input] == ["waveform"]
+    assert [value.name for value in model.graph.output] == ["probabilities", "logits"]
+    assert not recogniser.training
+
+
+def test_what_is_in_8_bits_are_the_networks_weights_and_no_other(gru):
+    recogniser, _, full = gru
+    before = {
+        t.name: numpy_helper.to_array(t) for t in onnx.load_from_string(full).graph.initializer
+    }
+    model = onnx.load_from_string(with_int8_weights(full))
+    after = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    coarse = {name.removesuffix("_int8") for name in after if name.endswith("_int8")}
+    assert all(after[f"{name}_int8"].dtype == np.int8 for name in coarse)
+    large = [
+        w for name, w in recogniser.network.named_parameters() if w.ndim > 1 and w.numel() >= 1024
+    ]
+    assert sum(before[name].size for name in coarse) == sum(w.numel() for w in large)
+    for name in coarse:
+        scales = after[f"{name}_scale"]
+        assert len(scales) in before[name].shape or len(scales) == np.prod(before[name].shape[:2])
+        assert np.abs(after[f"{name}_int8"]).max() == 127
+    for name, values in before.items():
+        assert name in coarse or np.array_equal(after[name], values)
+    assert len(model.SerializeToString()) < 0.6 * len(full)
+
+
+def test_a_channel_is_off_by_half_its_own_step_at_most(gru):
+    _, _, full = gru
+    before = {t.name: t for t in onnx.load_from_string(full).graph.initializer}
+    model = onnx.load_from_string(with_int8_weights(full))
+    made = [
+        node.output[0]
+        for node in model.graph.node
+        if node.op_type in ("DequantizeLinear", "Reshape")
+    ]
+    names = [name for name in made if name in before]
+    for name in names:
+        model.graph.output.append(onnx.ValueInfoProto(name=name))
+    session = open_session(model.SerializeToString())
+    got = session.run(names, {"waveform": np.ones((1, RATE), np.float32)})
+    stored = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    for name, values in zip(names, got, strict=True):
+        want = numpy_helper.to_array(before[name])
+        assert values.shape == want.shape
+        assert np.abs(values - want).max() <= 0.501 * stored[f"{name}_scale"].max()
+    assert len(names) == sum(name.endswith("_int8") for name in stored) > 3
+
+
+class Frozen(nn.Module):
+    """A network that the exporter takes, but freezes: its number of frames."""
+
+    def __init__(self, inputs, n_classes):
+        super().__init__()
+        self.linear = nn.Linear(sum(inputs.values()), n_classes)
+
+    def forward(self, features, lengths):
+        values = torch.cat(list(features.values()), dim=2)
+        return self.linear(values.sum(dim=1) / int(lengths[0]))
+
+
+class Sorted(Frozen):
+    """A network with an operation that ONNX does not have."""
+
+    def forward(self, features, lengths):
+        return torch.linalg.qr(self.linear(next(iter(features.values()))))[1][:, 0]
+
+
+def settings_of(*overrides, **network):
+    params = composed(*overrides)
+    params["model"]["network"] |= network
+    return params
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("features=[mfcc,pitch]",), "features.pitch: cannot be exported: .* compiled loop"),
+        (("features=[apen]",), "features.apen: cannot be exported: .* compiled loop"),
+        (("features.cochleagram.method=iir",), "features.cochleagram: .* got iir, want fft"),
+        (("features=[wavlm]",), "features.wavlm: cannot be exported: it needs weights"),
+        (("features=[egemaps]",), "features.egemaps: cannot be exported: it needs .*opensmile"),
+        (("model=svm",), "model svm: cannot be exported: it is no network"),
+    ],
+)
+def test_what_cannot_be_exported_is_named_before_it_is_trained(overrides, message):
+    with pytest.raises(ValueError, match=f"{message}.* or run with -S export=false"):
+        exporting.check_exportable(composed(*overrides))
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (Frozen, "model gru: exported with random weights, a probability differs by .*, want at"),
+        (Sorted, "model gru: cannot be exported: .*; want another one, or run with -S export=fal"),
+    ],
+)
+def test_a_network_that_does_not_survive_it_is_named(network, message, monkeypatch):
+    monkeypatch.setattr(exporting, "bind", lambda s: partial(network) if "hidden" in s else bind(s))
+    with pytest.raises(ValueError, match=message):
+        exporting.check_exportable(composed("model=gru"))
+
+
+def test_the_check_draws_no_random_numbers_of_others():
+    torch.manual_seed(3)
+    want = torch.rand(1)
+    torch.manual_seed(3)
+    exporting.check_exportable(composed("model=gru"))
+    assert torch.rand(1) == want
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_the_stage_before_training_writes_the_same_whatever_is_wanted(
+    wanted, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    OmegaConf.save(composed("model=gru", f"export={wanted}"), "params.yaml")
+    exportable.main()
+    assert (tmp_path / "models/exportable.ok").read_text() == "checked, or not wanted\n"
+    OmegaConf.save(composed("model=svm", f"export={wanted}"), "params.yaml")
+    if wanted:
+        with pytest.raises(SystemExit, match="model svm: cannot be exported"):
+            exportable.main()
+    else:
+        exportable.main()
+
+
+def test_a_classical_model_is_not_exported_by_default():
+    assert composed("model=svm")["export"] is False
+    assert composed()["export"] is True
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch, gru):
+    """What `train` and `evaluate` leave behind: a network, and what it answered from caches."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("data/merged", "models/folds", "reports"):
+        (tmp_path / folder).mkdir(parents=True)
+    recogniser, checkpoint, _ = gru
+    for fold in ("0", "all"):
+        torch.save(checkpoint, f"models/folds/fold_{fold}-seed_7.pt")
+    rows, predicted = [], []
+    with AudioStore("data/merged/audio.npy") as store:
+        for number in range(8):
+            samples = 4000 + 2000 * number
+            wave = np.roll(SPEECH, 900 * number)[:samples]
+            level = recogniser._levelled(torch.from_numpy(wave / np.float32(32768))[None])
+            wave = (level * 32768).round()
+            part = f"+0{number}" if number > 5 else ""  # two parts of one file
+            file = "long.wav" if part else f"{number}.wav"
+            clip = f"savee/{number}{part}"
+            rows.append((clip, "clean", "savee", file, store.samples, samples))
+            store.append(wave[0].numpy().astype(np.int16))
+            with torch.inference_mode():
+                answer = recogniser(wave / 32768).softmax(1)[0].numpy()
+            wrong = 0.5 * bool(part)  # parts have the gain of their file, which shows here
+            answer = np.roll(answer, 1) if wrong else answer
+            predicted.append((clip, "0" if number < 8 else "1", 7, LABELS[number % 4], *answer))
+    columns = ["clip", "variant", "corpus", "file", "start", "samples"]
+    clips = pd.DataFrame(rows, columns=columns)
+    names = ["clip", "fold", "seed", "label", *(f"p_{label}" for label in LABELS)]
+    predictions = pd.DataFrame(predicted, columns=names).astype({"fold": int})
+    predictions.to_csv("data/predictions.csv", index=False)
+    figures = {"protocol": "speakers held out", "ua": 0.5, "ua_low": 0.4, "ua_high": 0.6}
+    figures |= {"n_clips": 8, "n_speakers": 2}
+    (tmp_path / "reports/metrics.json").write_text(json.dumps(figures))
+    overrides = ("model=bigru", "features=[mfcc]", "seeds=[7]", "corpora=[savee]")
+    OmegaConf.save(composed(*overrides), "params.yaml")
+    monkeypatch.setattr(stage, "read_clips", lambda _: clips)
+    monkeypatch.setattr(parity, "SHAPES", SHAPES)
+    return tmp_path
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in (folder / "models/export").iterdir()}
+
+
+def test_the_stage_writes_both_files_and_what_was_measured(trained):
+    stage.main()
+    report = json.loads((trained / "reports/export.json").read_text())
+    files = contents(trained)
+    assert report["bytes"] == {name: len(content) for name, content in files.items()}
+    assert set(files) == {"inflect.onnx", "inflect.int8.onnx"}
+    assert 0 <= report["from_torch"]["largest_difference"] < 1e-4
+    held_out = report["held_out"]
+    assert held_out["clips"] == 8 and held_out["from_caches"]["clips"] == 6
+    assert held_out["from_caches"]["largest_difference"] < 1e-2
+    for name, content in files.items():
+        session = open_session(content)
+        said = session.get_modelmeta().custom_metadata_map
+        assert json.loads(said["labels"]) == LABELS and json.loads(said["sample_rate"]) == RATE
+        assert json.loads(said["corpora"]) == ["savee"] and said["speech"] == "synthetic"
+        assert said["protocol"] == "speakers held out" and json.loads(said["ua"]) == 0.5
+        assert any("trim_db=40" in step for step in json.loads(said["outside_the_graph"])), name
+        assert session.get_inputs()[0].shape == ["batch", "samples"]
+        assert session.get_inputs()[0].type == "tensor(float)"
+
+
+def test_every_byte_repeats(trained):
+    stage.main()
+    before, report = contents(trained), (trained / "reports/export.json").read_bytes()
+    stage.main()
+    assert contents(trained) == before
+    assert (trained / "reports/export.json").read_bytes() == report
+
+
+@pytest.mark.parametrize(
+    ("bound", "message"),
+    [
+        ("TORCH_BOUND", r"inflect.onnx: a probability differs by .*, want at most -1; run with"),
+        ("CACHED_BOUND", r"inflect.onnx: a probability, from caches, differs by"),
+    ],
+)
+def test_a_graph_that_differs_is_not_written(trained, monkeypatch, bound, message):
+    stage.main()
+    before = contents(trained)
+    monkeypatch.setattr(parity, bound, -1)
+    with pytest.raises(ValueError, match=message):
+        stage.main()
+    assert contents(trained) == before
+
+
+def test_weights_of_8_bits_that_lose_clips_are_not_written(trained, monkeypatch):
+    def ruined(graph):
+        model = onnx.load_from_string(with_int8_weights(graph))
+        for tensor in model.graph.initializer:
+            if tensor.name.endswith("_scale"):
+                tensor.CopyFrom(
+                    numpy_helper.from_array(-numpy_helper.to_array(tensor), tensor.name)
+                )
+        return model.SerializeToString()
+
+    monkeypatch.setattr(exporting, "with_int8_weights", ruined)
+    table = pd.read_csv("data/predictions.csv")
+    columns = [f"p_{label}" for label in LABELS]
+    best = table[columns].idxmax(axis=1).str.removeprefix("p_")
+    table.assign(label=best).to_csv("data/predictions.csv", index=False)
+    monkeypatch.setattr(parity, "CACHED_BOUND", 1)
+    with pytest.raises(ValueError, match=r"inflect.int8.onnx: the UA of 8 held-out clips differs"):
+        stage.main()
+    assert not (trained / "models/export").exists()
+
+
+def test_where_no_export_is_wanted_a_line_says_so_and_nothing_is_loaded(tmp_path):
+    OmegaConf.save({"export": False}, tmp_path / "params.yaml")
+    program = (
+        "import sys; from stages import export, exportable; export.main(); exportable.main(); "
+        "sys.exit('torch' in sys.modules or 'onnx' in sys.modules)"
+    )
+    environment = {"PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True)
+    assert contents(tmp_path) == {"README.md": stage.NOTHING.encode()}
+    assert json.loads((tmp_path / "reports/export.json").read_text()) == {"exported": False}
