@@ -37,6 +37,10 @@ def main() -> None:
             metadata={
                 "model": params.model.name,
                 "corpora": list(params.corpora),
+                "licences": {
+                    name: corpus.download.licence.name if corpus.download else "that of its owner"
+                    for name, corpus in params.corpora.items()
+                },
                 "speech": "synthetic" if params.data.name == "demo" else "real",
                 **{name: metrics[name] for name in FIGURES},
             },

@@ -20,6 +20,7 @@ from torch import nn
 from stages.clips.folds import ALL
 from stages.clips.settings import bind
 from stages.exporting import parity
+from stages.exporting.card import model_card
 from stages.exporting.graph import open_session, to_onnx, with_int8_weights
 from stages.learning.jobs import Job
 from stages.learning.layers import window_frames
@@ -127,7 +128,7 @@ def export(
     audio : int16 [samples]
         the audio store
     metadata : mapping
-        what the files say of corpora, protocol and figures; more is added
+        what the files say of model, licences of corpora, protocol and figures; more is added
 
     Raises
     ------
@@ -147,11 +148,12 @@ def export(
     texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in facts.items()}
     full = to_onnx(recogniser, metadata=texts)
     files = {FULL: full, INT8: with_int8_weights(full)}
+    sizes = {name: len(content) for name, content in files.items()}
     difference = parity.against_torch(open_session(full), recogniser, speech=audio)
     _check(f"{FULL}: a probability", difference, parity.TORCH_BOUND)
     report = {
         "exported": True,
-        "bytes": {name: len(content) for name, content in files.items()},
+        "bytes": sizes,
         "metadata": facts,
         "from_torch": {
             "largest_difference": _rounded(difference),
@@ -165,8 +167,9 @@ def export(
             audio=audio,
         ),
     }
-    sizes = ", ".join(f"{name} {len(content) / 1e6:.2f} MB" for name, content in files.items())
-    log.info("export: %s; outside the graph: %s", sizes, ", ".join(outside))
+    files["README.md"] = model_card(facts, report["held_out"]).encode()
+    named = ", ".join(f"{name} {size / 1e6:.2f} MB" for name, size in sizes.items())
+    log.info("export: %s; not in the graph: %s", named, ", ".join(outside))
     return Exported(files, report)
 
 
