@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.clips.frames import first_frames, frame_count, nearest_frames
+from stages.clips.products import power_by_products
 from stages.clips.spectra import centre_pad, check_waveform, frame_mean, power_spectrum
 
 LENGTHS = (1, 320, 4800, 41600)
@@ -112,6 +113,22 @@ def test_power_spectrum_equals_librosa(samples, n_fft, win_length, hop_length):
     # Both round in float64 (1e-16), the sums run over at most 1024 samples.
     ours = ours[:, : theirs.shape[1]]
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-10 * theirs.max())
+
+
+@pytest.mark.parametrize("samples", LENGTHS)
+@pytest.mark.parametrize(
+    ("n_fft", "win_length", "hop_length"),
+    # Two factors alike and not, a prime, an odd window, hops longer than it and no part of it.
+    [(512, 512, 256), (1024, 512, 353), (509, 400, 100), (512, 333, 160), (60, 60, 77), (2, 2, 1)],
+)
+def test_matrix_products_give_the_same_spectrum(samples, n_fft, win_length, hop_length):
+    waveform = torch.from_numpy(noise(2 * samples)).reshape(2, samples)
+    want = power_spectrum(waveform, n_fft=n_fft, win_length=win_length, hop_length=hop_length)
+    got = power_by_products(
+        waveform, window=np.hanning(win_length + 1)[:-1], n_fft=n_fft, hop_length=hop_length
+    )
+    # Both round in float64 (1e-16), the sums run over at most 1024 samples.
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-12 * float(want.max()))
 
 
 def test_power_spectrum_keeps_the_energy():

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stages.clips.products import power_by_products
 from stages.clips.room import check_memory
 
 
@@ -159,16 +160,20 @@ def power_spectrum(waveform: Tensor, *, n_fft: int, win_length: int, hop_length:
     check_setting("win_length", win_length, low=2, high=n_fft)
     check_setting("hop_length", hop_length, low=1)
     check_transforms("n_fft", n_fft, waveform=waveform, n_fft=n_fft, hop_length=hop_length)
+    if torch.jit.is_tracing():
+        power = power_by_products(
+            waveform.reshape(-1, waveform.shape[-1]),
+            window=_periodic_hann(win_length),
+            n_fft=n_fft,
+            hop_length=hop_length,
+        )
+        return power.reshape(*waveform.shape[:-1], *power.shape[-2:])
     window = _hann_window(n_fft, win_length, waveform.dtype, waveform.device)
     padded = centre_pad(waveform, frame_length=n_fft, pad_mode="constant")
     flat = padded.reshape(-1, padded.shape[-1])
-    if torch.jit.is_tracing():  # the exporter knows no complex numbers, only this with real output
-        spectrum = torch.stft(
-            flat, n_fft, hop_length, window=window, center=False, return_complex=False
-        )  # [waveforms, n_fft // 2 + 1, frames, 2]
-    else:  # half the time: the same frames, left in the order in which they are computed
-        spectrum = torch.view_as_real(torch.fft.rfft(flat.unfold(-1, n_fft, hop_length) * window))
-        spectrum = spectrum.transpose(1, 2)
+    # The frames are left in the order in which they are computed: half the time of torch.stft.
+    spectrum = torch.view_as_real(torch.fft.rfft(flat.unfold(-1, n_fft, hop_length) * window))
+    spectrum = spectrum.transpose(1, 2)
     squares = spectrum * spectrum
     power = squares[..., 0] + squares[..., 1]
     return power.reshape(*waveform.shape[:-1], *power.shape[-2:])
@@ -194,6 +199,10 @@ def floored_spectrum(
 def _hann_window(n_fft: int, win_length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """The window with zeros around it up to n_fft samples, once per process."""
     left = (n_fft - win_length) // 2
-    window = np.hanning(win_length + 1)[:-1]  # one sample less of the symmetric one: periodic
-    padded = np.pad(window, (left, n_fft - win_length - left))
+    padded = np.pad(_periodic_hann(win_length), (left, n_fft - win_length - left))
     return torch.from_numpy(padded).to(device, dtype)
+
+
+def _periodic_hann(win_length: int) -> np.ndarray:
+    """A Hann window [win_length]: one sample less of the symmetric one."""
+    return np.hanning(win_length + 1)[:-1]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from stages.learning.recogniser import Recogniser
 
-_OPSET = 17  # the first with a short-time Fourier transform
+_OPSET = 17  # the first with layer normalisation
 #: Operators of which some inputs are weights: where, and along which axis the output channels lie.
 #: Recurrent layers have weights [directions, gates, size].
 _WEIGHTS = {
