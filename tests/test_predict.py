@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,14 @@ import pytest
 import soundfile
 import torch
 
+from app.models import load_model
 from app.predict import main, predict
-from stages.clips import audio as reading
-from stages.clips.audio import FULL_SCALE, read_windows
+from stages.clips import decoding
+from stages.clips.audio import FULL_SCALE
 from stages.clips.conditioning import conditioning
 from stages.clips.settings import bind
+from stages.clips.windows import read_windows
+from stages.exporting.graph import to_onnx
 from stages.learning.recogniser import load_recogniser
 from tests.support import AUDIO, ROOT, composed, conditioned, read_clip
 
@@ -60,6 +64,21 @@ def model(tmp_path_factory):
 @pytest.fixture(scope="module")
 def recogniser(model):
     return load_recogniser(model)[0]
+
+
+@pytest.fixture(scope="module")
+def loaded(model):
+    return replace(load_model(model), audio=HEARD)
+
+
+@pytest.fixture(scope="module")
+def exported(recogniser, tmp_path_factory):
+    """The same network as a graph."""
+    facts = {"labels": LABELS, "audio": HEARD, "ua": 0.5, "speech": "synthetic"}
+    texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in facts.items()}
+    path = tmp_path_factory.mktemp("exported") / "small.onnx"
+    path.write_bytes(to_onnx(recogniser, metadata=texts))
+    return path
 
 
 @pytest.fixture
@@ -274,8 +293,8 @@ def probabilities(recogniser, samples):
     return recogniser(waveform)[0].softmax(dim=0).numpy()
 
 
-def answered(recogniser, path):
-    answer = predict(recogniser, path, audio=HEARD)
+def answered(loaded, path):
+    (answer,) = predict(loaded, path)
     return np.array([answer[f"p_{label}"] for label in LABELS])
 
 
@@ -286,7 +305,7 @@ def test_what_fits_one_window_is_read_as_the_prepare_stage_reads_it(tmp_path, ra
     soundfile.write(path, noise(9.9, rate, channels=channels), rate, subtype="FLOAT")
     (window,) = read_windows(path, window_s=10, **HEARD)
     _, samples = read_clip(path, **AUDIO)
-    assert window.dtype == samples.dtype and np.array_equal(window, samples)
+    assert window.samples.dtype == samples.dtype and np.array_equal(window.samples, samples)
 
 
 def test_noise_is_removed_as_in_training(tmp_path):
@@ -296,20 +315,21 @@ def test_noise_is_removed_as_in_training(tmp_path):
     soundfile.write(path, noise(3), 16000, subtype="FLOAT")
     (window,) = read_windows(path, window_s=10, **denoising)
     _, samples = read_clip(path, **AUDIO | denoising)
-    assert np.array_equal(window, samples)
-    assert not np.array_equal(window, read_clip(path, **AUDIO)[1])
+    assert np.array_equal(window.samples, samples)
+    assert not np.array_equal(window.samples, read_clip(path, **AUDIO)[1])
     halves = [conditioned(half, 16000, **AUDIO | denoising) for half in np.split(noise(3), 2)]
     for window, half in zip(read_windows(path, window_s=2, **denoising), halves, strict=True):
-        assert np.array_equal(window, half)
+        assert np.array_equal(window.samples, half)
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100])
 @pytest.mark.parametrize("block", [1000, 1 << 20])
 def test_windows_are_the_whole_file_cut(tmp_path, rate, block, monkeypatch):
-    monkeypatch.setattr(reading, "_BLOCK", block)
+    monkeypatch.setattr(decoding, "_BLOCK", block)
     path = tmp_path / "a.wav"
     soundfile.write(path, noise(3.3, rate, channels=2), rate)
-    windows = list(read_windows(path, window_s=0.5, **HEARD | {"level": "none"}))
+    read = read_windows(path, window_s=0.5, **HEARD | {"level": "none"})
+    windows = [window.samples for window in read]
     _, whole = read_clip(path, **AUDIO | {"level": "none"})
     assert np.array_equal(np.concatenate(windows), whole)
     lengths = [len(window) for window in windows]
@@ -325,16 +345,16 @@ def test_a_file_is_refused_as_the_prepare_stage_refuses_it(files, name):
     assert str(refusal.value) == str(wanted.value)
 
 
-def test_the_answer_is_the_mean_over_windows_each_levelled_by_itself(recogniser, tmp_path):
+def test_the_answer_is_the_mean_over_windows_each_levelled_by_itself(recogniser, loaded, tmp_path):
     parts = [gain * noise(9, seed=seed) for seed, gain in enumerate((0.1, 1, 5))]
     soundfile.write(tmp_path / "a.wav", np.concatenate(parts), 16000, subtype="FLOAT")
     each = [probabilities(recogniser, conditioned(part, 16000, **AUDIO)) for part in parts]
     assert np.std(each, axis=0).max() > 0.01
-    got = answered(recogniser, tmp_path / "a.wav")
+    got = answered(loaded, tmp_path / "a.wav")
     np.testing.assert_allclose(got, np.mean(each, axis=0), rtol=0, atol=2e-6)
 
 
-def test_a_window_counts_by_what_is_left_of_it(recogniser, tmp_path):
+def test_a_window_counts_by_what_is_left_of_it(recogniser, loaded, tmp_path):
     """Trimming leaves 9 s of one window and 1 s of the other."""
     parts = [noise(9), 1e-3 * noise(9, seed=1)]
     parts[1][3 * 16000 : 4 * 16000] = noise(2, seed=3)[16000:]
@@ -343,18 +363,17 @@ def test_a_window_counts_by_what_is_left_of_it(recogniser, tmp_path):
     first, second = (probabilities(recogniser, samples) for samples in left)
     share = len(left[1]) / (len(left[0]) + len(left[1]))
     assert 0.08 < share < 0.12 and np.abs(second - first).max() > 0.01
-    answer = predict(recogniser, tmp_path / "a.wav", audio=HEARD | {"trim_db": 40})
+    trimming = replace(loaded, audio=HEARD | {"trim_db": 40})
+    (answer,) = predict(trimming, tmp_path / "a.wav")
     got = np.array([answer[f"p_{label}"] for label in LABELS])
     np.testing.assert_allclose(got, first + share * (second - first), rtol=0, atol=2e-6)
 
 
-def test_a_silent_window_is_no_answer(recogniser, tmp_path):
+def test_a_silent_window_is_no_answer(recogniser, loaded, tmp_path):
     speech, pause = noise(9), np.zeros((9 * 16000, 1))
     soundfile.write(tmp_path / "speech.wav", speech, 16000)
     soundfile.write(tmp_path / "pauses.wav", np.concatenate([pause, speech, pause]), 16000)
-    one, with_pauses = (
-        answered(recogniser, tmp_path / f"{name}.wav") for name in ("speech", "pauses")
-    )
+    one, with_pauses = (answered(loaded, tmp_path / f"{name}.wav") for name in ("speech", "pauses"))
     assert np.array_equal(one, with_pauses)
     silence = probabilities(recogniser, np.zeros(9 * 16000, np.int16))
     assert np.abs(silence - one).max() > 0.01  # else counting it could not be told
@@ -368,7 +387,7 @@ def write_long(path, *, seconds, rate, channels):
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(16000, 1), (192000, 2)])
-def test_memory_does_not_grow_with_the_length_of_a_file(recogniser, tmp_path, rate, channels):
+def test_memory_does_not_grow_with_the_length_of_a_file(loaded, tmp_path, rate, channels):
     """All samples and what is made of them are numpy's until a window is given to the network."""
     peaks = []
     for seconds in (30, 120):
@@ -376,7 +395,7 @@ def test_memory_does_not_grow_with_the_length_of_a_file(recogniser, tmp_path, ra
         write_long(path, seconds=seconds, rate=rate, channels=channels)
         tracemalloc.start()
         try:
-            assert "emotion" in predict(recogniser, path, audio=HEARD)
+            assert "emotion" in predict(loaded, path)[0]
             peaks.append(tracemalloc.get_traced_memory()[1])
         finally:
             tracemalloc.stop()
@@ -384,23 +403,182 @@ def test_memory_does_not_grow_with_the_length_of_a_file(recogniser, tmp_path, ra
     assert peaks[1] < 1.1 * peaks[0]
 
 
-def test_memory_does_not_grow_with_the_number_of_channels(recogniser, tmp_path):
+def test_memory_does_not_grow_with_the_number_of_channels(loaded, tmp_path):
     path = tmp_path / "many.wav"
     sound = noise(4, 8000) * np.ones(256)
     soundfile.write(path, sound, 8000)
     tracemalloc.start()
     try:
-        assert "emotion" in predict(recogniser, path, audio=HEARD)
+        assert "emotion" in predict(loaded, path)[0]
         assert tracemalloc.get_traced_memory()[1] < sound.size * 4 / 2  # half of it in float32
     finally:
         tracemalloc.stop()
 
 
-def test_an_hour_is_answered(recogniser, tmp_path):
+def test_an_hour_is_answered(loaded, tmp_path):
     path = tmp_path / "hour.wav"
     write_long(path, seconds=3600, rate=8000, channels=1)
     windows = []
-    hook = recogniser.register_forward_pre_hook(lambda _, x: windows.append(x[0].shape[1]))
-    assert "emotion" in predict(recogniser, path, audio=HEARD)
-    hook.remove()
+
+    def counting(waveform):
+        windows.append(len(waveform))
+        return loaded.run(waveform)
+
+    assert "emotion" in predict(replace(loaded, run=counting), path)[0]
     assert len(windows) == 360 and sum(windows) == 3600 * 16000
+
+
+# Over time --------------------------------------------------------------------------------------
+
+
+def test_each_window_has_its_answer_and_a_silent_one_has_none(loaded, recogniser, tmp_path):
+    samples = np.concatenate([noise(2), np.zeros((2 * 16000, 1)), noise(1.25, seed=1)])
+    soundfile.write(tmp_path / "a.wav", samples, 16000, subtype="FLOAT")
+    answers = predict(loaded, tmp_path / "a.wav", window_s=1, hop_s=0.5)
+    times = [(answer["start_s"], answer["end_s"]) for answer in answers]
+    assert times == [*((k / 2, k / 2 + 1) for k in range(9)), (4.5, 5.25)]
+    silent = [answer["start_s"] for answer in answers if answer["emotion"] is None]
+    assert silent == [2, 2.5, 3]
+    for answer in (answers[1], answers[-1]):
+        part = samples[int(16000 * answer["start_s"]) : int(16000 * answer["end_s"])]
+        want = probabilities(recogniser, conditioned(part, 16000, **AUDIO))
+        got = [answer[f"p_{label}"] for label in LABELS]
+        np.testing.assert_allclose(got, want, rtol=0, atol=2e-6)
+
+
+def test_windows_of_a_longer_hop_are_some_of_those_of_a_shorter_one(loaded, files):
+    every, some = (
+        predict(loaded, files / "long.wav", window_s=3, hop_s=hop_s) for hop_s in (0.5, 2)
+    )
+    assert every[-1]["end_s"] == some[-1]["end_s"] == 100
+    by_start = {answer["start_s"]: answer for answer in every}
+    for answer in some[:-1]:  # the last one may be shorter
+        assert answer == by_start[answer["start_s"]]
+
+
+def test_a_file_no_longer_than_the_window_is_one_window(loaded, files):
+    (over_time,) = predict(loaded, files / "good.flac", window_s=2, hop_s=0.1)
+    (whole,) = predict(loaded, files / "good.flac")
+    assert over_time == whole | {"start_s": 0, "end_s": 2}
+
+
+@pytest.mark.parametrize("name", ["silence.wav", "nan.wav", "truncated.flac", "text.wav"])
+def test_a_bad_file_has_no_windows(loaded, files, name):
+    (answer,) = predict(loaded, files / name, window_s=1, hop_s=1)
+    assert answer["error"].startswith(REASONS[name]) and set(answer) == {"file", "error"}
+
+
+def test_windows_are_printed_with_their_times(files, model, monkeypatch, capsys):
+    paths = [str(files / name) for name in ("good.flac", "text.wav")]
+    command = ["predict", *paths, "--model", str(model), "--format", "csv", "--window", "1"]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    table = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    names = ["file", "start_s", "end_s", "emotion", *(f"p_{x}" for x in LABELS), "error"]
+    assert ended.value.code == 1 and table.columns.tolist() == names
+    assert table["start_s"].tolist()[:2] == [0, 1] and table["end_s"].tolist()[:2] == [1, 2]
+    assert table["error"].notna().tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--hop", "1"], "--hop: want --window as well"),
+        (["--window", "1", "--hop", "2"], "--hop: got 2, want over 0 and at most --window, 1"),
+        (["--window", "1", "--hop", "0"], "--hop: got 0"),
+        (["--window", "nan"], "--hop: got nan"),
+        (["--window", "inf"], "--hop: got inf"),
+    ],
+)
+def test_windows_without_sense_are_refused(arguments, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["predict", "a.wav", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2 and message in capsys.readouterr().err
+
+
+# The exported file ------------------------------------------------------------------------------
+
+
+def test_the_exported_file_answers_like_the_checkpoint(files, loaded, exported):
+    graph = load_model(exported)
+    assert graph.labels == loaded.labels and graph.audio == loaded.audio
+    assert graph.facts["ua"] == 0.5 and graph.facts["speech"] == "synthetic"
+    for name in sorted(GOOD):
+        np.testing.assert_allclose(
+            answered(graph, files / name), answered(loaded, files / name), rtol=0, atol=1e-4
+        )
+
+
+def test_the_exported_file_needs_no_torch(files, exported):
+    """Nor pandas, nor anything else that takes seconds to import."""
+    code = (
+        "import sys; from app.predict import main\n"
+        "try: main()\n"
+        "except SystemExit as e: assert not e.code, e.code\n"
+        "assert not {'torch', 'pandas', 'librosa', 'scipy'} & set(sys.modules)"
+    )
+    command = [sys.executable, "-c", code, files / "good.flac", "--model", exported]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "good.flac" in result.stdout
+
+
+def test_files_are_answered_in_their_order_whatever_the_number_of_threads(
+    files, exported, monkeypatch, capsys
+):
+    paths = [str(files / name) for name in sorted(GOOD) * 5]
+    monkeypatch.setattr(sys, "argv", ["predict", *paths, "--model", str(exported)])
+    printed = []
+    for threads in (1, 7):
+        monkeypatch.setattr("os.cpu_count", lambda threads=threads: threads)
+        with pytest.raises(SystemExit):
+            main()
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+    assert [line.split()[0] for line in printed[0].splitlines()[1:]] == paths
+
+
+def test_patterns_are_matched(run_predict, tmp_path):
+    for name in ("a/1.wav", "b/2.wav", "[c].wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        soundfile.write(tmp_path / name, noise(1), 16000)
+    code, answers = run_predict(tmp_path / "*" / "?.wav", tmp_path / "[c].wav", tmp_path / "*.mp3")
+    got = [Path(answer["file"]).relative_to(tmp_path).as_posix() for answer in answers]
+    assert got == ["a/1.wav", "b/2.wav", "[c].wav", "*.mp3"]
+    assert code == 1 and answers[-1]["error"] == "no file matches this pattern"
+
+
+def other_graph(**metadata):
+    from onnx import TensorProto, helper
+
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["waveform"], ["probabilities"])],
+        "other",
+        [value("waveform", TensorProto.FLOAT, ["batch", "samples"])],
+        [value("probabilities", TensorProto.FLOAT, ["batch", "samples"])],
+    )
+    graph = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(graph, metadata)
+    return graph.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such file; `dvc repro` makes"),
+        (b"", "cannot be loaded: .*; want a file that Inflect exported"),
+        (b"RIFF\x00\x00", "cannot be loaded: .*; want a file that Inflect exported"),
+        (other_graph(), "not a model of Inflect: it takes waveform and gives probabilities"),
+        (other_graph(labels='["a"]'), "audio.sample_rate: got nothing, want .*; export again"),
+    ],
+)
+def test_a_model_file_that_is_not_ours_is_refused(content, message, tmp_path, monkeypatch):
+    path = tmp_path / "model.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setattr(sys, "argv", ["predict", "a.wav", "--model", str(path)])
+    with pytest.raises(SystemExit, match=f"model.onnx: {message}"):
+        main()

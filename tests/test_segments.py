@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from stages.clips import audio as reading
-from stages.clips import sound
+from stages.clips import decoding, sound
 from stages.clips.conditioning import conditioning
 from stages.clips.folds import leakage, split_clips
 from stages.clips.frames import frame_count
@@ -23,6 +23,7 @@ from stages.clips.prepare import prepare_corpus
 from stages.clips.segments import cut
 from stages.clips.settings import bind
 from stages.clips.store import open_audio
+from stages.clips.windows import read_windows
 from stages.protocols import loso, random, speaker
 from tests.support import AUDIO, ROOT, composed, own_features, read_clip
 
@@ -260,7 +261,7 @@ def long_files(tmp_path_factory):
 
 @pytest.mark.parametrize("segment_s", [None, 5])
 def test_memory_does_not_grow_with_the_length_of_a_file(long_files, segment_s, monkeypatch):
-    monkeypatch.setattr(reading, "_BLOCK", 1 << 17)
+    monkeypatch.setattr(decoding, "_BLOCK", 1 << 17)
     monkeypatch.setattr(sound, "_BLOCK", 1 << 16)
     monkeypatch.setattr(sound, "_IN_MEMORY", 1 << 18)
     peaks = []
@@ -292,7 +293,7 @@ def test_what_lies_on_disk_meanwhile_is_the_same(tmp_path, rate, block, monkeypa
     soundfile.write(path, samples, rate, subtype="FLOAT")
     settings = AUDIO | {"trim_db": 40, "segment_s": 0.5, "segment_overlap_s": 0.1}
     facts, expected = read_clip(path, **settings)
-    monkeypatch.setattr(reading, "_BLOCK", block)
+    monkeypatch.setattr(decoding, "_BLOCK", block)
     monkeypatch.setattr(sound, "_BLOCK", block)
     monkeypatch.setattr(sound, "_IN_MEMORY", 100)
     again, got = read_clip(path, **settings)
@@ -307,7 +308,7 @@ def test_a_file_is_resampled_alone_whatever_was_read_before_or_meanwhile(tmp_pat
         if seed == 1:
             samples[-1] = np.nan  # so that it is left before its end
         soundfile.write(path, samples, 44100, subtype="FLOAT")
-    monkeypatch.setattr(reading, "_BLOCK", 10_000)
+    monkeypatch.setattr(decoding, "_BLOCK", 10_000)
     with ThreadPoolExecutor(1) as fresh:
         _, expected = fresh.submit(partial(read_clip, paths[2], **AUDIO)).result()
     read_clip(paths[0], **AUDIO)
@@ -315,10 +316,11 @@ def test_a_file_is_resampled_alone_whatever_was_read_before_or_meanwhile(tmp_pat
         read_clip(paths[1], **AUDIO)
     assert np.array_equal(read_clip(paths[2], **AUDIO)[1], expected)
     heard = conditioning(AUDIO | {"level": "none"})
-    alone = list(reading.read_windows(paths[2], window_s=0.1, **heard))
-    other = reading.read_windows(paths[0], window_s=0.1, **heard)
-    for window in reading.read_windows(paths[2], window_s=0.1, **heard):
-        assert np.array_equal(window, alone.pop(0)) and len(next(other))
+    alone = list(read_windows(paths[2], window_s=0.1, **heard))
+    other = read_windows(paths[0], window_s=0.1, **heard)
+    for window in read_windows(paths[2], window_s=0.1, **heard):
+        assert np.array_equal(window.samples, alone.pop(0).samples)
+        assert len(next(other).samples)
     assert not alone
 
 

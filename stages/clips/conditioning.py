@@ -32,7 +32,7 @@ def conditioning(audio: Mapping[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        for stages.clips.audio.read_windows
+        for stages.clips.windows.read_windows
 
     Raises
     ------

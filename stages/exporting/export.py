@@ -137,11 +137,12 @@ def export(
     ValueError
         naming what cannot be exported, or what differs by how much and the most that is allowed
     """
-    recogniser, settings = load_recogniser(checkpoints / f"{Job(ALL, seed).name}.pt")
-    outside = _outside(settings)
+    recogniser, conditioning = load_recogniser(checkpoints / f"{Job(ALL, seed).name}.pt")
+    outside = _outside(conditioning)
     facts = {
         "labels": recogniser.labels,
         "sample_rate": recogniser.sample_rate,
+        "audio": conditioning,
         "outside_the_graph": outside,
         **metadata,
     }

@@ -98,7 +98,7 @@ def load_recogniser(path: str | Path) -> tuple[Recogniser, dict]:
     Recogniser
         in evaluation mode
     dict
-        settings of stages.clips.audio.read_windows, for files that are to be recognised: those of
+        settings of stages.clips.windows.read_windows, for files that are to be recognised: those of
         training, but that no recording is cut into segments
 
     Raises

@@ -1,0 +1,159 @@
+"""Windows of a recording, each conditioned like a training clip: for what is to be recognised."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.clips.audio import to_int16
+from stages.clips.decoding import (
+    AFTER_TRIMMING,
+    Heard,
+    check_duration,
+    check_peak,
+    opened,
+    read_blocks,
+    resampled,
+)
+from stages.clips.sound import Sound, denoised
+
+
+@dataclass(frozen=True)
+class Conditioned:
+    """What is left of a waveform: int16 samples, none of a silent or too short one; its largest
+    sample before it was levelled, and how long it is without its quiet ends."""
+
+    samples: NDArray[np.int16]
+    peak: float
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class Window:
+    """Part of a recording, from start_s to end_s; its samples, int16, none of a silent one."""
+
+    start_s: float
+    end_s: float
+    samples: NDArray[np.int16]
+
+
+def condition(
+    waveform: NDArray[np.float32],
+    *,
+    sample_rate: int,
+    denoise: float | None,
+    trim_db: float | None,
+    level: str,
+    level_db: float,
+    min_duration_s: float,
+    min_peak: float,
+) -> Conditioned:
+    """Denoise, trim and level a waveform, as stages.clips.audio.read_file does to a recording.
+
+    Parameters
+    ----------
+    waveform : float32 [samples]
+        mono, finite, at `sample_rate`
+    sample_rate, denoise, trim_db, level, level_db, min_duration_s, min_peak
+        see stages.clips.audio.read_file
+    """
+    nothing = np.zeros(0, np.int16)
+    with Sound(sample_rate=sample_rate, folder=None) as sound:
+        sound.fill(denoised([waveform], sample_rate=sample_rate, denoise=denoise))
+        peak = sound.peak()
+        if peak <= min_peak:
+            return Conditioned(nothing, peak, 0.0)
+        first, stop = sound.trimmed(trim_db)
+        duration_s = (stop - first) / sample_rate
+        if duration_s < min_duration_s:
+            return Conditioned(nothing, peak, duration_s)
+        gain = sound.gain(first, stop, level=level, level_db=level_db)
+        quantised = [to_int16(block, gain=gain) for block in sound.blocks(first, stop)]
+    return Conditioned(np.concatenate(quantised), peak, duration_s)
+
+
+def read_windows(
+    path: str | Path, *, window_s: float, hop_s: float | None = None, **conditioning: Any
+) -> Iterator[Window]:
+    """Decode and condition a file window by window: memory does not grow with its length.
+
+    A file of up to `window_s` is one window, the same as the clip that stages.clips.audio.read_file
+    makes of it. Each window of a longer one is conditioned by itself.
+
+    Parameters
+    ----------
+    path : path
+    window_s : float
+        longest window
+    hop_s : float or None
+        from the start of one window to that of the next, at most window_s; the last one ends with
+        the file and may be shorter. None: windows of equal length side by side
+    conditioning
+        see `condition`
+
+    Yields
+    ------
+    Window
+
+    Raises
+    ------
+    ValueError
+        with the reason, as stages.clips.audio.read_file gives it. What is wrong with a file may be
+        seen at its end only, so nothing made of its windows is to be used before all have been read
+    """
+    loudest = longest = 0.0
+    heard = Heard()
+    rate = conditioning["sample_rate"]
+    with opened(path) as file:
+        # Few samples of a low rate become many: a block is short in time as well.
+        blocks = read_blocks(file, heard=heard, at_most_s=window_s)
+        blocks = resampled(blocks, rate_hz=file.samplerate, sample_rate=rate)
+        if hop_s is None:
+            samples = round(file.frames * rate / file.samplerate)
+            number = max(1, math.ceil(samples / (window_s * rate)))
+            windows = _cut(blocks, number=number, length=samples // number)
+        else:
+            length, hop = (max(1, round(seconds * rate)) for seconds in (window_s, hop_s))
+            windows = _roll(blocks, length=length, hop=hop)
+        for start, waveform in windows:
+            left = condition(waveform, **conditioning)
+            loudest, longest = max(loudest, left.peak), max(longest, left.duration_s)
+            yield Window(start / rate, (start + len(waveform)) / rate, left.samples)
+        least = conditioning["min_duration_s"]
+        check_duration(heard.samples / file.samplerate, min_duration_s=least)
+    check_peak(loudest, min_peak=conditioning["min_peak"])
+    check_duration(longest, min_duration_s=least, what=AFTER_TRIMMING)
+
+
+def _cut(
+    blocks: Iterator[np.ndarray], *, number: int, length: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    """All samples in that number of windows of one length; what is over goes to the last one.
+    Each with the number of its first sample."""
+    held, start = np.zeros(0, np.float32), 0
+    for block in blocks:
+        held = np.concatenate([held, block])
+        while number > 1 and len(held) >= length:
+            yield start, held[:length]
+            held, number, start = held[length:], number - 1, start + length
+    yield start, held
+
+
+def _roll(
+    blocks: Iterator[np.ndarray], *, length: int, hop: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Windows that begin every `hop` samples, up to the first that reaches the end of them all.
+    Each with the number of its first sample."""
+    held, start = np.zeros(0, np.float32), 0
+    for block in blocks:
+        held = np.concatenate([held, block])
+        while len(held) > length:
+            yield start, held[:length]
+            held, start = held[hop:], start + hop
+    yield start, held
