@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -16,6 +17,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from stages.clips.audio import read_file
+from stages.clips.conditioning import conditioning
 from stages.clips.settings import bind
 
 ROOT = Path(__file__).parents[1]
@@ -92,3 +94,32 @@ def inside(folder, function) -> str:
         patch.setattr("stages.learning.jobs.processes", lambda _: 1)
         function()
     return out.getvalue()
+
+
+def exported_network(labels: list[str]) -> bytes:
+    """A small untrained network on two quick features as a graph, whose answers differ."""
+    import torch
+
+    from stages.exporting.graph import to_onnx
+    from stages.learning.recogniser import Recogniser
+
+    params = composed("model=gru", "features=[rms,zcr]", "model.network.pooling=16")
+    torch.manual_seed(0)
+    network = bind(params["model"]["network"])({"rms": 1, "zcr": 1}, len(labels)).eval()
+    network.input.fit(
+        {"rms": (torch.tensor([-30.0]), torch.ones(1)), "zcr": (torch.ones(1) / 2, torch.ones(1))}
+    )
+    for weight in network.parameters():
+        weight.data *= 2  # so that the answers differ from file to file
+    heard = conditioning(AUDIO)
+    recogniser = Recogniser(
+        network,
+        features={name: bind(feature) for name, feature in params["features"].items()},
+        labels=labels,
+        sample_rate=heard["sample_rate"],
+        level=heard["level"],
+        level_db=heard["level_db"],
+    )
+    facts = {"labels": labels, "audio": heard, "model": "gru", "ua": 0.5, "speech": "synthetic"}
+    texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in facts.items()}
+    return to_onnx(recogniser.eval(), metadata=texts)

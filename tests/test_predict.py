@@ -23,9 +23,8 @@ from stages.clips.audio import FULL_SCALE
 from stages.clips.conditioning import conditioning
 from stages.clips.settings import bind
 from stages.clips.windows import read_windows
-from stages.exporting.graph import to_onnx
 from stages.learning.recogniser import load_recogniser
-from tests.support import AUDIO, ROOT, composed, conditioned, read_clip
+from tests.support import AUDIO, ROOT, composed, conditioned, exported_network, read_clip
 
 LABELS = ["angry", "happy", "sad"]
 HEARD = conditioning(AUDIO)
@@ -72,12 +71,10 @@ def loaded(model):
 
 
 @pytest.fixture(scope="module")
-def exported(recogniser, tmp_path_factory):
+def exported(tmp_path_factory):
     """The same network as a graph."""
-    facts = {"labels": LABELS, "audio": HEARD, "ua": 0.5, "speech": "synthetic"}
-    texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in facts.items()}
     path = tmp_path_factory.mktemp("exported") / "small.onnx"
-    path.write_bytes(to_onnx(recogniser, metadata=texts))
+    path.write_bytes(exported_network(LABELS))
     return path
 
 

@@ -1,0 +1,220 @@
+"""The emotion of what is being said: a rolling answer every quarter of a second.
+
+python -m app.listen [--device N | --file FILE | -] [--window 3] [--step 0.25] [--format line|json]
+
+Listens to a microphone, to a file at its own pace, or (-) to raw samples from a pipe: 16 bits,
+little-endian, mono. Each answer is for the last --window seconds, conditioned like a training clip;
+silence has none. The latency is the time from when the last samples came to when the answer stood.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.models import MODEL, Model, load_model
+from app.predict import named
+from stages.clips.decoding import Heard, opened, read_blocks, resampled
+from stages.clips.level import rms_db
+from stages.clips.windows import condition
+
+#: When samples came, by time.perf_counter, and float32 [samples], mono.
+Block = tuple[float, NDArray[np.float32]]
+_NEEDS = "the library sounddevice: pip install sounddevice==0.5.6"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Up to when it listened, in seconds; probabilities [labels], None in silence; latency."""
+
+    end_s: float
+    probabilities: NDArray[np.float64] | None
+    latency_ms: float
+
+
+def listen(
+    model: Model,
+    blocks: Iterable[Block],
+    *,
+    rate_hz: int,
+    window_s: float,
+    gate_db: float | None = None,
+) -> Iterator[Answer]:
+    """Answer after each block for the last window.
+
+    Parameters
+    ----------
+    model : Model
+    blocks : Block, several
+        at `rate_hz`, of any length; their sum is never held
+    rate_hz : int
+    window_s : float
+        how much of what was heard last an answer is for
+    gate_db : float or None
+        windows of a lower root mean square, in dB relative to full scale, are silent; None: only
+        those that training would have excluded
+
+    Yields
+    ------
+    Answer
+    """
+    rate = model.audio["sample_rate"]
+    held, heard, arrived = np.zeros(0, np.float32), 0, 0.0
+
+    def waveforms() -> Iterator[NDArray[np.float32]]:
+        nonlocal arrived
+        for arrived, block in blocks:  # noqa: B007 (read below)
+            yield block
+
+    for block in resampled(waveforms(), rate_hz=rate_hz, sample_rate=rate):
+        if not len(block):  # the resampler's filter is not full yet, or has nothing left
+            continue
+        held, heard = np.concatenate([held, block])[-round(window_s * rate) :], heard + len(block)
+        quiet = gate_db is not None and rms_db(held, full_scale=1.0) < gate_db
+        probabilities = None if quiet else model.mean([condition(held, **model.audio).samples])
+        yield Answer(heard / rate, probabilities, 1000 * (time.perf_counter() - arrived))
+
+
+def from_file(path: str | Path, *, step_s: float) -> tuple[int, Iterator[Block]]:
+    """The rate of a file and its samples, each block when it would have been recorded.
+
+    Raises
+    ------
+    ValueError
+        with the reason why the file cannot be used; it may be seen at its end only
+    """
+    with opened(path) as file:
+        rate_hz = file.samplerate
+
+    def blocks() -> Iterator[Block]:
+        start, seconds = time.perf_counter(), 0.0
+        with opened(path) as file:
+            for block in read_blocks(file, heard=Heard(), at_most_s=step_s):
+                seconds += len(block) / rate_hz
+                time.sleep(max(0.0, start + seconds - time.perf_counter()))
+                yield time.perf_counter(), block
+
+    return rate_hz, blocks()
+
+
+def from_pipe(stream: BinaryIO, *, rate_hz: int, step_s: float) -> Iterator[Block]:
+    """Raw int16 samples, little-endian and mono, until the stream ends."""
+    size = 2 * max(1, round(step_s * rate_hz))
+    while data := stream.read(size):
+        samples = np.frombuffer(data[: len(data) // 2 * 2], "<i2")
+        yield time.perf_counter(), samples.astype(np.float32) / 32768
+
+
+def from_microphone(device: int | None, *, step_s: float) -> tuple[int, Iterator[Block]]:
+    """The rate of a microphone, and what it records until it is interrupted.
+
+    Raises
+    ------
+    ValueError
+        if there is no such device, or no library to record with, saying what to install
+    """
+    try:
+        import sounddevice
+    except ImportError as error:
+        raise ValueError(f"--device: want {_NEEDS}, or --file, or -") from error
+    except OSError as error:  # the library is there, what it calls is not
+        raise ValueError(f"--device: {error}; want PortAudio (on Debian: libportaudio2)") from error
+    try:
+        rate_hz = int(sounddevice.query_devices(device, "input")["default_samplerate"])
+    except (ValueError, sounddevice.PortAudioError) as error:
+        names = str(sounddevice.query_devices()) or "no device at all"
+        raise ValueError(f"--device: {error}; there is:\n{names}") from error
+    queue: SimpleQueue[Block] = SimpleQueue()
+
+    def record(samples: NDArray[np.float32], *_: Any) -> None:
+        queue.put((time.perf_counter(), samples[:, 0].copy()))
+
+    def blocks() -> Iterator[Block]:
+        with sounddevice.InputStream(
+            samplerate=rate_hz,
+            blocksize=round(step_s * rate_hz),
+            device=device,
+            channels=1,
+            dtype="float32",
+            callback=record,
+        ):
+            while True:
+                waiting = [queue.get()]
+                while not queue.empty():  # too slow for the step: one answer for all that came
+                    waiting.append(queue.get())
+                yield waiting[-1][0], np.concatenate([samples for _, samples in waiting])
+
+    return rate_hz, blocks()
+
+
+def render(answer: Answer, model: Model, *, form: str) -> str:
+    """An answer as a line to read, or as one of JSON."""
+    facts = named(model, answer.probabilities)
+    if form == "json":
+        times = {"end_s": round(answer.end_s, 3), "latency_ms": round(answer.latency_ms, 1)}
+        return json.dumps(times | facts)
+    emotion = facts["emotion"]
+    share = facts[f"p_{emotion}"] if emotion else 0.0
+    return (
+        f"{answer.end_s:8.2f} s  {emotion or 'silence':<9} {share:4.2f} "
+        f"{'#' * round(20 * share):<20} {answer.latency_ms:5.0f} ms"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pipe", nargs="?", choices=["-"], help="raw samples from standard input")
+    parser.add_argument("--device", type=int, metavar="N", help="of python -m sounddevice")
+    parser.add_argument("--file", type=Path, metavar="FILE")
+    parser.add_argument("--rate", type=int, metavar="HZ", help="of raw samples; or the model's")
+    parser.add_argument("--model", type=Path, default=MODEL, help=f"default: {MODEL}")
+    parser.add_argument("--window", type=float, default=3.0, metavar="S")
+    parser.add_argument("--step", type=float, default=0.25, metavar="S")
+    parser.add_argument("--gate", type=float, metavar="DB", help="what is softer is silence")
+    parser.add_argument("--format", choices=("line", "json"), default="line")
+    arguments = parser.parse_args()
+    if sum(x is not None for x in (arguments.pipe, arguments.device, arguments.file)) > 1:
+        parser.error("want one of --device, --file and -")
+    if not 0 < arguments.step <= arguments.window <= 60:
+        parser.error(
+            f"--step {arguments.step:g}, --window {arguments.window:g}: want over 0, the step no "
+            "longer than the window, and that at most 60"
+        )
+    if arguments.rate is not None and arguments.rate < 1:
+        parser.error(f"--rate: got {arguments.rate}, want at least 1")
+    try:
+        model = load_model(arguments.model)
+        if arguments.pipe:
+            rate_hz = arguments.rate or model.audio["sample_rate"]
+            blocks = from_pipe(sys.stdin.buffer, rate_hz=rate_hz, step_s=arguments.step)
+        elif arguments.file:
+            rate_hz, blocks = from_file(arguments.file, step_s=arguments.step)
+        else:
+            rate_hz, blocks = from_microphone(arguments.device, step_s=arguments.step)
+        answers = listen(
+            model, blocks, rate_hz=rate_hz, window_s=arguments.window, gate_db=arguments.gate
+        )
+        in_place = arguments.format == "line" and sys.stdout.isatty()
+        for answer in answers:
+            line = render(answer, model, form=arguments.format)
+            print(f"\r{line}" if in_place else line, end="" if in_place else "\n", flush=True)
+        if in_place:
+            print()
+    except KeyboardInterrupt:  # how one stops listening
+        print()
+    except (FileNotFoundError, ValueError, ImportError) as error:
+        sys.exit(f"{arguments.file}: {error}" if arguments.file else str(error))
+
+
+if __name__ == "__main__":
+    main()
