@@ -3,12 +3,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: repro test lint
+.PHONY: repro test lint web
 repro: $(BIN)/ready
 	dvc repro
 
 test: $(BIN)/ready lint
 	python -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder
+
+web: $(BIN)/ready
+	streamlit run app/web.py
 
 lint: $(BIN)/ready
 	ruff check .

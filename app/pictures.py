@@ -1,0 +1,103 @@
+"""The page's pictures: probabilities, emotion over time, waveform and mel spectrogram."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import altair as alt
+import librosa
+import matplotlib.ticker
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from stages.reporting.figures import COLOURS, style
+
+_PREFIX = "p_"
+_N_FFT = 512
+_N_MELS = 64
+_COLUMNS = 1000  # of pictures: more could not be seen
+_SHARE = alt.Axis(format=".1f", values=[0, 0.2, 0.4, 0.6, 0.8, 1])
+
+
+def bars(row: Mapping[str, object]) -> alt.Chart:
+    """The probability of each emotion, the most probable first: `row` as app.predict answers."""
+    chart = alt.Chart(_long([row])).mark_bar(color=COLOURS[0])
+    return chart.encode(
+        x=alt.X("probability", title="probability", scale=alt.Scale(domain=[0, 1]), axis=_SHARE),
+        y=alt.Y("emotion", sort="-x", title=None),
+        tooltip=["emotion", alt.Tooltip("probability", format=".2f")],
+    )
+
+
+def over_time(rows: Sequence[Mapping[str, object]]) -> alt.Chart:
+    """Probabilities of windows, each at its middle; lines are broken where it is silent."""
+    table = _long(rows)
+    table["time"] = (table["start_s"] + table["end_s"]) / 2
+    labels = sorted(table["emotion"].unique())
+    colours = alt.Scale(domain=labels, range=list(COLOURS))
+    chart = alt.Chart(table).mark_line(point=True)
+    return chart.encode(
+        x=alt.X("time", title="middle of the window (s)"),
+        y=alt.Y("probability", scale=alt.Scale(domain=[0, 1]), axis=_SHARE),
+        color=alt.Color("emotion", scale=colours, legend=alt.Legend(orient="bottom", columns=4)),
+        tooltip=["emotion", "time", alt.Tooltip("probability", format=".2f")],
+    )
+
+
+def _long(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+    """One row per answer and label, with `emotion` the label."""
+    table = pd.DataFrame(rows).drop(columns=["file", "emotion"], errors="ignore")
+    labels = [name for name in table.columns if name.startswith(_PREFIX)]
+    kept = [name for name in table.columns if name not in labels]
+    table = table.melt(kept, labels, "emotion", "probability")
+    return table.assign(emotion=table["emotion"].str.removeprefix(_PREFIX))
+
+
+def sound(waveform: NDArray[np.float32], *, sample_rate: int) -> Figure:
+    """Waveform and mel spectrogram over the same seconds.
+
+    Parameters
+    ----------
+    waveform : float32 [samples]
+        mono
+    sample_rate : int
+        in Hz
+    """
+    seconds = len(waveform) / sample_rate
+    with style():
+        figure = Figure(figsize=(7, 4.5))
+        above, below = figure.subplots(2, sharex=True, height_ratios=(1, 2))
+        low, high, times = _envelope(waveform, sample_rate=sample_rate)
+        above.fill_between(times, low, high, color=COLOURS[0], linewidth=0.5)
+        above.set(ylabel="amplitude", xlim=(0, seconds))
+        hop = max(_N_FFT // 4, len(waveform) // _COLUMNS)
+        power = librosa.feature.melspectrogram(
+            y=waveform, sr=sample_rate, n_fft=_N_FFT, hop_length=hop, n_mels=_N_MELS
+        )
+        mesh = below.imshow(
+            librosa.power_to_db(power, ref=np.max, top_db=70),
+            origin="lower",
+            aspect="auto",
+            extent=(0, seconds, 0, _N_MELS),
+            cmap="magma",
+        )
+        edges = librosa.mel_frequencies(_N_MELS, fmax=sample_rate / 2)
+        shown = [hz for hz in (250, 500, 1000, 2000, 4000, 8000) if hz <= sample_rate / 2]
+        below.set_yticks(np.interp(shown, edges, np.arange(_N_MELS) + 0.5))
+        below.yaxis.set_major_formatter(matplotlib.ticker.FixedFormatter([f"{h}" for h in shown]))
+        below.set(xlabel="time (s)", ylabel="frequency (Hz)")
+        below.grid(visible=False)
+        figure.colorbar(mesh, ax=[above, below], label="power (dB below the loudest)", pad=0.01)
+    return figure
+
+
+def _envelope(
+    waveform: NDArray[np.float32], *, sample_rate: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
+    """Lowest and highest sample of stretches, and when each begins, in seconds."""
+    each = max(1, len(waveform) // _COLUMNS)
+    first = np.arange(0, len(waveform), each)
+    low, high = (pick.reduceat(waveform, first) for pick in (np.minimum, np.maximum))
+    return low, high, first / sample_rate

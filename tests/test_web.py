@@ -1,0 +1,234 @@
+"""The page: what it makes of a recording, and all of it in a real browser."""
+
+import csv
+import io
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from app import pictures, recordings
+from app.models import load_model
+from app.predict import predict
+from app.recordings import MOST_MB, MOST_S, Recording, answer, example_recordings
+from tests.support import ROOT, exported_network, speech_like
+
+RATE = 16000
+LABELS = ["angry", "happy", "sad"]
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    path = tmp_path_factory.mktemp("exported") / "small.onnx"
+    path.write_bytes(exported_network(LABELS))
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(exported):
+    return load_model(exported)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Speech of two lengths and rates, a file that is no audio, a small one that holds hours."""
+    folder = tmp_path_factory.mktemp("files")
+    soundfile.write(folder / "short.wav", speech_like(2 * RATE), RATE)
+    soundfile.write(folder / "long.flac", speech_like(7 * 44100, rate=44100, seed=1), 44100)
+    (folder / "diary.wav").write_text("dear diary")
+    with soundfile.SoundFile(folder / "hours.flac", "w", 8000, 1) as file:
+        for _ in range(180):
+            file.write(np.zeros(60 * 8000))
+    return folder
+
+
+def recording(path):
+    return Recording(path.name, path.stat().st_size, path.read_bytes)
+
+
+# What is made of a recording ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["short.wav", "long.flac"])
+def test_the_page_answers_like_predict(files, model, name):
+    got = answer(recording(files / name), model=model)
+    (want,) = predict(model, files / name)
+    assert {"file": str(files / name), **got.row} == want
+    assert got.sample_rate == RATE
+    seconds = {"short.wav": 2, "long.flac": 7}[name]
+    assert len(got.waveform) == pytest.approx(seconds * RATE, abs=2)
+    assert len(got.over_time) == {"short.wav": 1, "long.flac": 9}[name]
+
+
+def test_what_is_too_large_or_too_long_is_refused_before_it_is_decoded(files, model, monkeypatch):
+    def decoded(*_, **__):
+        raise AssertionError("was decoded")
+
+    monkeypatch.setattr(recordings, "read_blocks", decoded)
+    monkeypatch.setattr(recordings, "predict", decoded)
+    hours = files / "hours.flac"
+    assert hours.stat().st_size < 1e6
+    got = answer(recording(hours), model=model)
+    assert got.row == {"error": f"too long: 180 minutes, want at most {MOST_S // 60} minutes"}
+    large = Recording("large.wav", MOST_MB * 1_000_000 + 1, decoded)
+    got = answer(large, model=model)
+    assert got.row == {"error": f"too large: 20 MB, want at most {MOST_MB} MB"}
+
+
+def test_what_cannot_be_used_gets_the_reason(files, model):
+    got = answer(recording(files / "diary.wav"), model=model)
+    assert got.row["error"].startswith("cannot be decoded: ") and got.waveform is None
+    stream = io.BytesIO()
+    soundfile.write(stream, np.zeros(RATE), RATE, format="WAV")
+    got = answer(Recording("silent.wav", 1, stream.getvalue), model=model)
+    assert got.row["error"].startswith("silent: ") and got.waveform is None
+
+
+def test_nothing_is_kept(files, model, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for name in ("short.wav", "diary.wav", "hours.flac"):
+        answer(recording(files / name), model=model)
+    assert not list(tmp_path.iterdir())
+
+
+def test_examples_are_one_voice_in_each_emotion(model, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    examples = example_recordings()
+    assert {"angry", "happy", "sad", "neutral", "boredom"} <= set(examples)
+    content = examples["sad"]
+    got = answer(Recording("sad", len(content), lambda: content), model=model)
+    assert got.row["emotion"] in LABELS
+    assert not list(tmp_path.iterdir())
+
+
+def test_bars_show_the_probabilities():
+    chart = pictures.bars({"emotion": "sad", "p_sad": 0.75, "p_happy": 0.25}).to_dict()
+    (rows,) = chart["datasets"].values()
+    assert {row["emotion"]: row["probability"] for row in rows} == {"sad": 0.75, "happy": 0.25}
+    assert chart["encoding"]["x"]["scale"]["domain"] == [0, 1]
+
+
+def test_lines_are_broken_where_a_window_is_silent():
+    rows = [
+        {"file": "a", "start_s": 0.0, "end_s": 3.0, "emotion": "sad", "p_sad": 1.0},
+        {"file": "a", "start_s": 1.0, "end_s": 4.0, "emotion": None},
+    ]
+    (points,) = pictures.over_time(rows).to_dict()["datasets"].values()
+    assert [(point["time"], point["probability"]) for point in points] == [(1.5, 1.0), (2.5, None)]
+
+
+def test_the_sound_has_axes_in_seconds_and_hertz():
+    time_s = np.arange(2 * RATE) / RATE
+    figure = pictures.sound(np.sin(2 * np.pi * 1000 * time_s).astype(np.float32), sample_rate=RATE)
+    above, below, bar = figure.axes
+    assert below.get_xlabel() == "time (s)" and below.get_xlim() == (0, 2)
+    assert (above.get_ylabel(), below.get_ylabel()) == ("amplitude", "frequency (Hz)")
+    assert "dB" in bar.get_ylabel()
+    # The loudest row is where the axis says 1000 Hz.
+    loudest = below.images[0].get_array().mean(axis=1).argmax() + 0.5
+    labels = [label.get_text() for label in below.get_yticklabels()]
+    assert loudest == pytest.approx(below.get_yticks()[labels.index("1000")], abs=1)
+
+
+# In a browser -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def address(exported):
+    """The page of a server that runs while these tests do."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = ["--server.headless=true", f"--server.port={port}", "--server.fileWatcherType=none"]
+    settings += ["--server.address=127.0.0.1", "--browser.gatherUsageStats=false"]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "streamlit", "run", "app/web.py", *settings],
+        cwd=ROOT,
+        env=os.environ | {"INFLECT_MODEL": str(exported)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"{url}/_stcore/health")
+                break
+            except OSError:
+                assert server.poll() is None, "the server has stopped"
+                time.sleep(0.25)
+        yield url
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if BROWSER is None:
+        pytest.skip("no Chromium on this machine")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
+        arguments += ["--disable-background-networking", "--disable-component-update"]
+        chromium = playwright.chromium.launch(executable_path=BROWSER, args=arguments)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(params=[(1200, 900), (390, 844)], ids=["desk", "phone"])
+def page(request, browser, address):
+    width, height = request.param
+    page = browser.new_page(viewport={"width": width, "height": height})
+    page.set_default_timeout(60_000)
+    page.goto(address)
+    page.get_by_role("heading", name="What emotion does a voice express?").wait_for()
+    yield page
+    page.close()
+
+
+def upload(page, *paths: Path):
+    page.set_input_files("input[type=file]", list(map(str, paths)))
+
+
+def test_files_are_answered_with_bars_and_plots(page, files, model):
+    upload(page, files / "long.flac", files / "diary.wav", files / "short.wav")
+    (want,) = predict(model, files / "long.flac")
+    share = f"{100 * want['p_' + want['emotion']]:.0f} %"
+    page.get_by_role("heading", name=f"long.flac: {want['emotion']}, {share}").wait_for()
+    page.get_by_text("diary.wav cannot be used: cannot be decoded").wait_for()
+    page.get_by_test_id("stImage").locator("img").first.wait_for()  # waveform and spectrogram
+    page.locator("[data-testid=stVegaLiteChart]").nth(1).wait_for()  # bars, and over time
+    assert page.get_by_test_id("stDataFrame").count() == 1
+    width = page.evaluate("document.documentElement.scrollWidth")
+    assert width <= page.viewport_size["width"]  # nothing to scroll sideways to
+    with page.expect_download() as download:
+        page.get_by_test_id("stDownloadButton").click()
+    with open(download.value.path(), encoding="utf-8") as file:
+        rows = {row["file"]: row for row in csv.DictReader(file)}
+    assert float(rows["long.flac"]["p_sad"]) == pytest.approx(want["p_sad"], abs=1e-6)
+    assert rows["diary.wav"]["error"] and set(rows) == {"long.flac", "diary.wav", "short.wav"}
+
+
+def test_a_synthetic_voice_can_be_tried_without_a_file(page):
+    page.get_by_text("what it says of real speech means nothing").wait_for()
+    page.get_by_test_id("stButtonGroup").get_by_text("sad", exact=True).click()
+    page.get_by_role("heading", name="synthetic, sad: ").wait_for()
+    page.get_by_text("Which model is this").click()
+    page.get_by_text("It says how a voice sounds, not what somebody feels").wait_for()
+
+
+def test_hours_in_a_small_file_are_refused(page, files):
+    upload(page, files / "hours.flac")
+    page.get_by_text("too long: 180 minutes, want at most 10 minutes").wait_for()
+    assert page.get_by_test_id("stImage").count() == 0
