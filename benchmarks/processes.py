@@ -55,6 +55,7 @@ def run(arguments: Sequence[str], *, folder: Path) -> Cost:
         [sys.executable, *arguments],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
