@@ -139,6 +139,20 @@ def test_the_sound_has_axes_in_seconds_and_hertz():
     assert loudest == pytest.approx(below.get_yticks()[labels.index("1000")], abs=1)
 
 
+# Where it is hosted -----------------------------------------------------------------------------
+
+
+def test_the_page_asks_for_the_versions_of_the_pipeline():
+    pinned = {line for line in (ROOT / "requirements.txt").read_text().splitlines() if line}
+    asked = (ROOT / "app/requirements.txt").read_text().splitlines()[1:]
+    assert asked and set(asked) <= pinned
+
+
+def test_the_page_needs_no_torch(exported):
+    code = "import sys, app.recordings, app.pictures; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
 # In a browser -----------------------------------------------------------------------------------
 
 
