@@ -195,6 +195,8 @@ def browser():
     with sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
         arguments += ["--disable-background-networking", "--disable-component-update"]
+        # A microphone that beeps, and nobody who must allow it.
+        arguments += ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
         chromium = playwright.chromium.launch(executable_path=BROWSER, args=arguments)
         yield chromium
         chromium.close()
@@ -246,3 +248,10 @@ def test_hours_in_a_small_file_are_refused(page, files):
     upload(page, files / "hours.flac")
     page.get_by_text("too long: 180 minutes, want at most 10 minutes").wait_for()
     assert page.get_by_test_id("stImage").count() == 0
+
+
+def test_a_recording_is_answered(page):
+    page.get_by_role("button", name="Record", exact=True).click()
+    page.wait_for_timeout(2500)
+    page.get_by_role("button", name="Stop recording").click()
+    page.get_by_role("heading", name="your recording: ").wait_for()
