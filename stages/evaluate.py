@@ -46,7 +46,7 @@ def main() -> None:
             for file, content in files.items():
                 (folder / file).write_bytes(content)
     table = found.corpora.table.to_csv(index=False, lineterminator="\n")
-    metrics = json.dumps(found.metrics, indent=2) + "\n"
+    metrics = json.dumps(found.metrics, indent=2, allow_nan=False) + "\n"
     texts = {"corpora.csv": table, "index.html": page.render(found), "metrics.json": metrics}
     for name, text in texts.items():
         with complete(REPORTS / name) as part:

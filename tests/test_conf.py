@@ -96,6 +96,13 @@ def test_option_composes_under_its_own_name(group, name):
         assert chosen["name"] == name
 
 
+@pytest.mark.parametrize("name", [name for group, name in OPTIONS if group == "split"])
+def test_a_protocol_says_what_it_measures(name):
+    split = composed(f"split={name}")["split"]
+    assert " It measures " in split["description"]
+    assert ("speaker-dependent" in split["title"]) == split["speaker_dependent"]
+
+
 @pytest.mark.parametrize(("group", "name"), OPTIONS)
 def test_targets_state_every_setting(group, name):
     for node in targets(composed(choose(group, name))[group]):

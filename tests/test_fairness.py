@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score
 
-from stages.reporting import fairness, metrics
+from stages.reporting import fairness, metrics, tables
 from stages.reporting.predictions import arrange
 
 LABELS = ["angry", "happy", "sad"]
@@ -127,6 +127,56 @@ def test_a_sex_that_is_not_there_or_has_one_speaker(sexes, compared):
     assert np.isfinite(row["gap"]) == compared
     assert np.isnan(row["gap_low"]) and np.isnan(row["gap_high"])
     assert row["female_speakers"] == sexes.count("f")
+
+
+@pytest.mark.parametrize("figure", ["ua", "wa"])
+def test_gap_of_the_extreme_speakers_equals_a_literal_loop(figure):
+    rng = np.random.default_rng(8)
+    _, table = _predictions(rng, shift=rng.uniform(-0.3, 0.1, 4), sexes="ffmm", clips=9, seeds=2)
+    table = table.iloc[4:]  # two clips fewer of the first label of the first speaker
+    again = table.assign(fold=table["fold"] + 2)  # as where each clip is tested in two folds
+    predictions = arrange(pd.concat([table, again]), known=table["clip"], name="x")
+    answers = np.array(LABELS)[table[[f"p_{x}" for x in LABELS]].to_numpy().argmax(1)]
+    right = (table["label"] == answers).groupby(table["clip"]).mean()
+    facts = table.groupby("clip")[["speaker", "label"]].first()
+
+    def of(speaker, without=""):
+        own = (facts["speaker"] == speaker) & (facts.index != without)
+        by = facts["label"][own] if figure == "ua" else np.zeros(own.sum())
+        return right[own].groupby(by).mean().mean()
+
+    def interval(value, left_out, lowest):
+        n = len(left_out)
+        half = stats.t.ppf(0.975, n - 1) * np.sqrt((n - 1) * np.var(left_out))
+        return pytest.approx((max(value - half, lowest), min(value + half, 1)), abs=2e-6)
+
+    per_speaker = tables.per_speaker(predictions)
+    values = {speaker: of(speaker) for speaker in sorted(set(facts["speaker"]))}
+    assert per_speaker["speaker"].tolist() == list(values)
+    assert per_speaker[figure].tolist() == pytest.approx(list(values.values()), abs=1e-6)
+    assert per_speaker["clips"].tolist() == [25, 27, 27, 27]
+    for row in per_speaker.to_dict("records"):
+        own = facts.index[facts["speaker"] == row["speaker"]]
+        left_out = [of(row["speaker"], clip) for clip in own]
+        found = (row[f"{figure}_low"], row[f"{figure}_high"])
+        assert found == interval(values[row["speaker"]], left_out, 0)
+    row = fairness.speaker_gap(predictions, per_speaker).set_index("figure").loc[figure]
+    worst, best = min(values, key=values.get), max(values, key=values.get)
+    assert (row["worst"], row["best"]) == (worst, best)
+    left_out = [
+        of(best, clip) - of(worst, clip)
+        for clip in facts.index[facts["speaker"].isin([worst, best])]
+    ]
+    gap = values[best] - values[worst]
+    assert row["gap"] == pytest.approx(gap, abs=1e-6)
+    assert (row["gap_low"], row["gap_high"]) == interval(gap, left_out, -1)
+
+
+def test_one_speaker_has_no_gap_to_be_sure_of():
+    predictions, _ = _predictions(np.random.default_rng(9), sexes="f")
+    gap = fairness.speaker_gap(predictions, tables.per_speaker(predictions))
+    assert gap["gap"].tolist() == [0, 0] and gap["worst"].tolist() == gap["best"].tolist()
+    assert gap[["gap_low", "gap_high"]].isna().all(axis=None)
 
 
 def test_interval_of_the_gap_covers_the_truth():

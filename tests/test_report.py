@@ -20,7 +20,7 @@ from stages.clips.table import write_clips
 from stages.corpora import savee
 from stages.reporting import robustness, tables
 from stages.reporting.examples import choose
-from stages.reporting.predictions import arrange, check_folds, read_predictions, read_validation
+from stages.reporting.predictions import arrange, check_jobs, read_predictions, read_validation
 from tests.support import ROOT, composed
 
 LABELS = ["angry", "happy", "sad"]
@@ -402,7 +402,13 @@ def test_the_worst_speaker_and_the_gap_are_said(reports):
         assert row["gap"] == pytest.approx(values.max() - values.min(), abs=1e-6)
     text, row = (reports / "index.html").read_text(), gap.loc["ua"]
     assert f"The worst speaker is {row['worst']} (UA {row['worst_value']:.3f})" in text
-    assert f"a gap of {row['gap']:.3f} between 4 speakers" in text
+    interval = f"95 % interval {row['gap_low']:.3f} to {row['gap_high']:.3f}"
+    assert f"a gap of {row['gap']:.3f} between 4 speakers, {interval}" in text
+    assert (speakers["ua_low"] <= speakers["ua"]).all() and set(speakers["interval"]) == {"clips"}
+    assert (speakers["ua"] <= speakers["ua_high"]).all()
+    first, drawn = speakers.iloc[0], (reports / "figures/speakers.svg").read_text()
+    assert f"{first['ua']:.3f} ({first['ua_low']:.3f}–{first['ua_high']:.3f})" in text
+    assert "UA (0 to 1), with 95 % interval" in drawn
 
 
 def test_calibration_is_said_before_and_after(reports):
@@ -512,7 +518,7 @@ def test_page_stands_alone(reports):
     assert not {"script", "link", "iframe", "a"} & {tag for tag, _ in page.tags}
     assert not re.search(r"https?:|url\(|@import|srcset", re.sub(r'src="data:[^"]*"', "", text))
     assert str(reports.parent) not in text
-    assert "What &lt;this&gt; protocol measures." in text
+    assert "Protocol speaker.</strong> What &lt;this&gt; protocol measures." in text
     assert "speaker-dependent" not in text.lower()
     assert "synthetic" not in text
     assert "0 shared speakers, 0 shared source clips, 0 shared recordings" in text
@@ -941,7 +947,15 @@ def test_bad_answers_of_validation_clips_are_refused_by_name(tmp_path, spoil, me
 def test_predictions_that_a_fold_lacks_are_missed(test_clips, message):
     clips = _clips()
     predictions = arrange(_predictions(clips), known=clips["clip"], name="predictions")
-    check_folds(predictions, folds=_leakage(dependent=False)["folds"])
+    check_jobs(predictions, folds=_leakage(dependent=False)["folds"], seeds=[1, 0])
     with pytest.raises(ValueError, match=message):
         folds = _leakage(dependent=False, test_clips=test_clips)["folds"]
-        check_folds(predictions, folds=folds)
+        check_jobs(predictions, folds=folds, seeds=[0, 1])
+
+
+def test_predictions_that_a_seed_lacks_are_missed():
+    clips = _clips()
+    table = _predictions(clips, seeds=(0,))
+    predictions = arrange(table, known=clips["clip"], name="predictions")
+    with pytest.raises(ValueError, match=r"got predictions of the seeds \[0\], want \[0, 1\], as"):
+        check_jobs(predictions, folds=_leakage(dependent=False)["folds"], seeds=[0, 1])

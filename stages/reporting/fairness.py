@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import reduce
+from collections.abc import Callable
+from functools import partial, reduce
 
 import numpy as np
 import pandas as pd
@@ -96,9 +97,7 @@ def sex_gap(predictions: Predictions) -> pd.DataFrame:
         n_classes=len(predictions.labels),
     )
     of = predictions.clips.groupby("speaker")["sex"].first()[names].to_numpy()
-    # each speaker counts on the side of its sex, and for nothing on the other
-    own = of[:, None] == np.array(_SEXES)
-    sides = counts[:, None] * own[..., None, None, None]  # [speakers, sexes, seeds, ...]
+    sides, own = _sides(counts, of, names=_SEXES)
     ua = metrics.unweighted_accuracy(sides.sum(0)).mean(-1)
     row |= {"female_ua": ua[0], "male_ua": ua[1], "gap": ua[0] - ua[1]}
     if min(own.sum(0)) > 1:
@@ -107,13 +106,84 @@ def sex_gap(predictions: Predictions) -> pd.DataFrame:
     return pd.DataFrame([row]).round(6)
 
 
-def ahead(sides: NDArray) -> NDArray[np.float64]:
-    """UA of the first side minus UA of the second, mean over seeds, [...].
+def speaker_gap(predictions: Predictions, per_speaker: pd.DataFrame) -> pd.DataFrame:
+    """The speaker with the highest and the one with the lowest figure, and the gap between them.
+
+    Its interval leaves out one clip of the two at a time and takes them as given. But they were
+    picked as the extremes of all, so some gap is left where speakers do not differ.
+
+    Parameters
+    ----------
+    predictions : Predictions
+    per_speaker : DataFrame
+        see `tables.per_speaker`
+
+    Returns
+    -------
+    DataFrame
+        one row for ua and one for wa: figure, speakers; worst and best (names), and of each of them
+        <side>_value, <side>_value_low, <side>_value_high; gap, gap_low, gap_high; interval (what
+        is left out in turn). Of equal speakers the first by name. With one speaker there is no gap
+        to be sure of: it is 0, and its interval empty
+    """
+    speakers, rows = per_speaker.set_index("speaker"), []
+    for figure, statistic in (("ua", metrics.unweighted_accuracy), ("wa", metrics.accuracy)):
+        row = {"figure": figure, "speakers": len(speakers)}
+        for side, place in (("worst", "idxmin"), ("best", "idxmax")):
+            row[side] = getattr(speakers[figure], place)()
+            of = speakers.loc[row[side]]
+            row |= {f"{side}_value{end}": of[f"{figure}{end}"] for end in ("", "_low", "_high")}
+        row |= {"gap": row["best_value"] - row["worst_value"], "gap_low": np.nan}
+        row |= {"gap_high": np.nan, "interval": "clips"}
+        chosen = predictions.clips["speaker"].isin([row["worst"], row["best"]]).to_numpy()
+        if row["worst"] != row["best"]:
+            names, counts = metrics.confusion_by_group(
+                predictions.truth[chosen],
+                predictions.predicted[chosen],
+                predictions.clips["clip"][chosen],
+                n_classes=len(predictions.labels),
+            )
+            of = predictions.clips.groupby("clip")["speaker"].first()[names].to_numpy()
+            sides, _ = _sides(counts, of, names=(row["best"], row["worst"]))
+            difference = partial(ahead, statistic=statistic)
+            low, high = metrics.jackknife_interval(difference, sides, lowest=-1.0)
+            row |= {"gap_low": float(low), "gap_high": float(high)}
+        rows.append(row)
+    return pd.DataFrame(rows).round(6)
+
+
+def _sides(
+    counts: NDArray[np.int64], of: NDArray, *, names: tuple[str, str]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Counts of each group on the side that it belongs to, and nothing on the other.
+
+    Parameters
+    ----------
+    counts : int [groups, seeds, classes, classes]
+    of : str [groups]
+        the side of each group
+    names : of both sides
+
+    Returns
+    -------
+    sides : int [groups, 2, seeds, classes, classes]
+    own : bool [groups, 2]
+    """
+    own = of[:, None] == np.array(names)
+    return counts[:, None] * own[..., None, None, None], own
+
+
+def ahead(
+    sides: NDArray, *, statistic: Callable[[NDArray], NDArray] = metrics.unweighted_accuracy
+) -> NDArray[np.float64]:
+    """Figure of the first side minus that of the second, mean over seeds, [...].
 
     Parameters
     ----------
     sides : int [..., 2, seeds, classes, classes]
         confusion counts
+    statistic : callable
+        counts [..., classes, classes] -> values [...]
     """
-    ua = metrics.unweighted_accuracy(sides).mean(-1)
-    return ua[..., 0] - ua[..., 1]
+    found = statistic(sides).mean(-1)
+    return found[..., 0] - found[..., 1]

@@ -273,31 +273,49 @@ def spreads_figure(
 def speakers_figure(
     per_speaker: pd.DataFrame, *, ua: float, chance: float, notes: Sequence[str]
 ) -> Figure:
-    """Unweighted accuracy of each speaker: one dot each, in order of UA within each corpus.
+    """Unweighted accuracy of each speaker with its 95 % interval, in order within each corpus.
+
+    The lowest and the highest of each corpus have their names beside them.
 
     Parameters
     ----------
     per_speaker : DataFrame
-        corpus, speaker, ua
+        corpus, speaker, ua, ua_low, ua_high
     ua, chance : float
         pooled figure and chance level, drawn as lines
     notes : what every title must add
     """
     groups = dict(list(per_speaker.groupby("corpus")))
-    figure, axes = _figure(max(4.5, 1.6 + 1.1 * len(groups)), 3.6)
-    for place, group in enumerate(groups.values()):
-        ranks = np.arange(len(group)) - (len(group) - 1) / 2
-        spread = ranks * min(0.08, 0.7 / len(group))
-        style = {"color": _MAIN, "edgecolor": "white", "linewidth": 0.5, "s": 32, "zorder": 3}
-        axes.scatter(place + spread, group["ua"].sort_values(), **style)
-    names = [
-        f"{corpus}\n{len(group)} speaker{'s' if len(group) > 1 else ''}"
-        for corpus, group in groups.items()
-    ]
-    axes.set_xticks(range(len(groups)), names)
-    axes.set_xlim(-0.6, len(groups) - 0.4)
-    axes.set_ylim(-0.03, 1.03)
-    axes.set_ylabel("unweighted accuracy (0 to 1)")
+    apart = max(1.5, 0.06 * len(per_speaker))  # of corpora; speakers are 1 apart
+    width = 1.2 + 0.17 * (len(per_speaker) + apart * len(groups))
+    figure, axes = _figure(min(max(4.5, width), 9), 3.6)
+    first, middles, names = 0.0, [], []
+    for corpus, group in groups.items():
+        group = group.sort_values("ua", kind="stable")
+        places = first + np.arange(len(group))
+        line = {"color": _MAIN, "linewidth": 1.0, "alpha": 0.45}
+        axes.vlines(places, group["ua_low"], group["ua_high"], **line)
+        dot = {"color": _MAIN, "edgecolor": "white", "linewidth": 0.4, "zorder": 3}
+        axes.scatter(places, group["ua"], s=26 if len(per_speaker) <= 50 else 12, **dot)
+        for end in sorted({0, len(group) - 1}):
+            below = not end
+            axes.annotate(
+                group["speaker"].iloc[end].removeprefix(f"{corpus}/"),
+                (places[end], group["ua_low" if below else "ua_high"].iloc[end]),
+                xytext=(0, -3 if below else 3),
+                textcoords="offset points",
+                ha="center",
+                va="top" if below else "bottom",
+                fontsize=7,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+            )
+        middles.append(places.mean())
+        names.append(f"{corpus}\n{len(group)} speaker{'s' if len(group) > 1 else ''}")
+        first = places[-1] + 1 + apart
+    axes.set_xticks(middles, names)
+    axes.set_xlim(-apart, first - 1)
+    axes.set_ylim(-0.08, 1.08)  # room for the names
+    axes.set_ylabel("UA (0 to 1), with 95 % interval")
     axes.grid(visible=False, axis="x")
     _reference(axes, axes.axhline, ua=ua, chance=chance)
     _title(axes, "Unweighted accuracy of each speaker", notes)
@@ -406,6 +424,8 @@ def roc_figure(
         axes.set_aspect("equal")
     for axes in panels[len(curves) :]:
         axes.set_axis_off()
+    for axes in panels[max(len(curves) - columns, 0) : len(curves)]:  # the lowest of each column
+        axes.tick_params(labelbottom=True)
     figure.supxlabel("share of other clips taken for the emotion (false positives)", fontsize=9)
     figure.supylabel("share of its own clips found", fontsize=9)
     _title(panels[0], "ROC curve of each emotion against the rest, and the area below it", notes)

@@ -20,10 +20,16 @@ class Interval(NamedTuple):
     unit: str
 
 
-def left_out(speakers: ArrayLike) -> tuple[NDArray, str]:
+def left_out(speakers: ArrayLike, *, clips: ArrayLike | None = None) -> tuple[NDArray, str]:
     """What a jackknife leaves out in turn: the speaker of each clip, or each clip of a lone one.
 
     Clips of one speaker are not independent, so speakers are the units wherever there are two.
+
+    Parameters
+    ----------
+    speakers : [clips]
+    clips : [clips] or None
+        names, where a clip that is tested in several folds stands in several rows: they go together
 
     Returns
     -------
@@ -32,7 +38,9 @@ def left_out(speakers: ArrayLike) -> tuple[NDArray, str]:
     """
     speakers = np.asarray(speakers)
     several = len(np.unique(speakers)) > 1
-    return (speakers, "speakers") if several else (np.arange(len(speakers)), "clips")
+    if several:
+        return speakers, "speakers"
+    return np.arange(len(speakers)) if clips is None else np.asarray(clips), "clips"
 
 
 def confusion_by_group(
@@ -261,6 +269,7 @@ def speaker_interval(
     *,
     n_classes: int,
     lowest: float = 0.0,
+    clips: ArrayLike | None = None,
 ) -> Interval:
     """95 % interval of one figure by leaving out one speaker at a time, or clips of a lone speaker.
 
@@ -273,8 +282,10 @@ def speaker_interval(
     n_classes : int
     lowest : float
         as for `jackknife_interval`
+    clips : [clips] or None
+        see `left_out`
     """
-    groups, unit = left_out(speakers)
+    groups, unit = left_out(speakers, clips=clips)
     _, confusions = confusion_by_group(truth, predicted, groups, n_classes=n_classes)
     low, high = jackknife_interval(statistic, confusions, lowest=lowest)
     return Interval(float(low), float(high), unit)

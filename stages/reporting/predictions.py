@@ -73,6 +73,7 @@ class Predictions:
             self.speakers[rows],
             n_classes=len(self.labels),
             lowest=lowest,
+            clips=self.clips["clip"][rows],
         )
 
     @property
@@ -203,20 +204,29 @@ def _check_rows(table: pd.DataFrame, *, rules: Mapping[str, pd.Series], name: st
             raise ValueError(f"{name}: {row['clip']}: {rule}; got {got}; {broken.sum()} such rows")
 
 
-def check_folds(predictions: Predictions, *, folds: Sequence[Mapping[str, Any]]) -> None:
-    """Prove that every fold's held-out clips were predicted, and no others.
+def check_jobs(
+    predictions: Predictions, *, folds: Sequence[Mapping[str, Any]], seeds: Sequence[int]
+) -> None:
+    """Prove that every fold's held-out clips were predicted under every seed, and no others.
 
     Parameters
     ----------
     predictions : Predictions
     folds : list of mapping
         of the leakage report: fold, test_clips
+    seeds : sequence of int
+        of the jobs
 
     Raises
     ------
     ValueError
-        naming the fold, and how many of its clips were predicted
+        naming the seeds; naming the fold, and how many of its clips were predicted
     """
+    if predictions.seeds != sorted(seeds):
+        raise ValueError(
+            f"data/predictions.csv: got predictions of the seeds {predictions.seeds}, want "
+            f"{sorted(seeds)}, as params.yaml says"
+        )
     wanted = {str(fold["fold"]): fold["test_clips"] for fold in folds if fold["test_clips"]}
     got = predictions.clips["fold"].astype("str").value_counts().to_dict()
     for fold in dict.fromkeys([*wanted, *got]):

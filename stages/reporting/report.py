@@ -16,7 +16,7 @@ from stages.reporting import calibration, fairness, figures, scores, tables
 from stages.reporting.corpora import CorpusReport, corpus_report
 from stages.reporting.examples import Example, examples
 from stages.reporting.networks import Embedding, FoldNetworks, embedding
-from stages.reporting.predictions import Predictions, check_folds
+from stages.reporting.predictions import Predictions, check_jobs
 from stages.reporting.references import references
 
 
@@ -122,11 +122,11 @@ def evaluate(
     ------
     ValueError
         if the store or a cache does not fit the clip table or the settings, predictions of a fold
-        are missing, or a checkpoint does not fit them
+        or seed are missing, or a checkpoint does not fit them
     FileNotFoundError
         naming the checkpoint that is missing
     """
-    check_folds(predictions, folds=leakage["folds"])
+    check_jobs(predictions, folds=leakage["folds"], seeds=settings["seeds"])
     split, label_map = settings["split"], settings["labels"]["map"]
     shared = shared_in_words(split, leakage)
     protocol = protocol_in_words(split["name"], shared)
@@ -153,7 +153,7 @@ def evaluate(
         rows["temperatures"] = jobs
     by = tables.breakdowns(predictions, clips=clips)
     rows |= {f"per_{name}": table for name, table in by.items()}
-    rows["speaker_gap"] = tables.speaker_gap(rows["per_speaker"])
+    rows["speaker_gap"] = fairness.speaker_gap(predictions, rows["per_speaker"])
     rows["fairness"] = fairness.chance_bands(predictions)
     rows["sex_gap"] = fairness.sex_gap(predictions)
     curves = scores.roc_curves(predictions.truth, predictions.probabilities)

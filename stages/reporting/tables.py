@@ -249,56 +249,18 @@ def per_fold(predictions: Predictions) -> pd.DataFrame:
 
 
 def per_speaker(predictions: Predictions) -> pd.DataFrame:
-    """UA over the classes that a speaker has, and WA, of each speaker by itself."""
-    speakers, confusions = metrics.confusion_by_group(
-        predictions.truth,
-        predictions.predicted,
-        predictions.speakers,
-        n_classes=len(predictions.labels),
-    )  # [speakers, seeds, classes, classes]
-    facts = predictions.clips.groupby("speaker").first()[["corpus", "sex"]].loc[speakers]
-    support = confusions[:, 0].sum(-1)  # [speakers, classes]
-    return pd.DataFrame(
-        {
-            "corpus": facts["corpus"].to_numpy(),
-            "speaker": speakers,
-            "sex": facts["sex"].replace("", UNKNOWN).to_numpy(),
-            "clips": support.sum(-1),
-            "classes": (support > 0).sum(-1),
-            "ua": metrics.unweighted_accuracy(confusions).mean(-1),
-            "wa": metrics.accuracy(confusions).mean(-1),
-        }
-    ).round(6)
-
-
-def speaker_gap(per_speaker: pd.DataFrame) -> pd.DataFrame:
-    """The speaker with the highest and the one with the lowest figure, and the gap between them.
-
-    Parameters
-    ----------
-    per_speaker : DataFrame
-        see the function of that name
+    """UA over the labels that a speaker has, and WA, of each speaker by itself.
 
     Returns
     -------
     DataFrame
-        one row for ua and one for wa: figure, speakers, worst, worst_value, best, best_value, gap;
-        of equal speakers the first by name
+        corpus, speaker, sex, and the columns of `per_group`; intervals leave out clips
     """
-    speakers = per_speaker.set_index("speaker")
-    rows = [
-        {
-            "figure": figure,
-            "speakers": len(speakers),
-            "worst": speakers[figure].idxmin(),
-            "worst_value": speakers[figure].min(),
-            "best": speakers[figure].idxmax(),
-            "best_value": speakers[figure].max(),
-            "gap": speakers[figure].max() - speakers[figure].min(),
-        }
-        for figure in ("ua", "wa")
-    ]
-    return pd.DataFrame(rows).round(6)
+    table = per_group(predictions, predictions.clips["speaker"]).drop(columns="speakers")
+    facts = predictions.clips.groupby("speaker").first().loc[table["speaker"]]
+    table.insert(0, "corpus", facts["corpus"].to_numpy())
+    table.insert(2, "sex", facts["sex"].replace("", UNKNOWN).to_numpy())
+    return table
 
 
 def confusion_rows(predictions: Predictions) -> pd.DataFrame:
