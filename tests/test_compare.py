@@ -146,14 +146,14 @@ def test_a_difference_that_all_speakers_share_is_certain_and_one_clip_says_nothi
     assert alone == ((1.0, -1.0, 1.0, 1.0), "clips", 1)
 
 
-def simulated(ahead: float) -> np.ndarray:
-    """p values of 2000 experiments: two systems on 24 speakers, one ahead of the other.
+def simulated(ahead: float, *, speakers: int) -> np.ndarray:
+    """p values of 4000 experiments: two systems on some speakers, one ahead of the other.
 
     Speakers are easy or hard for both, and lie more or less well for either, so clips of one
     speaker are not independent; emotions are not equally frequent.
     """
     rng = np.random.default_rng(1)
-    speakers, experiments, clips = 24, 2000, np.array([8, 8, 16, 4])
+    experiments, clips = 4000, np.array([8, 8, 16, 4])
     both = rng.uniform(-0.15, 0.15, (speakers, experiments, 1, 1))
     either = rng.uniform(-0.1, 0.1, (speakers, experiments, 2, 1))
     expected = np.array([0.6, 0.5, 0.4, 0.5]) + both + either
@@ -171,12 +171,14 @@ def simulated(ahead: float) -> np.ndarray:
     return comparison.jackknife_test(difference, counts).p
 
 
-def test_equal_systems_are_called_different_as_seldom_as_p_says():
-    assert 0.035 < np.mean(simulated(0.0) < 0.05) < 0.07
+@pytest.mark.parametrize("speakers", [4, 10, 24])
+def test_equal_systems_are_called_different_as_seldom_as_p_says(speakers):
+    assert 0.035 < np.mean(simulated(0.0, speakers=speakers) < 0.05) < 0.07
 
 
-def test_systems_far_apart_are_called_different():
-    assert np.mean(simulated(0.12) < 0.05) > 0.9
+@pytest.mark.parametrize(("speakers", "found"), [(4, 0.15), (10, 0.55), (24, 0.9)])
+def test_systems_far_apart_are_called_different(speakers, found):
+    assert np.mean(simulated(0.12, speakers=speakers) < 0.05) > found
 
 
 def test_mcnemar_is_the_exact_binomial_test_of_discordant_clips():
