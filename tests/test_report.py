@@ -817,6 +817,38 @@ def test_clips_of_one_label_have_no_roc_area():
     assert all(math.isfinite(value) for value in metrics.values())
 
 
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        lambda table: table["label"] == "sad",
+        lambda table: table["label"] != "sad",
+        lambda table: table["speaker"] == "ravdess/1",
+        lambda table: table["clip"] == "ravdess/1-sad-0",
+    ],
+    ids=["one label", "all but one label", "one speaker", "one clip"],
+)
+def test_little_to_test_gives_a_whole_report_of_defined_figures(run, chosen):
+    def change(root):  # as if the protocol held out no other clips, and none validated
+        table, validation = (
+            pd.read_csv(root / f"data/{n}.csv") for n in ("predictions", "validation")
+        )
+        table = table[chosen(table)]
+        table.to_csv(root / "data/predictions.csv", index=False)
+        validation.iloc[:0].to_csv(root / "data/validation.csv", index=False)
+        counts = table[table["seed"] == 0]["fold"].value_counts()
+        counts = counts.reindex(range(3), fill_value=0).tolist()
+        leakage = _leakage(dependent=False, test_clips=tuple(counts))
+        (root / "reports/leakage.json").write_text(json.dumps(leakage))
+
+    reports = run(change=change)
+    metrics = json.loads((reports / "metrics.json").read_text())
+    assert metrics.pop("protocol") == "speaker"
+    assert all(math.isfinite(value) for value in metrics.values())
+    assert 0 <= metrics["ua_low"] <= metrics["ua"] <= metrics["ua_high"] <= 1
+    text = (reports / "index.html").read_text()
+    assert "nan" not in re.sub(r"<[^>]*>", " ", text).lower().split()
+
+
 def test_one_speaker_gets_an_interval_over_clips():
     clips = _clips()
     table = _predictions(clips)

@@ -124,7 +124,7 @@ def per_class(predictions: Predictions) -> pd.DataFrame:
         all speakers), and of each figure itself, <figure>_low and <figure>_high: recall, precision,
         f1, mcc (Matthews), top2 (share of the label's clips of which it is one of the two most
         probable), roc_area, brier. Of a label without clips recall, top2, roc_area and all
-        intervals are empty
+        intervals are empty; so is the roc_area of a label that all clips have
     """
     confusion, speakers = predictions.confusion(), predictions.speakers
     of = (predictions.truth, predictions.probabilities)
@@ -150,13 +150,15 @@ def per_class(predictions: Predictions) -> pd.DataFrame:
                 row["interval"] = row["interval"] or found.unit
         row["brier"] = squares[..., label].mean()
         if own.any():
-            ranks = metrics.interval_of_replicates(areas[label], replicates[:, label])
             row |= {"top2": second[own].mean(), "roc_area": areas[label]}
-            for figure, (low, high, *_) in {
+            found = {
                 "top2": scores.mean_interval(second[own], speakers[own]),
-                "roc_area": ranks,
                 "brier": scores.mean_interval(squares[..., label], speakers),
-            }.items():
+            }
+            if not own.all():
+                ranks = metrics.interval_of_replicates(areas[label], replicates[:, label])
+                found["roc_area"] = ranks
+            for figure, (low, high, *_) in found.items():
                 row |= {f"{figure}_low": float(low), f"{figure}_high": float(high)}
         rows.append(row)
     figures = [*_OF_ONE_CLASS, "top2", "roc_area", "brier"]
