@@ -24,12 +24,7 @@ def left_out(speakers: ArrayLike, *, clips: ArrayLike | None = None) -> tuple[ND
     """What a jackknife leaves out in turn: the speaker of each clip, or each clip of a lone one.
 
     Clips of one speaker are not independent, so speakers are the units wherever there are two.
-
-    Parameters
-    ----------
-    speakers : [clips]
-    clips : [clips] or None
-        names, where a clip that is tested in several folds stands in several rows: they go together
+    `clips` names the clips: rows of one that several folds test then go together.
 
     Returns
     -------
