@@ -275,7 +275,8 @@ def test_traced_it_follows_other_lengths_and_batches_or_says_that_it_cannot(name
     """What the ONNX exporter is given must not have the example's shape frozen into it."""
     feature = feature_of(name)
     try:
-        traced = torch.jit.trace(lambda x: feature(x), torch.ones(2, 4000))
+        # Constants are built in the first trace and not in the one that would check it.
+        traced = torch.jit.trace(lambda x: feature(x), torch.ones(2, 4000), check_trace=False)
     except ValueError as error:
         assert "export" in str(error)
         return
@@ -299,6 +300,21 @@ def test_gradients_pass_sound_and_stay_finite_in_silence_or_are_refused(name):
         values.square().sum().backward()
         assert waveform.grad.isfinite().all()
         assert waveform.grad[:4000].abs().max() > 0
+
+
+@EVERY
+@pytest.mark.parametrize("shape", [(1,), (300,), (2, 3, 9000), (200_000,)])
+def test_it_is_the_same_with_gradients_which_compiled_loops_do_not_pass(name, shape):
+    feature = feature_of(name)
+    waveform = torch.from_numpy(speech_like(int(np.prod(shape)))).reshape(shape)
+    waveform[..., waveform.shape[-1] // 2 :] = 0  # as many lines at the floor as there are
+    try:
+        values = feature(waveform.clone().requires_grad_()).detach()
+    except ValueError as error:
+        assert "gradients" in str(error)
+        return
+    # Sums in another order; 60 dB or 8 kHz are the largest values.
+    torch.testing.assert_close(feature(waveform), values, rtol=0, atol=1e-9)
 
 
 @EVERY

@@ -145,9 +145,10 @@ def test_what_power_spectrum_asks_for_is_what_it_takes(monkeypatch):
         "stages.clips.spectra.check_memory", lambda what, *, need: asked.append(need)
     )
     waveform = torch.zeros(160_000)
-    SPECTROGRAM(waveform)  # the window is kept
+    most_numbers = partial(spectrogram, **SPECTRUM, n_fft=512, bins=None, floor_db=-70)
+    most_numbers(waveform)  # the window is kept
     with torch.profiler.profile(profile_memory=True, acc_events=True) as profile:
-        SPECTROGRAM(waveform)
+        most_numbers(waveform)
     now = most = 0
     for event in sorted(profile.profiler.kineto_results.events(), key=lambda e: e.start_ns()):
         if event.name() == "[memory]":

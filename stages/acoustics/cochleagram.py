@@ -22,6 +22,7 @@ from stages.clips.spectra import (
     check_transforms,
     frame_mean,
     power_spectrum,
+    weighted_sums,
 )
 
 _NOTHING = 1e-30  # power far under any floor, yet a normal number in float32
@@ -144,7 +145,7 @@ def _from_spectrum(
         hop_length=hop_length,
     )
     # The root's slope at 0 is infinite: digital silence would turn gradients into NaN.
-    return weights @ power.clamp_min(_NOTHING).sqrt()
+    return weighted_sums(weights, power.clamp_min_(_NOTHING).sqrt_())
 
 
 def _n_fft(win_length: int) -> int:

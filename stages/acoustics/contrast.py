@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from stages.acoustics import Description
+from stages.clips.kernels import compiled, is_plain
 from stages.clips.spectra import check_setting, check_transforms, power_spectrum
 
 
@@ -74,6 +75,15 @@ def contrast(
     # Under -120 dB it would be lost in what float32 rounds off of louder lines.
     check_setting("floor_db", floor_db, low=-120, high=0)
     power = power_spectrum(waveform, n_fft=n_fft, win_length=win_length, hop_length=hop_length)
+    means = _means(tuple(count for _, _, count in bands), waveform.dtype, waveform.device)
+    floor = 10 ** (floor_db / 10)
+    if is_plain(waveform):
+        rows = power.transpose(-1, -2)  # [..., frames, n_fft // 2 + 1]
+        ratios = waveform.new_empty(*rows.shape[:-1], len(bands))
+        lines = rows.reshape(-1, rows.shape[-1]).numpy()
+        order = lines.view(f"i{lines.itemsize}")
+        compiled(_ratios)(lines, order, np.array(bands), floor, ratios.view(-1, len(bands)).numpy())
+        return 10 * ratios.transpose(-1, -2).log10()
     weakest, strongest = [], []
     for first, end, count in bands:
         weak, strong = _extremes(power[..., first:end, :], count)
@@ -81,8 +91,7 @@ def contrast(
         strongest.append(strong)
     extremes = torch.cat(weakest + strongest, dim=-2)  # [..., 2 * lines that count, frames]
     # A line keeps its rank when it is raised to the floor: only those that count are.
-    magnitudes = extremes.clamp_min(10 ** (floor_db / 10)).sqrt()
-    means = _means(tuple(count for _, _, count in bands), waveform.dtype, waveform.device)
+    magnitudes = extremes.clamp_min(floor).sqrt()
     valleys, peaks = (means @ some for some in magnitudes.chunk(2, dim=-2))
     return 10 * (peaks / valleys).log10()
 
@@ -104,6 +113,54 @@ def _extremes(power: Tensor, count: int) -> tuple[Tensor, Tensor]:
         power.topk(count, dim=-2, largest=largest, sorted=False).values for largest in (False, True)
     )
     return weakest, strongest
+
+
+def _ratios(
+    power: np.ndarray, order: np.ndarray, bands: np.ndarray, floor: float, ratios: np.ndarray
+) -> None:
+    """Fill [frames, bands] with peak over valley of each band of power [frames, lines].
+
+    No branch depends on a value, so that one instruction looks at several lines; and what is
+    compared are whole numbers, of which, unlike of floating ones, the compiler knows what the least
+    and the most is. After the extreme line follows the next one, and how many lines have it.
+
+    Parameters
+    ----------
+    power : float [frames, lines]
+    order : int [frames, lines]
+        the same bits: of numbers that are not negative they have the same order, and NaN is either
+        the least or the most
+    bands : int [bands, 3]
+        see `_bands`
+    floor : float
+    ratios : float [frames, bands]
+    """
+    extremes = np.empty(2, order.dtype)
+    values = extremes.view(power.dtype)
+    for frame in range(len(order)):
+        for band in range(len(bands)):
+            first, end, count = bands[band]
+            lines = order[frame, first:end]
+            least = most = lines[0]
+            for k in range(len(lines)):
+                least, most = min(least, lines[k]), max(most, lines[k])
+            low, high, valley, peak = least, most, 0.0, 0.0
+            lows = highs = count  # how many lines are still to come
+            while lows > 0 or highs > 0:
+                extremes[0], extremes[1] = low, high
+                low_lines = high_lines = 0
+                for k in range(len(lines)):
+                    low_lines += lines[k] == low
+                    high_lines += lines[k] == high
+                valley += min(lows, low_lines) * np.sqrt(max(values[0], floor))
+                peak += min(highs, high_lines) * np.sqrt(max(values[1], floor))
+                lows, highs = max(0, lows - low_lines), max(0, highs - high_lines)
+                next_low, next_high = most, least
+                for k in range(len(lines)):
+                    next_low = min(next_low, lines[k] if lines[k] > low else most)
+                    next_high = max(next_high, lines[k] if lines[k] < high else least)
+                low, high = next_low, next_high
+            ratios[frame, band] = peak / valley
 
 
 # Inference mode is left while a constant is built: it would stay barred from gradients ever after.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stages.acoustics import Description
 from stages.clips.room import check_memory
-from stages.clips.spectra import check_setting, check_transforms, power_spectrum
+from stages.clips.spectra import check_setting, check_transforms, power_spectrum, weighted_sums
 
 
 def logmel(
@@ -68,13 +68,13 @@ def logmel(
     check_setting("win_length", win_length, low=2, high=n_fft)
     check_setting("hop_length", hop_length, low=1)
     check_transforms("n_fft", n_fft, waveform=waveform, n_fft=n_fft, hop_length=hop_length)
-    filters = _mel_filters(
+    filters, lines = _mel_filters(
         sample_rate, n_fft, n_mels, fmin, fmax, waveform.dtype, waveform.device
-    )  # [n_mels, n_fft // 2 + 1]
+    )  # [n_mels, n_fft // 2 + 1]; [n_mels, 2]
     # Under -120 dB a float16 cache would be coarser than .06 dB.
     check_setting("floor_db", floor_db, low=-120, high=0)
     power = power_spectrum(waveform, n_fft=n_fft, win_length=win_length, hop_length=hop_length)
-    return 10 * (filters @ power).clamp_min(10 ** (floor_db / 10)).log10()
+    return 10 * weighted_sums(filters, power, lines=lines).clamp_min(10 ** (floor_db / 10)).log10()
 
 
 def describe(
@@ -97,8 +97,9 @@ def _mel_filters(
     fmax: float | None,
     dtype: torch.dtype,
     device: torch.device,
-) -> Tensor:
-    """The filterbank [n_mels, n_fft // 2 + 1], once per process, its settings checked."""
+) -> tuple[Tensor, np.ndarray]:
+    """The filterbank [n_mels, n_fft // 2 + 1] and of each band the first line and the one after the
+    last [n_mels, 2], once per process, settings checked."""
     nyquist = sample_rate / 2
     fmax = nyquist if fmax is None else fmax
     check_setting("n_mels", n_mels, low=1)
@@ -126,7 +127,10 @@ def _mel_filters(
     bands = librosa.filters.mel(
         sr=sample_rate, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax, dtype=np.float64
     )  # triangles of equal area
-    return torch.from_numpy(bands).to(device, dtype)
+    inside = bands > 0
+    first, beyond = inside.argmax(axis=1), inside[:, ::-1].argmax(axis=1)
+    lines = np.stack([first, bands.shape[1] - beyond], axis=1)
+    return torch.from_numpy(bands).to(device, dtype), lines
 
 
 def _filled(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float) -> bool:

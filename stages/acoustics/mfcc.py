@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stages.acoustics import Description
 from stages.acoustics.logmel import logmel
-from stages.clips.spectra import check_setting
+from stages.clips.spectra import check_setting, weighted_sums
 
 _DELTA_FRAMES = 9  # frames that a slope is fitted to: librosa's default
 
@@ -76,7 +76,7 @@ def mfcc(
         floor_db=floor_db,
     )
     basis = _cosines(n_mfcc, n_mels, waveform.dtype, waveform.device)  # [n_mfcc, n_mels]
-    coefficients = basis @ mel_db  # [..., n_mfcc, frames]
+    coefficients = weighted_sums(basis, mel_db)  # [..., n_mfcc, frames]
     slopes = [_delta(coefficients, order=order) for order in range(1, deltas + 1)]
     return torch.cat([coefficients, *slopes], dim=-2)
 

@@ -6,7 +6,9 @@ import numpy as np
 from torch import Tensor
 
 from stages.acoustics import Description
-from stages.clips.spectra import centre_pad, check_setting, frame_mean
+from stages.clips.frames import frame_count
+from stages.clips.kernels import compiled, is_plain
+from stages.clips.spectra import centre_pad, check_frames, check_setting, frame_mean
 
 
 def rms(
@@ -47,11 +49,30 @@ def rms(
     check_setting("frame_length", frame_length, low=1)
     check_setting("hop_length", hop_length, low=1)
     check_setting("floor_db", floor_db, low=-120, high=0)
-    padded = centre_pad(waveform, frame_length=frame_length, pad_mode="constant")
-    power = frame_mean(padded.square(), frame_length=frame_length, hop_length=hop_length)
+    if is_plain(waveform):
+        check_frames(waveform, frame_length=frame_length)
+        frames = frame_count(waveform.shape[-1], hop_length=hop_length)
+        power = waveform.new_empty(*waveform.shape[:-1], 1, frames)
+        samples = waveform.reshape(-1, waveform.shape[-1]).numpy()
+        compiled(_power)(samples, frame_length, hop_length, power.view(-1, frames).numpy())
+    else:
+        padded = centre_pad(waveform, frame_length=frame_length, pad_mode="constant")
+        power = frame_mean(padded.square(), frame_length=frame_length, hop_length=hop_length)
     return 10 * power.clamp_min(10 ** (floor_db / 10)).log10()
 
 
 def describe(**_: object) -> Description:
     """Decibels, of a single dimension. Settings as of `rms`."""
     return Description("level (dB)", "", np.zeros(1))
+
+
+def _power(waveforms: np.ndarray, frame_length: int, hop_length: int, power: np.ndarray) -> None:
+    """Fill [waveforms, frames] with the mean square of each centred frame."""
+    for waveform in range(len(power)):
+        for frame in range(power.shape[1]):
+            start = frame * hop_length - frame_length // 2
+            samples = waveforms[waveform, max(0, start) : start + frame_length]
+            total = 0.0
+            for k in range(len(samples)):
+                total += samples[k] ** 2
+            power[waveform, frame] = total / frame_length

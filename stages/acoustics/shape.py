@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 
 from stages.acoustics import Description
+from stages.clips.kernels import compiled, is_plain
 from stages.clips.spectra import check_setting, floored_spectrum
+
+_STEP = 16  # lines that are added up at a time
 
 
 def shape(
@@ -64,8 +67,10 @@ def shape(
     power = floored_spectrum(
         waveform, n_fft=n_fft, win_length=win_length, hop_length=hop_length, floor_db=floor_db
     )
-    magnitude = power.sqrt()
     khz = _lines_khz(sample_rate, n_fft, waveform.dtype, waveform.device)  # [n_fft // 2 + 1]
+    if is_plain(waveform):
+        return _by_kernel(power.transpose(-1, -2), khz, roll_percent).transpose(-1, -2)
+    magnitude = power.sqrt()
     reached = magnitude.cumsum(dim=-2)
     total = reached[..., -1:, :]  # [..., 1, frames]
     centroid = (khz @ magnitude).unsqueeze(-2) / total
@@ -82,6 +87,69 @@ def shape(
 def describe(**_: object) -> Description:
     """Three in kHz and a logarithm, by number. Settings as of `shape`."""
     return Description("frequency (kHz), flatness (log10)", "centroid to flatness", np.arange(4))
+
+
+def _by_kernel(power: Tensor, khz: Tensor, roll_percent: float) -> Tensor:
+    """`shape` [..., frames, 4] of power [..., frames, lines] in one pass, and with an eighth of the
+    logarithms: those of products, which double precision holds."""
+    lines = len(khz)
+    values = power.new_empty(*power.shape[:-1], 4)
+    products = torch.empty(*power.shape[:-1], -(-lines // 8), dtype=torch.float64)
+    compiled(_moments)(
+        power.reshape(-1, lines).numpy(),
+        khz.numpy(),
+        roll_percent,
+        values.view(-1, 4).numpy(),
+        products.view(-1, products.shape[-1]).numpy(),
+    )
+    values[..., 3] = products.log10_().sum(-1) / lines - values[..., 3].log10()
+    return values
+
+
+def _moments(
+    power: np.ndarray,
+    khz: np.ndarray,
+    roll_percent: float,
+    moments: np.ndarray,
+    products: np.ndarray,
+) -> None:
+    """Fill [frames, 4] with centroid, bandwidth, roll-off and mean of power [frames, lines], and
+    [frames, products] with products of lines, all of which together are that of all lines."""
+    lines, groups = len(khz), products.shape[1]
+    magnitude = np.empty_like(khz)
+    for frame in range(len(power)):
+        own, product = power[frame, :lines], products[frame]
+        total = weighted = energy = spread = khz[0]  # 0
+        for k in range(lines):
+            magnitude[k] = np.sqrt(own[k])
+            total += magnitude[k]
+            weighted += magnitude[k] * khz[k]
+            energy += own[k]
+        centroid = weighted / total
+        for k in range(lines):
+            spread += (khz[k] - centroid) ** 2 * magnitude[k]
+        product[:] = 1
+        for first in range(0, lines, groups):
+            some = own[first : first + groups]
+            for k in range(len(some)):
+                product[k] *= some[k]
+        moments[frame, 0] = centroid
+        moments[frame, 1] = np.sqrt(spread / total)
+        moments[frame, 3] = energy / lines
+        # The sum so far, several lines at a time, which do not have to wait for each other.
+        wanted, reached, last = roll_percent * total, khz[0], 0
+        while last + _STEP < lines:
+            more = khz[0]
+            for k in range(last, last + _STEP):
+                more += magnitude[k]
+            if reached + more >= wanted:
+                break
+            reached += more
+            last += _STEP
+        while last < lines - 1 and reached + magnitude[last] < wanted:
+            reached += magnitude[last]
+            last += 1
+        moments[frame, 2] = khz[last]
 
 
 # Inference mode is left while a constant is built: it would stay barred from gradients ever after.

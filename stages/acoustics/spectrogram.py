@@ -63,7 +63,8 @@ def spectrogram(
     check_setting("floor_db", floor_db, low=-120, high=0)
     power = power_spectrum(waveform, n_fft=n_fft, win_length=win_length, hop_length=hop_length)
     # Every so many lines at a time: a reduction over few is slow.
-    grouped = sum(power[..., 1 + line : 1 + bins * each : each, :] for line in range(each)) / each
+    first, *rest = (power[..., 1 + line : 1 + bins * each : each, :] for line in range(each))
+    grouped = sum(rest, start=first) / each
     return 10 * grouped.clamp_min(10 ** (floor_db / 10)).log10()
 
 

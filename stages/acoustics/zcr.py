@@ -6,7 +6,9 @@ import numpy as np
 from torch import Tensor
 
 from stages.acoustics import Description
-from stages.clips.spectra import centre_pad, check_setting, frame_mean
+from stages.clips.frames import frame_count
+from stages.clips.kernels import compiled, is_plain
+from stages.clips.spectra import centre_pad, check_frames, check_setting, frame_mean
 
 _ZERO = 1e-10  # librosa's default: what lies nearer to zero counts as zero, and zero as positive
 
@@ -42,6 +44,13 @@ def zcr(waveform: Tensor, *, sample_rate: int, hop_length: int, frame_length: in
     check_setting("sample_rate", sample_rate, low=1)
     check_setting("frame_length", frame_length, low=2)
     check_setting("hop_length", hop_length, low=1)
+    if is_plain(waveform):
+        check_frames(waveform, frame_length=frame_length)
+        frames = frame_count(waveform.shape[-1], hop_length=hop_length)
+        share = waveform.new_empty(*waveform.shape[:-1], 1, frames)
+        samples = waveform.reshape(-1, waveform.shape[-1]).numpy()
+        compiled(_share)(samples, frame_length, hop_length, _ZERO, share.view(-1, frames).numpy())
+        return share
     padded = centre_pad(waveform, frame_length=frame_length, pad_mode="replicate")
     negative = padded < -_ZERO
     changes = (negative[..., 1:] != negative[..., :-1]).to(waveform.dtype)
@@ -53,3 +62,21 @@ def zcr(waveform: Tensor, *, sample_rate: int, hop_length: int, frame_length: in
 def describe(**_: object) -> Description:
     """A share, of a single dimension. Settings as of `zcr`."""
     return Description("share (0 to 1)", "", np.zeros(1))
+
+
+def _share(
+    waveforms: np.ndarray, frame_length: int, hop_length: int, zero: float, share: np.ndarray
+) -> None:
+    """Fill [waveforms, frames] with the share of each centred frame's pairs that change sign.
+
+    A repeated sample never does: pairs beyond the ends are left out.
+    """
+    for waveform in range(len(share)):
+        negative = waveforms[waveform] < -zero
+        for frame in range(share.shape[1]):
+            start = frame * hop_length - frame_length // 2
+            own = negative[max(0, start) : start + frame_length]
+            before, after, changes = own[:-1], own[1:], 0
+            for k in range(len(before)):
+                changes += before[k] != after[k]
+            share[waveform, frame] = changes / frame_length

@@ -21,6 +21,16 @@ def compiled(function: Callable) -> Callable:
     return numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})(function)
 
 
+def is_plain(waveform: Tensor) -> bool:
+    """Whether a kernel may stand in for torch: on a CPU, without gradients, outside of a trace."""
+    return (
+        waveform.device.type == "cpu"
+        and waveform.dtype in (torch.float32, torch.float64)
+        and not (waveform.requires_grad and torch.is_grad_enabled())
+        and not torch.jit.is_tracing()
+    )
+
+
 def check_plain(waveform: Tensor, *, name: str) -> None:
     """Raise a ValueError where a kernel would cut a gradient off or be frozen into a graph."""
     if torch.jit.is_tracing() or waveform.requires_grad:
