@@ -144,6 +144,39 @@ def test_a_bad_setting_is_named_before_any_clip_is_read(name, tmp_path):
     assert not list(tmp_path.rglob("*.npy*"))
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("logmel", {"n_fft": 16001}, "n_fft: got 16001, want at most 16000: the samples of the"),
+        ("rms", {"frame_length": 1 << 20}, "frame_length: got 1048576, want at most 16000"),
+        ("cochleagram", {"win_length": 16001}, "win_length: got 16001, want at most 16000"),
+        ("logmel", {"n_fft": "many"}, "n_fft: got many, want a whole number"),
+        ("logmel", {"n_fft": 512.5}, "n_fft: got 512.5, want a whole number"),
+        ("logmel", {"n_mels": None}, "n_mels: got None, want a whole number"),
+        ("mfcc", {"deltas": True}, "deltas: got True, want a whole number"),
+        ("cochleagram", {"fmax": "high"}, "fmax: got high, want a number"),
+    ],
+)
+def test_a_window_over_any_clip_and_what_is_no_number_are_named(name, change, message, tmp_path):
+    clips = pd.DataFrame(
+        {"clip": ["x/1", "x/2"], "start": [0, 9], "samples": [9, RATE], "frames": [1, 63]}
+    )
+    path, audio = tmp_path / f"{name}.npy", tmp_path / "there_is_none.npy"
+    with pytest.raises(ValueError, match=rf"^features\.{name}: {message}"):
+        feature = feature_of(name, **change)
+        write_cache(path, feature=feature, clips=clips, audio=audio, sample_rate=RATE)
+    assert not list(tmp_path.rglob("*.npy*"))
+
+
+def test_a_store_that_ends_within_a_clip_names_it(tmp_path):
+    np.save(tmp_path / "audio.npy", np.ones(RATE, np.int16))
+    clips = pd.DataFrame({"clip": ["x/1"], "start": [9], "samples": [RATE], "frames": [63]})
+    path, audio = tmp_path / "rms.npy", tmp_path / "audio.npy"
+    with pytest.raises(ValueError, match=rf"^x/1: got {RATE - 9} samples in .*, want {RATE}$"):
+        write_cache(path, feature=feature_of("rms"), clips=clips, audio=audio, sample_rate=RATE)
+    assert not path.exists()
+
+
 @EVERY
 def test_what_no_memory_holds_is_refused_by_the_setting(name):
     """As long a window as has no room anywhere, by its own check: not by running out of memory."""

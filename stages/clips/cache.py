@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
+from numbers import Integral, Real
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +32,9 @@ _FIRST_S = 30  # speech of the first task, which tells how long the others take
 _TASK_S = 300  # most speech of a task: its frames are in memory
 _WORK_S = 5  # what a task is meant to take: each moves the progress bar
 _START_S = 10  # workers are started for more work than this: starting them takes seconds
+# Annotation of a setting -> what it may be; and settings that say how long a window is, in samples.
+_KINDS = {"int": (Integral, "a whole number"), "float": (Real, "a number")}
+_WINDOWS = ("n_fft", "win_length", "frame_length")
 
 
 class _Clip(NamedTuple):
@@ -72,19 +76,20 @@ def write_cache(
     Raises
     ------
     ValueError
-        for a bad setting, a device that is not there, a cluster that does not answer or a table
-        without usable clips, and if the disk does not hold the cache or memory not what the longest
-        clip takes, before anything is written; naming the clip whose frames do not fit the table or
-        are not finite in float16
+        for a bad setting, among them a window longer than any clip, a device that is not there, a
+        cluster that does not answer or a table without usable clips, and if the disk does not hold
+        the cache or memory not what the longest clip takes, before anything is written; naming the
+        clip that the store does not hold, or whose frames do not fit the table or are not finite in
+        float16
     """
+    if not clips["frames"].any():
+        raise ValueError(f"features.{path.stem}: got {len(clips)} clips, none usable, want one")
     device = _device()
     dimensions = _dimensions(feature, clips, name=path.stem, device=device)
     shape = (int(clips["frames"].sum()), dimensions)
     table = clips.assign(first=first_frames(clips["frames"].to_numpy()))
     table = table.loc[table["frames"] > 0, list(_Clip._fields)]
     todo = [_Clip(*row) for row in table.itertuples(index=False)]
-    if not todo:
-        raise ValueError(f"features.{path.stem}: got {len(clips)} clips, none usable, want one")
     compute = partial(_compute, audio=audio, feature=feature, dimensions=dimensions, device=device)
     with cluster() as client, complete(path) as part:
         _check_disk(feature, shape=shape, name=path.stem, folder=part.parent)
@@ -148,9 +153,33 @@ def _dimensions(
             f"{longest['clip']}: got {samples} samples, want a shorter clip: it alone",
             need=2 * samples * np.dtype(np.float32).itemsize,  # before and after scaling
         )
-        return feature(torch.zeros(samples, device=device)).shape[-2]
+        _check_kinds(feature)
+        dimensions = feature(torch.zeros(samples, device=device)).shape[-2]
+        _check_windows(feature, longest=samples)
+        return dimensions
     except (ValueError, RuntimeError, MemoryError) as error:  # torch's own when memory ends
         raise ValueError(f"features.{name}: {error}") from error
+
+
+def _check_kinds(feature: Callable) -> None:
+    """Refuse what stands for a number and is none, by the function's annotations."""
+    kinds = getattr(getattr(feature, "func", None), "__annotations__", {})
+    for key, value in getattr(feature, "keywords", {}).items():
+        kind, _, other = str(kinds.get(key)).partition(" | ")
+        if kind not in _KINDS or (value is None and other == "None"):
+            continue
+        known, wanted = _KINDS[kind]
+        if isinstance(value, bool) or not isinstance(value, known):
+            raise ValueError(f"{key}: got {value}, want {wanted}")
+
+
+def _check_windows(feature: Callable, *, longest: int) -> None:
+    """Refuse a window that is longer than any clip: mostly zeros would be under it."""
+    for key, value in getattr(feature, "keywords", {}).items():
+        if key in _WINDOWS and value > longest:
+            raise ValueError(
+                f"{key}: got {value}, want at most {longest}: the samples of the longest clip"
+            )
 
 
 def _check_disk(
@@ -199,8 +228,12 @@ def _compute(
     scale, begin = np.float32(FULL_SCALE), clips[0].first
     with torch.no_grad():
         for clip in clips:
-            own = waveform[: clip.samples]
-            np.divide(samples[clip.start : clip.start + clip.samples], scale, out=own)
+            own, stored = waveform[: clip.samples], samples[clip.start : clip.start + clip.samples]
+            if len(stored) != clip.samples:
+                raise ValueError(
+                    f"{clip.clip}: got {len(stored)} samples in {audio}, want {clip.samples}"
+                )
+            np.divide(stored, scale, out=own)
             frames = feature(torch.from_numpy(own).to(device))  # [dimensions, frames]
             if frames.shape[-1] != clip.frames:
                 raise ValueError(f"{clip.clip}: got {frames.shape[-1]} frames, want {clip.frames}")
