@@ -277,8 +277,6 @@ def weighted_sums(filters: Tensor, spectrum: Tensor, *, lines: np.ndarray | None
         flat, own = rows.reshape(-1, rows.shape[-1]).numpy(), sums.view(-1, len(filters)).numpy()
         compiled(_band_sums)(flat, filters.numpy(), lines, own)
         return sums.transpose(-1, -2)
-    if torch.jit.is_tracing():  # where spectra are in the order of lines
-        return filters @ spectrum
     return (spectrum.transpose(-1, -2) @ filters.T).transpose(-1, -2)
 
 
