@@ -128,18 +128,19 @@ def test_constants_first_built_without_gradients_let_them_through_later():
 
 @pytest.mark.filterwarnings("error:Converting a tensor:torch.jit.TracerWarning")  # to a branch
 @pytest.mark.filterwarnings("ignore:torch.from_numpy:torch.jit.TracerWarning")
-@pytest.mark.filterwarnings("ignore:.*return_complex")
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace.*:DeprecationWarning")
 @pytest.mark.parametrize(
     ("feature", "bound"), [(logmel, MEL), (mfcc, MFCC | {"deltas": 2}), (rms, RMS), (zcr, ZCR)]
 )
 def test_a_traced_feature_follows_other_lengths_and_batches(feature, bound):
     """What the ONNX exporter is given must not have the example's shape frozen into it."""
-    traced = torch.jit.trace(lambda x: feature(x, **bound), torch.ones(2, 4000))
+    traced = torch.jit.trace(lambda x: feature(x, **bound), torch.ones(2, 4000), check_trace=False)
     assert "view_as_real" not in str(traced.inlined_graph)  # it knows no complex numbers
     for shape in ((1, 1), (3, 300), (5, 9000)):
         waveform = torch.from_numpy(speech_like(shape[0] * shape[1])).float().reshape(shape)
-        torch.testing.assert_close(traced(waveform), feature(waveform, **bound))
+        want = feature(waveform, **bound)
+        # Spectra by matrix products and by transforms, each in float32; in dB of weak lines.
+        torch.testing.assert_close(traced(waveform), want, rtol=0, atol=1e-3)
 
 
 # Equality with the reference library, in float64. Its filterbank is kept in float32, 6e-8 relative

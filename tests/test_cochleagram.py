@@ -111,14 +111,17 @@ def test_gradients_pass_sound_and_stay_finite_in_silence():
 
 @pytest.mark.filterwarnings("error:Converting a tensor:torch.jit.TracerWarning")  # to a branch
 @pytest.mark.filterwarnings("ignore:torch.from_numpy:torch.jit.TracerWarning")
-@pytest.mark.filterwarnings("ignore:.*return_complex")
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace.*:DeprecationWarning")
 def test_traced_it_follows_other_lengths_and_batches():
-    traced = torch.jit.trace(lambda x: cochleagram(x, **FFT), torch.ones(2, 4000))
+    traced = torch.jit.trace(
+        lambda x: cochleagram(x, **FFT), torch.ones(2, 4000), check_trace=False
+    )
     assert "view_as_real" not in str(traced.inlined_graph)
     for shape in ((1, 1), (3, 300), (5, 9000)):
         waveform = torch.from_numpy(noise(shape[0] * shape[1])).float().reshape(shape)
-        torch.testing.assert_close(traced(waveform), cochleagram(waveform, **FFT))
+        want = cochleagram(waveform, **FFT)
+        # Spectra by matrix products and by transforms, each in float32; in dB of weak lines.
+        torch.testing.assert_close(traced(waveform), want, rtol=0, atol=1e-3)
 
 
 # Equality with the package. Its frames begin with the signal, ours are centred: it is given the

@@ -81,13 +81,16 @@ def test_gain_shifts_decibels_and_silence_lies_on_the_floor():
 
 @pytest.mark.filterwarnings("error:Converting a tensor:torch.jit.TracerWarning")  # to a branch
 @pytest.mark.filterwarnings("ignore:torch.from_numpy:torch.jit.TracerWarning")
-@pytest.mark.filterwarnings("ignore:.*return_complex")
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace.*:DeprecationWarning")
 def test_traced_it_follows_other_lengths_and_batches():
-    traced = torch.jit.trace(lambda x: spectrogram(x, **BOUND), torch.ones(2, 4000))
+    traced = torch.jit.trace(
+        lambda x: spectrogram(x, **BOUND), torch.ones(2, 4000), check_trace=False
+    )
     for shape in ((1, 1), (3, 300), (5, 9000)):
         waveform = torch.from_numpy(noise(shape[0] * shape[1])).float().reshape(shape)
-        torch.testing.assert_close(traced(waveform), spectrogram(waveform, **BOUND))
+        want = spectrogram(waveform, **BOUND)
+        # Spectra by matrix products and by transforms, each in float32; in dB of weak lines.
+        torch.testing.assert_close(traced(waveform), want, rtol=0, atol=1e-3)
 
 
 @pytest.mark.filterwarnings("ignore:n_fft=.* is too large:UserWarning")
