@@ -12,10 +12,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torchaudio.functional import mask_along_axis_iid
 
 from stages.clips.folds import ALL
 from stages.clips.settings import bind
-from stages.learning.augment import add_noise, mixup, spec_augment
+from stages.learning.augment import _stretches, add_noise, mixup, spec_augment
 from stages.learning.batches import ClipData, TrainingBatches, WholeBatches, even_chance
 from stages.learning.functionals import FUNCTIONALS, available, functional_names, functionals
 from stages.learning.jobs import (
@@ -405,6 +406,18 @@ def test_spec_augment_hides_behind_the_clip_mean():
     untouched = spec_augment(batch, **masks | {"time_masks": 0, "band_masks": 0}).features
     for name, values in batch.features.items():
         torch.testing.assert_close(untouched[name], values)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 3), st.integers(0, 9), st.integers(1, 20))
+def test_stretches_are_hidden_where_torchaudio_would_hide_them(number, longest, size):
+    clips = torch.ones(5, 1, 1, size)
+    torch.manual_seed(0)
+    hidden = _stretches(clips, number, (5, size), longest=min(longest, size))
+    torch.manual_seed(0)
+    for _ in range(number):
+        clips = mask_along_axis_iid(clips, min(longest, size), 0.0, 3)
+    assert torch.equal(1 - hidden, clips[:, 0, 0])
 
 
 def test_mixup_mixes_clips_and_targets_by_the_same_share():

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torchaudio.functional import mask_along_axis_iid
 
 from stages.learning.batches import Batch
 from stages.learning.layers import valid_frames
@@ -35,14 +34,15 @@ def mixup(batch: Batch, targets: Tensor, *, alpha: float) -> tuple[Batch, Tensor
     if not alpha:
         return batch, targets
     size = len(targets)
-    share = torch.distributions.Beta(alpha, alpha).sample((size,)).to(targets)
+    shares = torch.distributions.Beta(alpha, alpha, validate_args=False)
+    share = shares.sample((size,)).to(targets)
     share = torch.maximum(share, 1 - share)
     other = torch.randperm(size).to(batch.lengths.device)
     both = torch.minimum(batch.lengths, batch.lengths[other])
     features = {}
     for name, values in batch.features.items():
         mixed = valid_frames(both, values.shape[1])[..., None] * (1 - share)[:, None, None]
-        features[name] = torch.lerp(values, values[other], mixed)
+        features[name] = torch.lerp(values, values.index_select(0, other), mixed)
     targets = torch.lerp(targets[other], targets, share[:, None])
     return batch._replace(features=features), targets
 
@@ -62,9 +62,9 @@ def add_noise(batch: Batch, deviation: Mapping[str, Tensor], *, share: float) ->
         return batch
     features = {}
     for name, values in batch.features.items():
-        valid = valid_frames(batch.lengths, values.shape[1])[..., None]
-        noise = torch.randn_like(values) * (share * deviation[name])
-        features[name] = values + noise * valid
+        valid = valid_frames(batch.lengths, values.shape[1])[..., None].to(values.dtype)
+        noise = torch.randn_like(values).mul_(share * deviation[name])
+        features[name] = torch.addcmul(values, noise, valid)
     return batch._replace(features=features)
 
 
@@ -88,18 +88,31 @@ def spec_augment(
     Park et al.: SpecAugment, Interspeech 2019
     """
     first = next(iter(batch.features.values()))
-    seen = first.new_ones(len(first), 1, 1, first.shape[1])
-    for _ in range(time_masks):
-        seen = mask_along_axis_iid(seen, time_frames, 0.0, 3)
-    seen = seen[:, 0].transpose(1, 2)  # [batch, frames, 1]
+    clips, frames = first.shape[:2]
+    hidden = _stretches(first, time_masks, (clips, frames), longest=time_frames)[:, :, None]
     features = {}
     for name, values in batch.features.items():
         dimensions = values.shape[2]
-        bands = values.new_ones(len(values), 1, dimensions, 1)
-        if dimensions >= _FEWEST_BANDS:
-            for _ in range(band_masks):
-                bands = mask_along_axis_iid(bands, round(band_share * dimensions), 0.0, 2)
-        keep = seen * bands[:, 0].transpose(1, 2)  # [batch, frames, dimensions]
+        number = band_masks if dimensions >= _FEWEST_BANDS else 0
+        widest = round(band_share * dimensions)
+        bands = _stretches(first, number, (clips, dimensions), longest=widest)[:, None]
         mean = values.sum(dim=1, keepdim=True) / batch.lengths[:, None, None]
-        features[name] = torch.lerp(mean, values, keep)
+        # Of weights 0 and 1, which is exact and takes a third of the time of torch.where.
+        features[name] = torch.lerp(values, mean, hidden).lerp_(mean, bands)
     return batch._replace(features=features)
+
+
+def _stretches(like: Tensor, number: int, size: tuple[int, int], *, longest: int) -> Tensor:
+    """Some stretches in each of so many rows, at most so long: 1 within, else 0, float [size].
+
+    They lie where `torchaudio.functional.mask_along_axis_iid` draws them, one after the other.
+    """
+    rows, places = size
+    if not number or longest < 1:
+        return like.new_zeros(size)
+    length, start = torch.rand(number, 2, rows, 1, device=like.device).unbind(1)
+    length = length * longest
+    begin = (start * (places - length)).long()
+    place = torch.arange(places, device=like.device)
+    within = (place >= begin) & (place < begin + length.long())
+    return within.any(dim=0).to(like.dtype)

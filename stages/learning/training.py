@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import lightning
@@ -16,10 +15,8 @@ from lightning.pytorch.callbacks import (
     EarlyStopping,
     LambdaCallback,
     ModelCheckpoint,
-    WeightAveraging,
 )
 from lightning.pytorch.loggers import TensorBoardLogger
-from sklearn.metrics import recall_score
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 
@@ -33,83 +30,10 @@ from stages.learning.batches import (
 )
 from stages.learning.checkpoints import read_checkpoint
 from stages.learning.layers import window_frames, windowed
+from stages.learning.loop import Averaging, Loop
 from stages.learning.schedules import Schedule
 
 logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-
-
-class _Loop(lightning.LightningModule):
-    """What Lightning calls: the loss of a batch, the optimiser, one row of figures per epoch."""
-
-    def __init__(
-        self,
-        network: nn.Module,
-        *,
-        names: Sequence[str],
-        class_weight: Tensor,
-        label_smoothing: float,
-        augment: Callable[[Batch, Tensor], tuple[Batch, Tensor]],
-        window: int | None,
-        schedule: Schedule,
-        weight_decay: float,
-    ) -> None:
-        super().__init__()
-        self.network = network
-        self.loss = nn.CrossEntropyLoss(class_weight, label_smoothing=label_smoothing)
-        self.history: list[dict] = []
-        self._names, self._n_classes = names, len(class_weight)
-        self._augment, self._window = augment, window
-        self._schedule, self._weight_decay = schedule, weight_decay
-        self._seen: dict[str, list] = {"train": [], "validation": []}
-        self._validated = {"validation_loss": math.nan, "validation_ua": math.nan}
-
-    def _logits(self, part: str, batch: Batch, *, window: int | None) -> Tensor:
-        logits = windowed(self.network, batch.features, batch.lengths, frames=window)
-        # The history shows the plain loss of both parts: neither weighted nor of mixed targets.
-        plain = nn.functional.cross_entropy(logits.detach(), batch.labels, reduction="sum")
-        self._seen[part].append((plain, batch.labels, logits.argmax(dim=1)))
-        return logits
-
-    def training_step(self, batch: Batch, number: int) -> Tensor:
-        targets = nn.functional.one_hot(batch.labels, self._n_classes).float()
-        batch, targets = self._augment(batch, targets)
-        loss = self.loss(self._logits("train", batch, window=None), targets)
-        if not torch.isfinite(loss):
-            clips = [str(self._names[clip]) for clip in batch.clips.tolist()]
-            raise ValueError(
-                f"epoch {self.current_epoch + 1}, batch {number + 1} of "
-                f"{self.trainer.num_training_batches}: the loss is {loss.item()}; want a lower "
-                f"train.lr, or other clips than {', '.join(clips)}"
-            )
-        return loss
-
-    def validation_step(self, batch: Batch, _: int) -> None:
-        self._logits("validation", batch, window=self._window)
-
-    def on_validation_epoch_end(self) -> None:
-        self._validated = self._figures("validation")
-        self.log_dict(self._validated)
-
-    def on_train_epoch_end(self) -> None:
-        # Lightning validates before it ends the training epoch, so both parts are complete here.
-        row = {"epoch": self.current_epoch + 1, **self._figures("train"), **self._validated}
-        self.history.append(row)
-        self.log_dict({name: value for name, value in row.items() if name.startswith("train")})
-
-    def _figures(self, part: str) -> dict[str, float]:
-        """Loss and UA of what was seen of a part since the last call."""
-        losses, truth, guess = zip(*self._seen[part], strict=True)
-        truth, guess = torch.cat(truth).cpu(), torch.cat(guess).cpu()
-        ua = recall_score(truth, guess, labels=truth.unique().numpy(), average="macro")
-        self._seen[part].clear()
-        loss = float(torch.stack(losses).sum()) / len(truth)
-        return {f"{part}_loss": loss, f"{part}_ua": float(ua)}
-
-    def configure_optimizers(self) -> dict:
-        optimiser = torch.optim.AdamW(
-            self.network.parameters(), lr=self._schedule.lr, weight_decay=self._weight_decay
-        )
-        return self._schedule.of(optimiser, steps=int(self.trainer.estimated_stepping_batches))
 
 
 class NetworkLearner:
@@ -280,7 +204,7 @@ class NetworkLearner:
         self.network.input.fit(data.statistics(train))
         chance = self._chance(data, train)
         labels = data.labels[train] if self._class_weights else None
-        loop = _Loop(
+        loop = Loop(
             self.network,
             names=data.names or range(len(data.labels)),
             class_weight=_class_weight(labels, n_classes=data.n_classes, chance=chance),
@@ -292,8 +216,9 @@ class NetworkLearner:
         )
         callbacks: list[Callback] = [
             LambdaCallback(on_train_epoch_end=lambda *_: self._on_epoch()),
-            WeightAveraging(avg_fn=self._averaged),
         ]
+        if self._average:  # else it would be the last step's weights
+            callbacks.append(Averaging(self._average))
         if self._patience is not None:
             # Whole checkpoints: one of weights only holds the weights of the step, not the average.
             best = ModelCheckpoint(dirpath=self._folder, monitor="validation_ua", mode="max")
@@ -350,12 +275,6 @@ class NetworkLearner:
         batch = add_noise(batch, self.network.input.deviation, share=self._noise)
         return spec_augment(batch, **self._masks), targets
 
-    def _averaged(self, average: Tensor, current: Tensor, steps: Tensor) -> Tensor:
-        if not average.is_floating_point():  # batch normalisation counts its batches
-            return current
-        decay = min(self._average, (1 + steps.item()) / (10 + steps.item()))
-        return torch.lerp(current, average, decay)
-
     def _whole(self, data: ClipData, clips: np.ndarray) -> WholeBatches:
         size = self._batch_size
         return WholeBatches(data, clips, size=size, most_frames=size * self._crop)
@@ -376,7 +295,7 @@ class NetworkLearner:
         return self.network.state_dict()
 
 
-def _restore(loop: _Loop, best: ModelCheckpoint) -> int:
+def _restore(loop: Loop, best: ModelCheckpoint) -> int:
     """Give the network the weights of its best epoch so far; the number of that epoch."""
     checkpoint = torch.load(best.best_model_path, weights_only=True)
     loop.load_state_dict(checkpoint["state_dict"])
