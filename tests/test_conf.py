@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from stages.clips.settings import bind
+from stages.learning.schedules import _SCHEDULES
 from tests.support import ROOT, composed
 
 CONF = ROOT / "conf"
@@ -140,6 +141,16 @@ def test_recipe_changes_settings_that_exist_and_no_others(name):
     assert recipe["model"] == honest["model"] and recipe["train"] == honest["train"]
     text = (CONF / "experiment" / f"{name}.yaml").read_text()
     assert "Claimed: " in text and "# Leaks" in text
+
+
+def test_every_training_setting_has_a_user():
+    """Nothing is offered that neither the default nor a recipe turns on."""
+    users = [composed("data=real")["train"]]
+    users += [composed(f"+experiment={name}", "data=real")["train"] for name in RECIPES]
+    for setting in users[0]:
+        assert any(train[setting] not in (None, 0, "none") for train in users), setting
+    assert {train["schedule"] for train in users} == set(_SCHEDULES)
+    assert {train["balance"] for train in users} == {"none", "label", "corpus"}
 
 
 def test_the_leaky_order_of_augmentation_exists_in_a_recipe_only():
