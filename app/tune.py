@@ -98,8 +98,9 @@ def recipe(study: Study, opened: optuna.Study) -> str:
             OmegaConf.update(settings, name, parsed)
     return (
         "# @package _global_\n"
-        f"# Best of {made} trials of the study {study.name}: validation UA {best.value:.3f}, mean "
-        f"over folds{marked}.\n"
+        f"# Best of {made} trials of the study {study.name}. Claimed: validation UA "
+        f"{best.value:.3f}, mean over folds{marked}.\n"
+        "# Leaks: who validates in one fold is tested in another, which favours it there.\n"
         + ("defaults:\n" + "".join(choices) if choices else "")
         + OmegaConf.to_yaml(settings)
     )
