@@ -23,6 +23,7 @@ from tests.support import ROOT, exported_network, speech_like
 
 RATE = 16000
 LABELS = ["angry", "happy", "sad"]
+DESK, PHONE = (1200, 900), (390, 844)
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
 
 
@@ -202,9 +203,9 @@ def browser():
         chromium.close()
 
 
-@pytest.fixture(params=[(1200, 900), (390, 844)], ids=["desk", "phone"])
+@pytest.fixture
 def page(request, browser, address):
-    width, height = request.param
+    width, height = getattr(request, "param", DESK)
     page = browser.new_page(viewport={"width": width, "height": height})
     page.set_default_timeout(60_000)
     page.goto(address)
@@ -217,6 +218,7 @@ def upload(page, *paths: Path):
     page.set_input_files("input[type=file]", list(map(str, paths)))
 
 
+@pytest.mark.parametrize("page", [DESK, PHONE], indirect=True, ids=["desk", "phone"])
 def test_files_are_answered_with_bars_and_plots(page, files, model):
     upload(page, files / "long.flac", files / "diary.wav", files / "short.wav")
     (want,) = predict(model, files / "long.flac")
