@@ -17,17 +17,9 @@ from app.listen import from_file, from_microphone, from_pipe, listen, main
 from app.models import Model, load_model
 from app.predict import predict
 from stages.clips.conditioning import conditioning
-from tests.support import AUDIO, ROOT, exported_network, speech_like
+from tests.support import AUDIO, LABELS, ROOT, speech_like
 
 RATE = 16000
-LABELS = ["angry", "happy", "sad"]
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    path = tmp_path_factory.mktemp("exported") / "small.onnx"
-    path.write_bytes(exported_network(LABELS))
-    return path
 
 
 @pytest.fixture(scope="module")

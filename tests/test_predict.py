@@ -24,9 +24,8 @@ from stages.clips.conditioning import conditioning
 from stages.clips.settings import bind
 from stages.clips.windows import read_windows
 from stages.learning.recogniser import load_recogniser
-from tests.support import AUDIO, ROOT, composed, conditioned, exported_network, read_clip
+from tests.support import AUDIO, LABELS, ROOT, composed, conditioned, read_clip
 
-LABELS = ["angry", "happy", "sad"]
 HEARD = conditioning(AUDIO)
 
 
@@ -68,14 +67,6 @@ def recogniser(model):
 @pytest.fixture(scope="module")
 def loaded(model):
     return replace(load_model(model), audio=HEARD)
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """The same network as a graph."""
-    path = tmp_path_factory.mktemp("exported") / "small.onnx"
-    path.write_bytes(exported_network(LABELS))
-    return path
 
 
 @pytest.fixture

@@ -19,19 +19,11 @@ from app import pictures, recordings
 from app.models import load_model
 from app.predict import predict
 from app.recordings import MOST_MB, MOST_S, Recording, answer, example_recordings
-from tests.support import ROOT, exported_network, speech_like
+from tests.support import LABELS, ROOT, speech_like
 
 RATE = 16000
-LABELS = ["angry", "happy", "sad"]
 DESK, PHONE = (1200, 900), (390, 844)
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    path = tmp_path_factory.mktemp("exported") / "small.onnx"
-    path.write_bytes(exported_network(LABELS))
-    return path
 
 
 @pytest.fixture(scope="module")
