@@ -17,7 +17,7 @@ from stages.clips.cache import write_cache
 from stages.clips.store import AudioStore
 from stages.clips.workers import SCHEDULER, cluster, spread
 from stages.learning.jobs import gather, gather_validation, run_jobs
-from tests.calls import HOP, RATE, RMS, broken_rms, dying_rms, surroundings
+from tests.calls import HOP, RATE, RMS, broken_rms, dying_rms, signing_rms, surroundings
 from tests.support import ROOT
 from tests.test_learning import experiment
 
@@ -86,10 +86,18 @@ def test_a_cache_holds_what_the_feature_gives_of_each_clip(tmp_path, store):
         first += clip.frames
 
 
-def test_caches_are_the_same_bytes_in_other_processes(tmp_path, store, small_tasks, monkeypatch):
+@pytest.mark.parametrize("threads", [True, False])
+def test_caches_are_the_same_bytes_in_other_processes_or_threads(
+    tmp_path, store, small_tasks, monkeypatch, threads
+):
+    monkeypatch.setattr(cache, "_THREADS_S", 0 if threads else 60)
     want = written(tmp_path / "one.npy", store)
     monkeypatch.setattr(cache, "processes", lambda tasks: min(tasks, 2))
-    assert written(tmp_path / "two.npy", store) == want
+    (tmp_path / "who").mkdir()
+    feature = partial(signing_rms, folder=tmp_path / "who")
+    assert written(tmp_path / "two.npy", store, feature) == want
+    signed = [path.name.split("-") for path in (tmp_path / "who").iterdir()]
+    assert ({pid for pid, _ in signed} == {str(os.getpid())}) == threads and len(signed) > 1
 
 
 def test_caches_are_the_same_bytes_on_a_cluster_even_if_a_worker_dies(

@@ -32,6 +32,7 @@ _FIRST_S = 30  # speech of the first task, which tells how long the others take
 _TASK_S = 300  # most speech of a task: its frames are in memory
 _WORK_S = 5  # what a task is meant to take: each moves the progress bar
 _START_S = 10  # workers are started for more work than this: starting them takes seconds
+_THREADS_S = 0.001  # threads do where a clip takes longer: the interpreter's share of it is small
 # Annotation of a setting -> what it may be; and settings that say how long a window is, in samples.
 _KINDS = {"int": (Integral, "a whole number"), "float": (Real, "a number")}
 _WINDOWS = ("n_fft", "win_length", "frame_length")
@@ -108,15 +109,20 @@ def write_cache(
             begun = time.perf_counter()
             first = next(_tasks(todo, most=_FIRST_S * sample_rate))
             write(*compute(first))
-            each_s = (time.perf_counter() - begun) / sum(clip.samples for clip in first)
+            took_s = time.perf_counter() - begun
+            each_s = took_s / sum(clip.samples for clip in first)
             rest = todo[len(first) :]
-            many = each_s * sum(clip.samples for clip in rest) > _START_S and device.type == "cpu"
+            here = device.type == "cpu"
+            many = here and each_s * sum(clip.samples for clip in rest) > _START_S
+            # Threads take no time to start, and share what torch and a model take in memory.
+            threads = here and took_s / len(first) > _THREADS_S
             most = min(_WORK_S / each_s, _TASK_S * sample_rate)
             calls = [partial(compute, task) for task in _tasks(rest, most=most)]
             for task, values in spread(
                 calls,
-                processes=_workers(len(calls)) if many else 1,
+                processes=_workers(len(calls)) if many or threads else 1,
                 client=client if many else None,
+                threads=threads,
             ):
                 write(task, values)
     log.info("%s: %d frames of %d dimensions", path.stem, *shape)

@@ -72,7 +72,11 @@ def _check_workers(client: Client, *, address: str) -> None:
 
 
 def spread(
-    calls: Sequence[Callable[[], _Result]], *, processes: int, client: Client | None
+    calls: Sequence[Callable[[], _Result]],
+    *,
+    processes: int,
+    client: Client | None,
+    threads: bool = False,
 ) -> Iterator[_Result]:
     """Call functions without arguments side by side.
 
@@ -84,6 +88,9 @@ def spread(
         how many of this machine to use; 1 is this one
     client : Client or None
         of a cluster to use instead, as `cluster` yields it
+    threads : bool
+        threads of this process instead, which share its memory: for calls that hardly ever hold the
+        interpreter's lock
 
     Yields
     ------
@@ -96,7 +103,8 @@ def spread(
     """
     if client is None:
         tasks = (delayed(call)() for call in calls)
-        yield from Parallel(n_jobs=processes, return_as="generator_unordered")(tasks)
+        backend = "threading" if threads else "loky"
+        yield from Parallel(processes, backend=backend, return_as="generator_unordered")(tasks)
     else:
         yield from _on_cluster(calls, client)
 
