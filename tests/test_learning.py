@@ -247,7 +247,7 @@ def test_balance_draws_labels_or_corpora_as_often_and_class_weights_follow(tmp_p
 
     data = Spied(**{field.name: getattr(data, field.name) for field in dataclasses.fields(data)})
     train = composed("model=gru")["train"] | {"epochs": 8, "batch_size": 8, "balance": balance}
-    learner = bind(train)(network_of("gru"), tmp_path / "c", tmp_path / "logs", lambda: None)
+    learner = bind(train)(network_of("gru"), tmp_path / "logs", lambda: None)
     clips = np.arange(60)
     chance = learner._chance(data, clips)
     learner.fit(data, train=clips, validation=np.arange(0), seed=0)
@@ -310,7 +310,7 @@ def test_validation_and_prediction_hear_windows_and_training_does_not(tmp_path):
     assert plain["train_loss"].tolist() == cut["train_loss"].tolist()
     assert (plain["validation_loss"] != cut["validation_loss"]).all()
     train = composed("model=gru")["train"] | {"window_s": 0.1}
-    learner = bind(train)(network_of("gru"), tmp_path, tmp_path, lambda: None)
+    learner = bind(train)(network_of("gru"), tmp_path, lambda: None)
     learner.network = network_of("gru")(INPUTS, 3).eval()
     learner.network.load_state_dict(state)
     data = toy_data()
@@ -653,7 +653,7 @@ def test_test_clips_have_no_part_in_what_is_learned(tmp_path):
 def learned(tmp_path, **settings):
     """History and weights of a `gru` on toy clips."""
     train = composed("model=gru")["train"] | {"epochs": 6, "batch_size": 8} | settings
-    learner = bind(train)(network_of("gru"), tmp_path / "c", tmp_path / "logs", lambda: None)
+    learner = bind(train)(network_of("gru"), tmp_path / "logs", lambda: None)
     data = toy_data(shift=0.3)
     history = learner.fit(data, train=np.arange(40), validation=np.arange(40, 60), seed=0)
     validated = learner.predict(data, np.arange(40, 60))
@@ -674,7 +674,7 @@ def test_with_patience_the_best_epoch_is_kept_and_training_stops(tmp_path, avera
 @pytest.mark.parametrize("average", [0.0, 0.9])
 def test_without_patience_the_last_epoch_is_kept(tmp_path, average):
     history, _, ua = learned(tmp_path, epochs=12, patience=None, average=average)
-    assert len(history) == 12 and not (tmp_path / "c").exists()
+    assert len(history) == 12
     assert ua == pytest.approx(history["validation_ua"].iloc[-1], abs=1e-6)
     assert history["validation_ua"].nunique() > 2
 
@@ -684,7 +684,7 @@ def test_validation_clips_choose_nothing_without_patience(tmp_path):
     states = []
     for run, validation in enumerate((np.arange(40, 50), np.arange(50, 60))):
         folder = tmp_path / str(run)
-        learner = bind(train)(network_of("gru"), folder, folder / "logs", lambda: None)
+        learner = bind(train)(network_of("gru"), folder / "logs", lambda: None)
         learner.fit(toy_data(), train=np.arange(40), validation=validation, seed=0)
         states.append(learner.state())
     for name, values in states[0].items():
@@ -720,7 +720,7 @@ def test_without_validation_clips_all_others_are_learned(tmp_path, model):
 
 def test_nothing_can_be_chosen_without_validation_clips(tmp_path):
     train = composed("model=gru")["train"] | {"patience": 5}
-    learner = bind(train)(network_of("gru"), tmp_path, tmp_path, lambda: None)
+    learner = bind(train)(network_of("gru"), tmp_path, lambda: None)
     with pytest.raises(ValueError, match="train.patience: got 5, want null where no clip valid"):
         learner.fit(toy_data(), train=np.arange(60), validation=np.arange(0), seed=0)
 
@@ -729,15 +729,13 @@ def course(name, *, steps=20, losses=(), factor=0.1, patience=1):
     """The learning rate of every step, or under `plateau` of every epoch."""
     schedule = Schedule(name=name, lr=0.5, warmup=0.25, factor=factor, patience=patience)
     optimiser = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.5)
-    told = schedule.of(optimiser, steps=steps)
-    assert told["optimizer"] is optimiser
+    scheduler = schedule.of(optimiser, steps=steps)
     rates = []
     for loss in losses or [None] * steps:
         rates.append(optimiser.param_groups[0]["lr"])
         optimiser.step()
-        if "lr_scheduler" in told:
-            assert told["lr_scheduler"]["interval"] == ("epoch" if losses else "step")
-            told["lr_scheduler"]["scheduler"].step(*([loss] if losses else []))
+        if scheduler:
+            scheduler.step(*([loss] if losses else []))
     return np.array(rates)
 
 
@@ -777,7 +775,7 @@ def test_plateau_is_told_the_validation_loss_of_every_epoch(tmp_path, monkeypatc
 
 def test_plateau_wants_validation_clips(tmp_path):
     train = composed("model=gru")["train"] | {"schedule": "plateau"}
-    learner = bind(train)(network_of("gru"), tmp_path, tmp_path, lambda: None)
+    learner = bind(train)(network_of("gru"), tmp_path, lambda: None)
     with pytest.raises(ValueError, match="train.schedule: got plateau, want another where no clip"):
         learner.fit(toy_data(), train=np.arange(60), validation=np.arange(0), seed=0)
 
@@ -809,9 +807,7 @@ def test_a_batch_larger_than_the_training_set_is_one_batch(tmp_path):
 
 
 def test_one_clip_is_too_few_to_train_on(tmp_path):
-    learner = bind(composed("model=gru")["train"])(
-        network_of("gru"), tmp_path, tmp_path, lambda: None
-    )
+    learner = bind(composed("model=gru")["train"])(network_of("gru"), tmp_path, lambda: None)
     with pytest.raises(ValueError, match="got 1 clips to train on, want at least 2"):
         learner.fit(toy_data(), train=np.arange(1), validation=np.arange(9), seed=0)
 
@@ -820,7 +816,7 @@ def test_one_clip_is_too_few_to_train_on(tmp_path):
 def test_any_number_of_steps_has_a_schedule(tmp_path, steps):
     data = toy_data(clips=8)
     train = composed("model=gru")["train"] | {"epochs": 1, "batch_size": 2, "warmup": 0.2}
-    learner = bind(train)(network_of("gru"), tmp_path / "c", tmp_path / "logs", lambda: None)
+    learner = bind(train)(network_of("gru"), tmp_path / "logs", lambda: None)
     clips = np.resize(np.arange(8), 2 * steps)
     history = learner.fit(data, train=clips, validation=np.arange(8), seed=0)
     assert len(history) == 1
@@ -853,7 +849,7 @@ def test_any_number_of_steps_has_a_schedule(tmp_path, steps):
 def test_bad_training_settings_are_named(tmp_path, name, value):
     train = composed()["train"] | {name: value}
     with pytest.raises(ValueError, match=f"train.{name}: got {value!r}, want"):
-        bind(train)(network_of("gru"), tmp_path, tmp_path, lambda: None)
+        bind(train)(network_of("gru"), tmp_path, lambda: None)
 
 
 def test_a_loss_that_is_not_finite_stops_with_fold_and_epoch(tmp_path):

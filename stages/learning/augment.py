@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -34,8 +35,7 @@ def mixup(batch: Batch, targets: Tensor, *, alpha: float) -> tuple[Batch, Tensor
     if not alpha:
         return batch, targets
     size = len(targets)
-    shares = torch.distributions.Beta(alpha, alpha, validate_args=False)
-    share = shares.sample((size,)).to(targets)
+    share = _beta(alpha).sample((size,)).to(targets)
     share = torch.maximum(share, 1 - share)
     other = torch.randperm(size).to(batch.lengths.device)
     both = torch.minimum(batch.lengths, batch.lengths[other])
@@ -45,6 +45,12 @@ def mixup(batch: Batch, targets: Tensor, *, alpha: float) -> tuple[Batch, Tensor
         features[name] = torch.lerp(values, values.index_select(0, other), mixed)
     targets = torch.lerp(targets[other], targets, share[:, None])
     return batch._replace(features=features), targets
+
+
+@lru_cache
+def _beta(alpha: float) -> torch.distributions.Beta:
+    """Kept, as it takes as long to make as to draw from."""
+    return torch.distributions.Beta(alpha, alpha, validate_args=False)
 
 
 def add_noise(batch: Batch, deviation: Mapping[str, Tensor], *, share: float) -> Batch:

@@ -12,7 +12,6 @@ import json
 import logging
 import math
 import os
-import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -235,7 +234,7 @@ def _check_start(jobs: Sequence[Job], plan: Plan) -> None:
 def _check_memory(plan: Plan, number: int) -> None:
     """Refuse features whose values no memory holds, in so many processes at once."""
     data = _open(plan)
-    need = number * _learner(plan, Path(), Path(), lambda: None).least_memory(data)
+    need = number * _learner(plan, Path(), lambda: None).least_memory(data)
     dimensions = ", ".join(f"{name} {size}" for name, size in data.inputs.items())
     check_memory(
         f"train: got features of {dimensions} dimensions, want fewer, or smaller train.batch_size "
@@ -264,12 +263,12 @@ def _open(plan: Plan) -> ClipData:
     )
 
 
-def _learner(plan: Plan, folder: Path, logs: Path, on_epoch: Callable[[], None]) -> Any:
+def _learner(plan: Plan, logs: Path, on_epoch: Callable[[], None]) -> Any:
     """What the model's settings describe, with `fit`, `predict`, `state` and so on."""
     build = bind(plan.settings["model"]["network"])
     if not _is_network(plan):
         return build()
-    return bind(plan.settings["train"])(build, folder, logs, on_epoch)
+    return bind(plan.settings["train"])(build, logs, on_epoch)
 
 
 def _run(job: Job, plan: Plan, ticks: Path, *, main: int | None) -> tuple[Job, list[float]]:
@@ -287,9 +286,7 @@ def _run(job: Job, plan: Plan, ticks: Path, *, main: int | None) -> tuple[Job, l
     with TemporaryDirectory(dir=plan.scratch, ignore_cleanup_errors=True) as attempt:
         folder = Path(attempt, job.name)
         folder.mkdir()
-        learner = _learner(
-            plan, folder / "checkpoints", plan.logs / job.name, lambda: _tick(ticks, 1, main=main)
-        )
+        learner = _learner(plan, plan.logs / job.name, lambda: _tick(ticks, 1, main=main))
         try:
             history = learner.fit(
                 data, train=parts["train"], validation=parts["validation"], seed=job.seed
@@ -304,7 +301,6 @@ def _run(job: Job, plan: Plan, ticks: Path, *, main: int | None) -> tuple[Job, l
             np.save(folder / "validation.npy", learner.predict(data, parts["validation"]))
         (folder / "history.json").write_text(json.dumps(history))
         torch.save(_checkpoint(job, plan, learner, inputs=data.inputs), folder / "model.pt")
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         if not (plan.scratch / job.name).is_dir():
             folder.rename(plan.scratch / job.name)
     return job, [row["validation_ua"] for row in history]

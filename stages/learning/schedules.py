@@ -7,7 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import (
+    CosineAnnealingLR,
+    LRScheduler,
+    OneCycleLR,
+    ReduceLROnPlateau,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,44 +67,36 @@ class Schedule:
         """Whether the learning rate depends on validation clips."""
         return self.name == "plateau"
 
-    def of(self, optimiser: Optimizer, *, steps: int) -> dict:
-        """What Lightning is told of an optimiser with the learning rate `lr`, for so many steps."""
-        return {"optimizer": optimiser, **_SCHEDULES[self.name](self, optimiser, steps)}
+    def of(self, optimiser: Optimizer, *, steps: int) -> LRScheduler | ReduceLROnPlateau | None:
+        """What changes the rate `lr` of an optimiser after each of so many steps, or epochs.
+
+        Of epochs under plateau, which is told their validation losses.
+        """
+        return _SCHEDULES[self.name](self, optimiser, steps)
 
 
-def _one_cycle(schedule: Schedule, optimiser: Optimizer, steps: int) -> dict:
+def _one_cycle(schedule: Schedule, optimiser: Optimizer, steps: int) -> LRScheduler:
     warmup = schedule.warmup
     # Of few steps none would rise, which the schedule divides by.
     steps = max(steps, math.ceil(2 / min(warmup, 1 - warmup)))
-    scheduler = OneCycleLR(optimiser, max_lr=schedule.lr, total_steps=steps, pct_start=warmup)
-    return {"lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+    return OneCycleLR(optimiser, max_lr=schedule.lr, total_steps=steps, pct_start=warmup)
 
 
-def _cosine(_: Schedule, optimiser: Optimizer, steps: int) -> dict:
-    scheduler = CosineAnnealingLR(optimiser, T_max=steps)
-    return {"lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+def _cosine(_: Schedule, optimiser: Optimizer, steps: int) -> LRScheduler:
+    return CosineAnnealingLR(optimiser, T_max=steps)
 
 
-def _plateau(schedule: Schedule, optimiser: Optimizer, _: int) -> dict:
-    scheduler = ReduceLROnPlateau(
+def _plateau(schedule: Schedule, optimiser: Optimizer, _: int) -> ReduceLROnPlateau:
+    return ReduceLROnPlateau(
         optimiser, factor=schedule.factor, patience=schedule.patience, threshold=0.0
     )
-    return {
-        "lr_scheduler": {
-            "scheduler": scheduler,
-            "interval": "epoch",
-            "monitor": "validation_loss",
-        }
-    }
 
 
-def _constant(_: Schedule, __: Optimizer, ___: int) -> dict:
-    return {}
-
-
-_SCHEDULES: dict[str, Callable[[Schedule, Optimizer, int], dict]] = {
+_SCHEDULES: dict[
+    str, Callable[[Schedule, Optimizer, int], LRScheduler | ReduceLROnPlateau | None]
+] = {
     "onecycle": _one_cycle,
     "cosine": _cosine,
     "plateau": _plateau,
-    "constant": _constant,
+    "constant": lambda *_: None,
 }

@@ -1,24 +1,16 @@
-"""Training one network: Lightning's loop, stopping and checkpoints around the project's batches."""
+"""Training one network on the clips of one job, and applying it."""
 
 from __future__ import annotations
 
-import logging
-import warnings
+import math
 from collections.abc import Callable
 from pathlib import Path
 
-import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import (
-    Callback,
-    EarlyStopping,
-    LambdaCallback,
-    ModelCheckpoint,
-)
-from lightning.pytorch.loggers import TensorBoardLogger
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
 
 from stages.learning.augment import add_noise, mixup, spec_augment
 from stages.learning.batches import (
@@ -30,10 +22,8 @@ from stages.learning.batches import (
 )
 from stages.learning.checkpoints import read_checkpoint
 from stages.learning.layers import window_frames, windowed
-from stages.learning.loop import Averaging, Loop
+from stages.learning.loop import Loop
 from stages.learning.schedules import Schedule
-
-logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
 
 class NetworkLearner:
@@ -43,8 +33,8 @@ class NetworkLearner:
     ----------
     build : inputs, n_classes -> nn.Module
         the network, its settings bound
-    folder, logs : Path
-        for checkpoints while training; for TensorBoard
+    logs : Path
+        a folder, for TensorBoard
     on_epoch : callable
         called after every epoch, to show progress
     epochs, batch_size : int
@@ -89,7 +79,6 @@ class NetworkLearner:
     def __init__(
         self,
         build: Callable[..., nn.Module],
-        folder: Path,
         logs: Path,
         on_epoch: Callable[[], None],
         *,
@@ -137,7 +126,7 @@ class NetworkLearner:
         ):
             if not right:
                 raise ValueError(f"train.{name}: got {value!r}, want {want}")
-        self._build, self._folder, self._logs, self._on_epoch = build, folder, logs, on_epoch
+        self._build, self._logs, self._on_epoch = build, logs, on_epoch
         self._epochs, self._batch_size = epochs, batch_size
         self._average, self._patience = average, patience
         self._crop, self._speed = round(crop_s * sample_rate / hop_length), speed
@@ -197,71 +186,69 @@ class NetworkLearner:
             raise ValueError(f"train.patience: got {self._patience}, want null {nothing}")
         if self._schedule.watches_validation and not len(validation):
             raise ValueError(f"train.schedule: got {self._schedule.name}, want another {nothing}")
-        lightning.seed_everything(seed, verbose=False)
+        torch.manual_seed(seed)
         self.network = self._build(data.inputs, data.n_classes)
         if self._warm_start is not None:
             self.network.load_state_dict(read_checkpoint(self._warm_start)["state"])
         self.network.input.fit(data.statistics(train))
+        self.network.to("cuda" if torch.cuda.is_available() else "cpu")
         chance = self._chance(data, train)
+        batches = TrainingBatches(
+            data,
+            train,
+            size=self._batch_size,
+            crop=self._crop,
+            speed=self._speed,
+            seed=seed,
+            chance=chance,
+        )
         labels = data.labels[train] if self._class_weights else None
         loop = Loop(
             self.network,
             names=data.names or range(len(data.labels)),
             class_weight=_class_weight(labels, n_classes=data.n_classes, chance=chance),
             label_smoothing=self._label_smoothing,
+            weight_decay=self._weight_decay,
+            gradient_clip=self._gradient_clip,
+            average=self._average,
             augment=self._augment,
             window=self._window,
             schedule=self._schedule,
-            weight_decay=self._weight_decay,
+            steps=self._epochs * len(batches),
         )
-        callbacks: list[Callback] = [
-            LambdaCallback(on_train_epoch_end=lambda *_: self._on_epoch()),
-        ]
-        if self._average:  # else it would be the last step's weights
-            callbacks.append(Averaging(self._average))
-        if self._patience is not None:
-            # Whole checkpoints: one of weights only holds the weights of the step, not the average.
-            best = ModelCheckpoint(dirpath=self._folder, monitor="validation_ua", mode="max")
-            callbacks += [best, EarlyStopping("validation_ua", mode="max", patience=self._patience)]
-        trainer = lightning.Trainer(
-            accelerator="gpu" if torch.cuda.is_available() else "cpu",
-            devices=1,
-            max_epochs=self._epochs,
-            gradient_clip_val=self._gradient_clip,
-            callbacks=callbacks,
-            logger=TensorBoardLogger(self._logs.parent, name="", version=self._logs.name),
-            log_every_n_steps=1_000_000,  # figures per epoch, not per step
-            num_sanity_val_steps=0,
-            limit_val_batches=1.0 if len(validation) else 0,
-            enable_checkpointing=self._patience is not None,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        with warnings.catch_warnings():
-            # The first two are meant for loaders of many workers and loops that log each step, the
-            # third for Lightning itself.
-            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            warnings.filterwarnings("ignore", message=".*logging interval.*")
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-            batches = TrainingBatches(
-                data,
-                train,
-                size=self._batch_size,
-                crop=self._crop,
-                speed=self._speed,
-                seed=seed,
-                chance=chance,
-            )
-            try:
-                trainer.fit(loop, batches, self._whole(data, validation))
-            except ValueError:
-                if self._patience is not None and best.best_model_path:
-                    self.rescued = _restore(loop, best)
-                raise
-        if self._patience is not None:
-            _restore(loop, best)
-        self.network.cpu().eval()
-        return loop.history
+        try:
+            return self._run(loop, batches, self._whole(data, validation))
+        finally:
+            self.network.cpu().eval()
+
+    def _run(self, loop: Loop, batches: TrainingBatches, validation: WholeBatches) -> list[dict]:
+        """All epochs; leaves the network with the weights that are kept. The history, see `fit`."""
+        history = []
+        kept, best, best_ua = None, 0, -math.inf
+        try:
+            with SummaryWriter(self._logs) as writer:
+                for epoch in range(1, self._epochs + 1):
+                    row = {"epoch": epoch, **loop.train(batches)}
+                    with loop.averaged():
+                        row |= loop.validate(validation)
+                        if self._patience is not None and row["validation_ua"] > best_ua:
+                            kept, best, best_ua = loop.state(), epoch, row["validation_ua"]
+                        elif self._patience is None and epoch == self._epochs:
+                            kept = loop.state()
+                    history.append(row)
+                    for name, value in row.items():
+                        if name != "epoch" and math.isfinite(value):
+                            writer.add_scalar(name, value, loop.step)
+                    self._on_epoch()
+                    if self._patience is not None and epoch - best >= self._patience:
+                        break
+        except ValueError:
+            if best:
+                self.rescued = best
+                self.network.load_state_dict(kept)
+            raise
+        self.network.load_state_dict(kept)
+        return history
 
     def _chance(self, data: ClipData, train: np.ndarray) -> np.ndarray | None:
         """Of each training clip to be drawn next; None where each is drawn once."""
@@ -293,13 +280,6 @@ class NetworkLearner:
     def state(self) -> dict[str, Tensor]:
         """The weights and the normalisation, by name."""
         return self.network.state_dict()
-
-
-def _restore(loop: Loop, best: ModelCheckpoint) -> int:
-    """Give the network the weights of its best epoch so far; the number of that epoch."""
-    checkpoint = torch.load(best.best_model_path, weights_only=True)
-    loop.load_state_dict(checkpoint["state_dict"])
-    return checkpoint["epoch"] + 1
 
 
 def _class_weight(
