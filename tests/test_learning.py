@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 from torchaudio.functional import mask_along_axis_iid
 
@@ -677,6 +678,16 @@ def test_without_patience_the_last_epoch_is_kept(tmp_path, average):
     assert len(history) == 12
     assert ua == pytest.approx(history["validation_ua"].iloc[-1], abs=1e-6)
     assert history["validation_ua"].nunique() > 2
+
+
+def test_tensorboard_is_shown_every_epoch(tmp_path):
+    history, _, _ = learned(tmp_path, epochs=3)
+    events = EventAccumulator(str(tmp_path / "logs")).Reload()
+    assert set(events.Tags()["scalars"]) == set(history.columns) - {"epoch"}
+    for name in events.Tags()["scalars"]:
+        shown = [event.value for event in events.Scalars(name)]
+        np.testing.assert_allclose(shown, history[name], rtol=1e-6)
+    assert [event.step for event in events.Scalars("train_ua")] == [5, 10, 15]  # of 40 / 8 clips
 
 
 def test_validation_clips_choose_nothing_without_patience(tmp_path):
