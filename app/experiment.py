@@ -20,7 +20,7 @@ from stages.clips.outputs import complete
 from stages.clips.table import read_clips
 from stages.learning.checkpoints import read_checkpoint
 from stages.learning.jobs import SECTIONS, Plan, all_jobs, gather, make_plan, run_jobs
-from stages.reporting import figures, metrics, tables
+from stages.reporting import choice_figures, drawing, metrics, tables
 from stages.reporting.predictions import Predictions, arrange, read_predictions
 
 CLIPS, CACHES, SPLIT = Path("data/merged/clips.csv"), Path("data/features"), Path("data/split.csv")
@@ -252,13 +252,13 @@ def write(
 ) -> None:
     """Write a table as CSV and its figure as PNG and SVG, under one name; print the title.
 
-    For the table and what is not explained here see `figures.differences_figure`.
+    For the table and what is not explained here see `choice_figures.differences_figure`.
     """
-    with figures.style():
-        figure = figures.differences_figure(
+    with drawing.style():
+        figure = choice_figures.differences_figure(
             table, heading=title, reference=reference, kinds=kinds, chance=chance, notes=notes
         )
-        drawn = {kind: figures.encode(figure, kind) for kind in ("png", "svg")}
+        drawn = {kind: drawing.encode(figure, kind) for kind in ("png", "svg")}
     for kind, content in drawn.items():
         with complete(output.with_suffix(f".{kind}")) as part:
             part.write_bytes(content)

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from stages.reporting.figures import COLOURS, style
+from stages.reporting.drawing import COLOURS, style
 
 _PREFIX = "p_"
 _N_FFT = 512

@@ -32,7 +32,7 @@ from app.study import Study
 from stages.clips.folds import protocol_in_words
 from stages.clips.outputs import complete
 from stages.clips.settings import load_params, processes
-from stages.reporting import figures
+from stages.reporting import choice_figures, drawing
 
 JOURNALS, REPORTS, RECIPES = Path("models/tune"), Path("reports/tune"), Path("conf/experiment")
 _FOR_IMPORTANCE = 4  # trials with different results
@@ -113,14 +113,14 @@ def write(study: Study, opened: optuna.Study, *, output: Path) -> None:
     table = trial_table(opened).assign(protocol=protocol)
     heading = f"Study {study.name}: {len(table)} trials"
     notes = study.shared + ["synthetic demo speech"] * (params.data.name == "demo")
-    with figures.style():
-        drawn = {"history": figures.trials_figure(table, heading=heading, notes=notes)}
+    with drawing.style():
+        drawn = {"history": choice_figures.trials_figure(table, heading=heading, notes=notes)}
         if importance := importances(opened):
-            drawn["importance"] = figures.importance_figure(
+            drawn["importance"] = choice_figures.importance_figure(
                 importance, heading=heading, notes=notes
             )
         files = {
-            f"{name}.{kind}": figures.encode(figure, kind)
+            f"{name}.{kind}": drawing.encode(figure, kind)
             for name, figure in drawn.items()
             for kind in ("png", "svg")
         }

@@ -29,7 +29,7 @@ from stages.clips.frames import first_frames
 from stages.clips.outputs import complete
 from stages.clips.settings import bind
 from stages.learning.batches import ClipData
-from stages.reporting import figures
+from stages.reporting import choice_figures, drawing
 from stages.reporting.comparison import check_comparable, describe
 
 OUTPUT = Path("reports/models")
@@ -65,10 +65,8 @@ def epoch_s(checkpoint: dict[str, Any], data: ClipData) -> float:
             # Of no effect on the time; what validates, and where training started, is not here.
             apart = {"patience": None, "schedule": "constant", "warm_start": None}
             settings = checkpoint["train"] | {"epochs": 1 + _EPOCHS} | apart
-            folder = Path(scratch)
             learner = bind(settings)(
-                *(build, folder / "checkpoints", folder / "logs"),
-                lambda: ticks.append(time.process_time()),
+                build, Path(scratch), lambda: ticks.append(time.process_time())
             )
             learner.fit(data, train=everything, validation=everything[:0], seed=0)
             return min(np.diff(ticks[1:]))
@@ -114,14 +112,14 @@ def main() -> None:
     table = table.sort_values("ua", ascending=False, kind="stable")
     corpora = ", ".join(sorted(set(first.predictions.clips["corpus"])))
     title = first.settings["split"].get("title", first.protocol)
-    with figures.style():
-        figure = figures.models_figure(
+    with drawing.style():
+        figure = choice_figures.models_figure(
             table,
             heading=f"Models: {corpora}, {title}",
             chance=1 / len(first.predictions.labels),
             notes=first.notes,
         )
-        files = {kind: figures.encode(figure, kind) for kind in ("png", "svg")}
+        files = {kind: drawing.encode(figure, kind) for kind in ("png", "svg")}
     files["csv"] = table.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode()
     for kind, content in files.items():
         with complete(OUTPUT.with_suffix(f".{kind}")) as part:

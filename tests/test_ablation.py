@@ -14,7 +14,7 @@ from sklearn.metrics import balanced_accuracy_score
 from app import ablation, experiment
 from stages import split, train
 from stages.clips.table import COLUMNS, write_clips
-from stages.reporting import figures, tables
+from stages.reporting import choice_figures, drawing, tables
 from stages.reporting.predictions import read_predictions
 from tests.support import composed, inside
 
@@ -191,8 +191,8 @@ def test_the_figure_says_what_was_compared_on_what(finished):
 
 def test_dots_and_intervals_stand_where_the_table_says(finished):
     table = rows_of(finished[0]).reset_index()
-    with figures.style():
-        figure = figures.differences_figure(
+    with drawing.style():
+        figure = choice_figures.differences_figure(
             table,
             heading="",
             reference="all features",

@@ -21,7 +21,7 @@ from scipy import stats
 from sklearn.metrics import balanced_accuracy_score, recall_score
 
 from app import compare as program
-from stages.reporting import comparison, comparison_page, figures, metrics
+from stages.reporting import comparison, comparison_page, drawing, metrics
 
 ROOT = Path(__file__).parents[1]
 LABELS = ["angry", "happy", "sad"]
@@ -411,7 +411,7 @@ def test_everything_of_a_speaker_dependent_demo_says_so():
 
 def test_dots_and_intervals_stand_where_the_table_says(three):
     _, found = three
-    with figures.style():
+    with drawing.style():
         drawn = comparison_page.differences_figure(found)
     axes = drawn.axes[0]
     dots, lines = (

@@ -14,7 +14,7 @@ from stages.clips.level import rms_db
 from stages.clips.prepare import prepare_corpus
 from stages.clips.store import open_audio
 from stages.clips.table import EMOTIONS, read_clips
-from stages.reporting import corpora, figures
+from stages.reporting import corpora, drawing
 from tests.support import AUDIO, ROOT, composed
 
 SETTINGS = composed("data=real")
@@ -106,12 +106,12 @@ def clips(tmp_path_factory):
 def report_of(clips, *, data="real", labels="six", notes=()):
     table, store = clips
     settings = composed(f"data={data}", "corpora=[emodb,savee]", f"labels={labels}")
-    with figures.style():
+    with drawing.style():
         found, drawn = corpora.corpus_report(
             table, store=store, label_sets=LABEL_SETS, settings=settings, notes=notes
         )
         return found, {
-            name: figures.encode(figure, "svg").decode() for name, figure in drawn.items()
+            name: drawing.encode(figure, "svg").decode() for name, figure in drawn.items()
         }
 
 

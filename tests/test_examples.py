@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from stages.acoustics import Description
 from stages.acoustics.cochleagram import cochleagram
 from stages.clips.frames import first_frames
-from stages.reporting import figures
+from stages.reporting import drawing
 from stages.reporting.examples import choose, describe, read
 from stages.reporting.panels import Excerpt, draw, ticks
 from stages.reporting.predictions import Predictions, arrange
@@ -275,7 +275,7 @@ def drawn(values: dict[str, dict[str, np.ndarray]], described: dict[str, Descrip
         label: Excerpt(np.full(HOP * (len(next(iter(own.values()))) - 1), 0.25, np.float32), own)
         for label, own in values.items()
     }
-    with figures.style(), rc_context({"figure.constrained_layout.use": False}):
+    with drawing.style(), rc_context({"figure.constrained_layout.use": False}):
         yield from draw(
             excerpts,
             titles={label: [label, "note"] for label in excerpts},

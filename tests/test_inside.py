@@ -12,7 +12,7 @@ from stages.clips.frames import first_frames
 from stages.clips.settings import bind
 from stages.learning.checkpoints import build_network
 from stages.learning.layers import AttentiveStatistics
-from stages.reporting import figures
+from stages.reporting import drawing, figures
 from stages.reporting.networks import MOST_CLIPS, FoldNetworks, attention, embedding
 from stages.reporting.predictions import arrange
 from tests.support import ROOT
@@ -204,11 +204,11 @@ def test_markers_stand_for_corpora_or_few_speakers_else_for_labels(corpora, spea
         for s in range(speakers)
         for label in LABELS[:2]
     ]
-    with figures.style():
+    with drawing.style():
         figure = figures.embedding_figure(
             pd.DataFrame(rows), labels=LABELS, shares=(0.5, 0.25), heading="x", notes=["a note"]
         )
-        svg = figures.encode(figure, "svg").decode()
+        svg = drawing.encode(figure, "svg").decode()
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     names = {"corpus": ["c0", "c1"], "speaker": ["s0", "s1", "s2"], "label": []}[grouped]
     assert legend == [*LABELS, *names]

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from stages.clips.completeness import compare, read_release
 from stages.clips.folds import label_order
-from stages.reporting import figures
+from stages.reporting import drawing, figures
 from stages.reporting.predictions import arrange
 from stages.reporting.references import PATH, references
 from tests.support import ROOT, composed
@@ -185,9 +185,9 @@ def test_nothing_stands_beside_a_run_whose_split_was_found_to_share_speakers():
 
 def test_the_figure_tells_the_kinds_apart_without_colour():
     table = found(whole("savee"), "corpora=[savee]", "split=loso")
-    with figures.style():
+    with drawing.style():
         figure = figures.references_figure(table, chance=1 / 7, notes=["a note"])
-        svg = figures.encode(figure, "svg").decode()
+        svg = drawing.encode(figure, "svg").decode()
     axes = figure.axes[0]
     places = [tick.get_text() for tick in axes.get_yticklabels()]
     assert places[0] == "cnn_gru (this run)"

@@ -26,7 +26,7 @@ from stages.clips.table import read_clips
 from stages.degradations import Scene
 from stages.learning import robustness
 from stages.learning.recogniser import Recogniser
-from stages.reporting import figures
+from stages.reporting import drawing, figures
 from stages.reporting.robustness import COLUMNS, read_robustness, robustness_table
 from tests.support import ROOT, composed, inside
 
@@ -607,9 +607,9 @@ def test_a_panel_for_each_unit_with_its_curves():
     table = pd.DataFrame(rows).assign(
         ua_low=lambda t: t["ua"] - 0.1, ua_high=lambda t: t["ua"] + 0.1
     )
-    with figures.style():
+    with drawing.style():
         figure = figures.robustness_figure(table, chance=0.25, notes=["a note"])
-        svg = figures.encode(figure, "svg").decode()
+        svg = drawing.encode(figure, "svg").decode()
     curves = {
         line.get_label(): line
         for axes in figure.axes

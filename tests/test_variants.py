@@ -20,7 +20,7 @@ from stages.clips.settings import bind
 from stages.clips.store import open_audio
 from stages.clips.table import COLUMNS, read_clips
 from stages.clips.variants import Variants
-from stages.reporting import corpora, figures, tables
+from stages.reporting import corpora, corpus_figures, drawing, tables
 from tests.support import AUDIO, ROOT, composed
 
 NAMES = sorted(path.stem for path in (ROOT / "conf" / "variants").glob("*.yaml"))
@@ -289,13 +289,13 @@ def described(clips, audio):
     params = composed("data=real", "corpora=[folder]")
     params["corpora"] = {"toy": params["corpora"]["folder"]}
     labels = {"sad": "sad"}
-    with figures.style():
+    with drawing.style():
         report, drawn = corpora.corpus_report(
             clips, store=audio, label_sets={"one": labels}, settings=params, notes=()
         )
         counts = tables.emotion_counts(clips, labels=["sad"], label_map=labels)
-        drawn["emotions"] = figures.emotions_figure(counts, notes=())
-        files = {name: figures.encode(figure, "svg") for name, figure in drawn.items()}
+        drawn["emotions"] = corpus_figures.emotions_figure(counts, notes=())
+        files = {name: drawing.encode(figure, "svg") for name, figure in drawn.items()}
     predicted = clips.loc[(clips["variant"] == "clean") & (clips["samples"] > 0), "clip"]
     return report, files, tables.clip_fates(clips, predicted=predicted, label_map=labels)
 

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from stages.reporting import figures
+from stages.reporting import drawing
 from stages.reporting.comparison import Comparison
 from stages.reporting.html import fill
 
@@ -19,17 +19,17 @@ from stages.reporting.html import fill
 FIGURES = ("differences", "ua", "classes")
 #: A difference is called sure where the corrected p value is below this.
 ALPHA = 0.05
-_SURE, _LINE = figures.COLOURS[0], figures.COLOURS[4]
+_SURE, _LINE = drawing.COLOURS[0], drawing.COLOURS[4]
 _COLUMNS = 2  # of panels, one per pair
 _WIDTH = 8  # of figures, in inches
 
 
 def draw(comparison: Comparison) -> dict[str, bytes]:
     """The figures of a comparison: content of PNG and SVG files by their names."""
-    with figures.style():
+    with drawing.style():
         drawn = (differences_figure(comparison), ua_figure(comparison), classes_figure(comparison))
         return {
-            f"{name}.{kind}": figures.encode(figure, kind)
+            f"{name}.{kind}": drawing.encode(figure, kind)
             for name, figure in zip(FIGURES, drawn, strict=True)
             for kind in ("png", "svg")
         }

@@ -19,7 +19,7 @@ from stages.clips.audio import FULL_SCALE
 from stages.clips.completeness import Completeness, compare, read_release
 from stages.clips.level import rms_db
 from stages.clips.table import EMOTIONS
-from stages.reporting import figures
+from stages.reporting import corpus_figures
 
 #: Of durations and levels: end of the column's name -> share of the clips below.
 QUANTILES = {"p05": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95}
@@ -54,7 +54,7 @@ def corpus_report(
     settings: Mapping[str, Any],
     notes: Sequence[str],
 ) -> tuple[CorpusReport, dict[str, Figure]]:
-    """Describe, compare and draw the corpora; to be called within `figures.style`.
+    """Describe, compare and draw the corpora; to be called within `drawing.style`.
 
     Parameters
     ----------
@@ -311,26 +311,26 @@ def draw_corpora(
     by_sex = pd.crosstab(speakers["corpus"], speakers["sex"])
     reasons = excluded["excluded"].str.split(":", n=1).str[0]
     drawn = {
-        "clips": figures.counts_figure(
+        "clips": corpus_figures.counts_figure(
             by_emotion.reindex([emotion for emotion in EMOTIONS if emotion in by_emotion.index]),
             heading="Clips in use, by emotion and corpus",
             unit="clips",
             notes=notes,
         ),
-        "durations": figures.spreads_figure(
+        "durations": corpus_figures.spreads_figure(
             _quantiles(table, {"duration_s": "in the file", "used_s": "in use"}),
             heading="Duration of the clips",
             label="duration (s)",
             lowest=0,
             notes=notes,
         ),
-        "voices": figures.counts_figure(
+        "voices": corpus_figures.counts_figure(
             by_sex.reindex(columns=[sex for sex in _SEXES if sex in by_sex]).rename(columns=_SEXES),
             heading="Speakers, by corpus and sex",
             unit="speakers",
             notes=notes,
         ),
-        "levels": figures.spreads_figure(
+        "levels": corpus_figures.spreads_figure(
             _quantiles(table, {"level_db": "in the file", "used_db": "in use"}),
             heading="Level of the clips",
             label="root mean square (dB relative to full scale)",
@@ -339,7 +339,7 @@ def draw_corpora(
         ),
     }
     if len(excluded):
-        drawn["excluded"] = figures.counts_figure(
+        drawn["excluded"] = corpus_figures.counts_figure(
             pd.crosstab(reasons, excluded["corpus"]).reindex(columns=corpora, fill_value=0),
             heading="Files that are not used, by reason and corpus",
             unit="files",

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from stages.acoustics import Description
 from stages.clips.audio import FULL_SCALE
 from stages.clips.frames import first_frames, frame_count
-from stages.reporting.figures import encode
+from stages.reporting.drawing import encode
 from stages.reporting.networks import FoldNetworks, attention
 from stages.reporting.panels import Excerpt, compact_png, draw
 from stages.reporting.predictions import Predictions

@@ -1,74 +1,30 @@
-"""The figures of the report, in one style: for print, for the colour-blind, equal byte for byte."""
+"""The figures of a run: what its model recognises, of whom, and how surely."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 
-import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-#: Okabe and Ito's colours, ordered so that neighbours also differ in lightness
-COLOURS = (
-    "#0072B2",
-    "#F0E442",
-    "#D55E00",
-    "#56B4E9",
-    "#666666",
-    "#E69F00",
-    "#009E73",
-    "#CC79A7",
+from stages.reporting.drawing import (
+    COLOURS,
+    MAIN,
+    MARKERS,
+    REFERENCE,
+    TRAIN,
+    new_canvas,
+    new_figure,
+    reference_lines,
+    set_title,
 )
-#: of the PNG files
-DPI = 200
-_TRAIN, _MAIN, _REFERENCE = COLOURS[5], COLOURS[0], COLOURS[4]
-_HATCHES = ("", "////")  # the second turn through the colours is hatched
-_KINDS = ((_REFERENCE, "D"), (_MAIN, "o"), (COLOURS[2], "s"))  # of rows, in turn
-_CURVES = ((_MAIN, "o"), (COLOURS[2], "s"), (COLOURS[6], "^"), (COLOURS[7], "D"))
-_STYLE = {
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "figure.constrained_layout.use": True,
-    "figure.facecolor": "white",
-    "font.family": "DejaVu Sans",
-    "font.size": 9.0,
-    "grid.color": "#DDDDDD",
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "savefig.dpi": DPI,
-    "svg.fonttype": "none",  # text stays text: searchable, small
-    "svg.hashsalt": "inflect",  # element names do not change from run to run
-}
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+
+_CURVES = ((MAIN, "o"), (COLOURS[2], "s"), (COLOURS[6], "^"), (COLOURS[7], "D"))
 _GROUPS = 6  # more markers than this cannot be told apart where colours stand for something else
 _DASHES = {"train": "--", "validation": "-"}
-_METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
-
-
-@contextmanager
-def style() -> Iterator[None]:
-    """Draw and save within this block: the report's style, whatever the user's own settings."""
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE)
-        yield
-
-
-def encode(figure: Figure, kind: str) -> bytes:
-    """Render as `png` or `svg`, without time stamps or versions, so that bytes repeat."""
-    stream = io.BytesIO()
-    figure.savefig(stream, format=kind, metadata=_METADATA[kind])
-    return stream.getvalue()
 
 
 def confusion_figure(
@@ -85,7 +41,7 @@ def confusion_figure(
     notes : what every title must add, such as "speaker-dependent"
     """
     n = len(labels)
-    figure, axes = _figure(1.9 + 0.62 * n, 1.7 + 0.55 * n)
+    figure, axes = new_figure(1.9 + 0.62 * n, 1.7 + 0.55 * n)
     support = confusion.sum(1, keepdims=True)
     share = 100 * np.divide(confusion, support, out=np.zeros((n, n)), where=support > 0)
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=100, aspect="auto")
@@ -107,7 +63,7 @@ def confusion_figure(
     clips = "clips" if n_seeds == 1 else f"clips, {n_seeds} seeds added up"
     bar = figure.colorbar(image, ax=axes, label="share of the actual emotion (%)", fraction=0.05)
     bar.outline.set_visible(False)
-    _title(axes, f"Confusion (large: %, small: {clips})", notes)
+    set_title(axes, f"Confusion (large: %, small: {clips})", notes)
     return figure
 
 
@@ -122,17 +78,17 @@ def history_figure(training: pd.DataFrame, *, notes: Sequence[str]) -> Figure:
     """
     title = "Training history"
     if not training["epoch"].max() > 1:  # also when there is no row at all
-        figure, axes = _figure(7, 1.0)
+        figure, axes = new_figure(7, 1.0)
         axes.set_axis_off()
         text = f"One epoch only: {len(training)} jobs with one row each, no curve to draw."
         axes.text(0, 0.5, text, transform=axes.transAxes, va="center")
-        _title(axes, title, notes)
+        set_title(axes, title, notes)
         return figure
-    figure = _canvas(7, 3.4)
+    figure = new_canvas(7, 3.4)
     panels = figure.subplots(1, 2)
     labels = {"loss": "loss (nats)", "ua": "unweighted accuracy (0 to 1)"}
     for axes, (quantity, label) in zip(panels, labels.items(), strict=True):
-        for part, colour in (("train", _TRAIN), ("validation", _MAIN)):
+        for part, colour in (("train", TRAIN), ("validation", MAIN)):
             column = f"{part}_{quantity}"
             if training[column].isna().all():  # no clip validates
                 continue
@@ -147,126 +103,7 @@ def history_figure(training: pd.DataFrame, *, notes: Sequence[str]) -> Figure:
     panels[0].set_ylim(bottom=0)
     panels[1].set_ylim(0, 1)
     panels[0].legend()
-    _title(panels[0], title, notes)
-    return figure
-
-
-def emotions_figure(counts: pd.DataFrame, *, notes: Sequence[str]) -> Figure:
-    """Make-up of each corpus: one stacked bar each, in per cent, with the clips of each label.
-
-    Parameters
-    ----------
-    counts : DataFrame
-        clips by corpus (rows) and label (columns)
-    notes : what every title must add
-    """
-    figure, axes = _figure(7, max(1.5 + 0.45 * len(counts), 0.9 + 0.2 * counts.shape[1]))
-    total = counts.sum(axis=1)
-    names = [f"{corpus}\n{total[corpus]} clips" for corpus in counts.index]
-    _stack(axes, 100 * counts.div(total.where(total > 0, 1), axis=0), counts=counts)
-    axes.set_yticks(range(len(counts)), names)
-    axes.invert_yaxis()
-    axes.set_xlim(0, 100)
-    axes.set_xlabel("share of the corpus's clips (%)")
-    axes.grid(visible=False, axis="y")
-    figure.legend(loc="outside right center")
-    _title(axes, "Emotions by corpus (numbers: clips)", notes)
-    return figure
-
-
-def counts_figure(counts: pd.DataFrame, *, heading: str, unit: str, notes: Sequence[str]) -> Figure:
-    """Numbers of something: a bar for each row, a piece of it for each column, the sum at its end.
-
-    Parameters
-    ----------
-    counts : int DataFrame
-        at least one row and one column
-    heading : str
-    unit : str
-        what is counted
-    notes : what the title must add
-    """
-    figure, axes = _figure(7, max(1.4 + 0.3 * len(counts), 0.9 + 0.2 * counts.shape[1]))
-    _stack(axes, counts, counts=counts)
-    for place, total in enumerate(counts.sum(axis=1)):
-        axes.annotate(
-            str(total), (total, place), xytext=(3, 0), textcoords="offset points", va="center"
-        )
-    axes.set_yticks(range(len(counts)), counts.index)
-    axes.invert_yaxis()
-    axes.margins(x=0.1)
-    axes.set_xlabel(unit)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.grid(visible=False, axis="y")
-    figure.legend(loc="outside right center")
-    _title(axes, heading, notes)
-    return figure
-
-
-def _stack(axes: Axes, lengths: pd.DataFrame, *, counts: pd.DataFrame) -> None:
-    """Bars side by side along each row, of these lengths; the counts stand where there is room."""
-    left = np.zeros(len(lengths))
-    longest = lengths.sum(axis=1).max()
-    for index, name in enumerate(lengths):
-        turn, place = divmod(index, len(COLOURS))
-        bars = axes.barh(
-            range(len(lengths)),
-            lengths[name],
-            left=left,
-            height=0.7,
-            color=COLOURS[place],
-            hatch=_HATCHES[turn],
-            edgecolor="white",
-            linewidth=0.8,
-            label=name,
-        )
-        texts = [
-            str(n) if length >= 0.05 * longest else ""
-            for n, length in zip(counts[name], lengths[name], strict=True)
-        ]
-        ink = "black" if np.dot(to_rgb(COLOURS[place]), (0.299, 0.587, 0.114)) > 0.45 else "white"
-        clear = {"facecolor": COLOURS[place], "edgecolor": "none", "pad": 1}  # of hatching
-        for text in axes.bar_label(bars, texts, label_type="center", color=ink, fontsize=8):
-            text.set_bbox(clear if text.get_text() else None)
-        left += lengths[name].to_numpy()
-
-
-def spreads_figure(
-    quantiles: Mapping[str, pd.DataFrame],
-    *,
-    heading: str,
-    label: str,
-    lowest: float | None,
-    notes: Sequence[str],
-) -> Figure:
-    """Two quantities of one kind: where the median, the middle half and nine tenths of each lie.
-
-    Parameters
-    ----------
-    quantiles : DataFrame by name of the quantity
-        columns p05, p25, p50, p75, p95; the same rows in each
-    heading, label : str
-        the title, and what the axis shows with its unit
-    lowest : float or None
-        where the axis begins; None: near the lowest value
-    notes : what the title must add
-    """
-    names = next(iter(quantiles.values())).index
-    figure, axes = _figure(7, 1.6 + 0.55 * len(names))
-    for number, (quantity, table) in enumerate(quantiles.items()):
-        colour = (_REFERENCE, _MAIN)[number]
-        at = np.arange(len(table)) + 0.36 * (number - 0.5)
-        axes.hlines(at, table["p05"], table["p95"], color=colour, linewidth=1.2)
-        middle = {"left": table["p25"], "height": 0.24, "color": colour, "label": quantity}
-        axes.barh(at, table["p75"] - table["p25"], **middle)
-        axes.scatter(table["p50"], at, color="white", edgecolor=colour, s=26, zorder=3)
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xlim(left=lowest)
-    axes.set_xlabel(label)
-    axes.grid(visible=False, axis="y")
-    figure.legend(loc="outside lower right", ncols=2)
-    _title(axes, heading, notes)
+    set_title(panels[0], title, notes)
     return figure
 
 
@@ -288,14 +125,14 @@ def speakers_figure(
     groups = dict(list(per_speaker.groupby("corpus")))
     apart = max(1.5, 0.06 * len(per_speaker))  # of corpora; speakers are 1 apart
     width = 1.2 + 0.17 * (len(per_speaker) + apart * len(groups))
-    figure, axes = _figure(min(max(4.5, width), 9), 3.6)
+    figure, axes = new_figure(min(max(4.5, width), 9), 3.6)
     first, middles, names = 0.0, [], []
     for corpus, group in groups.items():
         group = group.sort_values("ua", kind="stable")
         places = first + np.arange(len(group))
-        line = {"color": _MAIN, "linewidth": 1.0, "alpha": 0.45}
+        line = {"color": MAIN, "linewidth": 1.0, "alpha": 0.45}
         axes.vlines(places, group["ua_low"], group["ua_high"], **line)
-        dot = {"color": _MAIN, "edgecolor": "white", "linewidth": 0.4, "zorder": 3}
+        dot = {"color": MAIN, "edgecolor": "white", "linewidth": 0.4, "zorder": 3}
         axes.scatter(places, group["ua"], s=26 if len(per_speaker) <= 50 else 12, **dot)
         for end in sorted({0, len(group) - 1}):
             below = not end
@@ -317,8 +154,8 @@ def speakers_figure(
     axes.set_ylim(-0.08, 1.08)  # room for the names
     axes.set_ylabel("UA (0 to 1), with 95 % interval")
     axes.grid(visible=False, axis="x")
-    _reference(axes, axes.axhline, ua=ua, chance=chance)
-    _title(axes, "Unweighted accuracy of each speaker", notes)
+    reference_lines(axes, axes.axhline, ua=ua, chance=chance)
+    set_title(axes, "Unweighted accuracy of each speaker", notes)
     return figure
 
 
@@ -336,18 +173,18 @@ def recall_figure(
     notes : what every title must add
     """
     table = per_class[per_class["support"] > 0]
-    figure, axes = _figure(6, 1.7 + 0.32 * len(table))
+    figure, axes = new_figure(6, 1.7 + 0.32 * len(table))
     places = np.arange(len(table))
-    axes.hlines(places, table["recall_low"], table["recall_high"], color=_MAIN, linewidth=1.6)
-    axes.scatter(table["recall"], places, color=_MAIN, s=36, zorder=3)
+    axes.hlines(places, table["recall_low"], table["recall_high"], color=MAIN, linewidth=1.6)
+    axes.scatter(table["recall"], places, color=MAIN, s=36, zorder=3)
     names = [f"{row.label} ({row.support} clips)" for row in table.itertuples()]
     axes.set_yticks(places, names)
     axes.set_ylim(len(table) - 0.5, -0.5)
     axes.set_xlim(-0.02, 1.02)
     axes.set_xlabel("recall (0 to 1), with 95 % interval")
     axes.grid(visible=False, axis="y")
-    _reference(axes, axes.axvline, ua=ua, chance=chance)
-    _title(axes, "Recall of each emotion", notes)
+    reference_lines(axes, axes.axvline, ua=ua, chance=chance)
+    set_title(axes, "Recall of each emotion", notes)
     return figure
 
 
@@ -368,15 +205,15 @@ def fairness_figure(bands: pd.DataFrame, *, notes: Sequence[str]) -> Figure:
     places = np.append(
         np.arange(len(sexes)) * step, len(sexes) * step + np.arange(1, 1 + len(speakers))
     )
-    figure, axes = _figure(max(5.5, min(1.5 + 0.24 * len(table), 9)), 4.4)
+    figure, axes = new_figure(max(5.5, min(1.5 + 0.24 * len(table), 9)), 4.4)
     width = min(9.0, 240 / len(table))  # in points
     band = {"color": "#C8C8C8", "linewidth": width, "label": "what chance gives in 95 of 100"}
     axes.vlines(places, table["band_low"], table["band_high"], **band)
-    mean = {"marker": "_", "color": _REFERENCE, "s": width**2, "zorder": 2.5, "label": "expected"}
+    mean = {"marker": "_", "color": REFERENCE, "s": width**2, "zorder": 2.5, "label": "expected"}
     axes.scatter(places, table["expected"], **mean)
     for verdict, colour, marker in (
         ("below", COLOURS[2], "v"),
-        ("within", _MAIN, "o"),
+        ("within", MAIN, "o"),
         ("above", COLOURS[6], "^"),
     ):
         rows = (table["verdict"] == verdict).to_numpy()
@@ -394,7 +231,7 @@ def fairness_figure(bands: pd.DataFrame, *, notes: Sequence[str]) -> Figure:
         )
     axes.grid(visible=False, axis="x")
     figure.legend(loc="outside lower right", ncols=3)
-    _title(axes, "Clips recognised, by sex and speaker (number of clips)", notes)
+    set_title(axes, "Clips recognised, by sex and speaker (number of clips)", notes)
     return figure
 
 
@@ -413,13 +250,13 @@ def roc_figure(
     """
     columns = min(4, len(curves))
     rows = -(-len(curves) // columns)
-    figure = _canvas(0.9 + 1.75 * columns, 1.1 + 1.85 * rows)
+    figure = new_canvas(0.9 + 1.75 * columns, 1.1 + 1.85 * rows)
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axes, (label, curve) in zip(panels, curves.items(), strict=False):
         for other in curves.values():
             axes.plot(*other, color="#CCCCCC", linewidth=0.6)
-        axes.plot([0, 1], [0, 1], color=_REFERENCE, linewidth=1, linestyle=":")
-        axes.plot(*curve, color=_MAIN, linewidth=1.8)
+        axes.plot([0, 1], [0, 1], color=REFERENCE, linewidth=1, linestyle=":")
+        axes.plot(*curve, color=MAIN, linewidth=1.8)
         axes.set_title(f"{label}: {areas[label]:.3f}", fontsize=9)
         axes.set_aspect("equal")
     for axes in panels[len(curves) :]:
@@ -428,7 +265,7 @@ def roc_figure(
         axes.tick_params(labelbottom=True)
     figure.supxlabel("share of other clips taken for the emotion (false positives)", fontsize=9)
     figure.supylabel("share of its own clips found", fontsize=9)
-    _title(panels[0], "ROC curve of each emotion against the rest, and the area below it", notes)
+    set_title(panels[0], "ROC curve of each emotion against the rest, and the area below it", notes)
     return figure
 
 
@@ -441,14 +278,14 @@ def reliability_figure(reliability: pd.DataFrame, *, notes: Sequence[str]) -> Fi
         see `calibration.reliability_table`; one or two kinds of probabilities
     notes : what every title must add
     """
-    figure = _canvas(6, 5.6)
+    figure = new_canvas(6, 5.6)
     groups = reliability.groupby("probabilities", sort=False)
     ratios = [3.2, *[1.0] * len(groups)]
     above, *counts = figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios)
-    ideal = {"color": _REFERENCE, "linewidth": 1.2, "linestyle": ":", "label": "as right as sure"}
+    ideal = {"color": REFERENCE, "linewidth": 1.2, "linestyle": ":", "label": "as right as sure"}
     above.plot([0, 1], [0, 1], **ideal)
     for axes, (kind, table), (colour, marker) in zip(
-        counts, groups, ((COLOURS[2], "s"), (_MAIN, "o")), strict=False
+        counts, groups, ((COLOURS[2], "s"), (MAIN, "o")), strict=False
     ):
         above.plot(table["confidence"], table["accuracy"], color=colour, linewidth=0.8, alpha=0.5)
         sizes = 6 + 84 * table["answers"] / table["answers"].max()
@@ -465,154 +302,7 @@ def reliability_figure(reliability: pd.DataFrame, *, notes: Sequence[str]) -> Fi
     above.set_ylabel("share of answers that are right")
     counts[-1].set_xlabel("probability of the answer (15 bins of equal width)")
     figure.legend(loc="outside lower right", ncols=3)
-    _title(above, "Reliability of the probabilities", notes)
-    return figure
-
-
-def differences_figure(
-    table: pd.DataFrame,
-    *,
-    heading: str,
-    reference: str,
-    kinds: Sequence[int],
-    chance: float,
-    notes: Sequence[str],
-) -> Figure:
-    """Unweighted accuracy of several systems with its 95 % interval, one row each.
-
-    To the right of each row stands its difference to the first row in words, because intervals that
-    overlap say little of two systems that were run on the same speakers.
-
-    Parameters
-    ----------
-    table : DataFrame
-        in the first column each system's name; ua, ua_low, ua_high, difference, difference_low,
-        difference_high; in the first row what all are compared with
-    heading : str
-        what was compared, and on what
-    reference : str
-        what the first row is
-    kinds : int [rows]
-        0 for the first row, then rising, 2 at most; rows of a kind stand together
-    chance : float
-        chance level, drawn as a line
-    notes : what every title must add
-    """
-    kind = np.asarray(kinds)
-    places = np.arange(len(table)) + 0.5 * kind
-    figure, axes = _figure(7, 2.1 + 0.27 * places[-1])
-    for number, (colour, marker) in enumerate(_KINDS):
-        rows, at = table[kind == number], places[kind == number]
-        axes.hlines(at, rows["ua_low"], rows["ua_high"], color=colour, linewidth=1.6)
-        axes.scatter(rows["ua"], at, color=colour, marker=marker, s=36, zorder=3)
-    axes.set_yticks(places, table.iloc[:, 0])
-    axes.set_ylim(places[-1] + 0.6, -0.6)
-    axes.set_xlim(-0.02, 1.02)
-    axes.set_xlabel("UA, unweighted accuracy (0 to 1), with 95 % interval")
-    axes.grid(visible=False, axis="y")
-    texts = [
-        f"{row.difference:+z.3f} ({row.difference_low:+z.3f} to {row.difference_high:+z.3f})"
-        for row in table.iloc[1:].itertuples()
-    ]
-    beside = axes.secondary_yaxis("right")
-    beside.set_yticks(places, [f"difference to {reference}, 95 % interval", *texts])
-    beside.tick_params(length=0)
-    beside.spines[:].set_visible(False)
-    name = f"UA of {reference}"
-    _reference(axes, axes.axvline, ua=table["ua"].iloc[0], chance=chance, name=name)
-    _title(axes, heading, notes)
-    return figure
-
-
-def models_figure(
-    models: pd.DataFrame, *, heading: str, chance: float, notes: Sequence[str]
-) -> Figure:
-    """Unweighted accuracy of each model with its interval, and what the model costs, a row each.
-
-    Parameters
-    ----------
-    models : DataFrame
-        experiment, ua, ua_low, ua_high, parameters, checkpoint_mb, epoch_s
-    heading : str
-    chance : float
-        chance level, drawn as a line
-    notes : what the title must add
-    """
-    figure, axes = _figure(7.5, 1.7 + 0.3 * len(models))
-    places = np.arange(len(models))
-    axes.hlines(places, models["ua_low"], models["ua_high"], color=_MAIN, linewidth=1.6)
-    axes.scatter(models["ua"], places, color=_MAIN, s=36, zorder=3)
-    axes.axvline(chance, color=_REFERENCE, linestyle=":", label=f"chance {chance:.3f}")
-    axes.set_yticks(places, models["experiment"])
-    axes.set_ylim(len(models) - 0.4, -1.0)
-    axes.set_xlim(0, 1)
-    axes.set_xlabel("UA, unweighted accuracy (0 to 1), with 95 % interval")
-    axes.grid(visible=False, axis="y")
-    texts = [
-        f"{row.ua:.3f}  {row.parameters:>9,}  {row.checkpoint_mb:5.2f} MB  {row.epoch_s:6.2f} s"
-        for row in models.itertuples()
-    ]
-    beside = axes.secondary_yaxis("right")
-    beside.set_yticks([-0.8, *places], ["UA, parameters, file, epoch", *texts])
-    beside.tick_params(length=0)
-    beside.spines[:].set_visible(False)
-    figure.legend(loc="outside lower right")
-    _title(axes, heading, notes)
-    return figure
-
-
-def trials_figure(trials: pd.DataFrame, *, heading: str, notes: Sequence[str]) -> Figure:
-    """Validation UA of every trial of a study, in their order, and the best so far.
-
-    Parameters
-    ----------
-    trials : DataFrame
-        trial, state (complete, pruned, fail), validation_ua
-    heading : str
-    notes : what the title must add
-    """
-    figure, axes = _figure(7, 3.2)
-    complete = trials[trials["state"] == "complete"]
-    pruned = trials[trials["state"] == "pruned"]
-    axes.step(
-        complete["trial"],
-        complete["validation_ua"].cummax(),
-        where="post",
-        color=_REFERENCE,
-        label="best so far",
-    )
-    axes.scatter(complete["trial"], complete["validation_ua"], color=_MAIN, label="trial", zorder=3)
-    if len(pruned):
-        name = "stopped early (mean of its folds so far)"
-        axes.scatter(
-            pruned["trial"], pruned["validation_ua"], color=COLOURS[2], marker="x", label=name
-        )
-    axes.set_xlabel("trial")
-    axes.set_ylabel("UA on validation clips,\nmean over folds (0 to 1)")
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    figure.legend(loc="outside lower right", ncols=3)
-    _title(axes, heading, notes)
-    return figure
-
-
-def importance_figure(
-    importance: Mapping[str, float], *, heading: str, notes: Sequence[str]
-) -> Figure:
-    """How much of the differences between trials each setting explains.
-
-    Parameters
-    ----------
-    importance : share by setting
-    heading : str
-    notes : what the title must add
-    """
-    figure, axes = _figure(7, 1.3 + 0.27 * len(importance))
-    axes.barh(list(importance), list(importance.values()), color=_MAIN, height=0.6)
-    axes.invert_yaxis()
-    axes.set_xlim(0, 1)
-    axes.grid(visible=False, axis="y")
-    axes.set_xlabel("share of the differences between trials (functional ANOVA)")
-    _title(axes, heading, notes)
+    set_title(above, "Reliability of the probabilities", notes)
     return figure
 
 
@@ -629,13 +319,13 @@ def references_figure(table: pd.DataFrame, *, chance: float, notes: Sequence[str
     """
     own, kind = table.iloc[0], table["pretrained"]
     places = np.arange(len(table)) + 0.4 * (kind != "") + 0.4 * (kind == "yes")
-    figure, axes = _figure(7, 1.9 + 0.27 * places.iloc[-1])
-    band = {"color": _MAIN, "alpha": 0.13, "linewidth": 0, "zorder": 0}
+    figure, axes = new_figure(7, 1.9 + 0.27 * places.iloc[-1])
+    band = {"color": MAIN, "alpha": 0.13, "linewidth": 0, "zorder": 0}
     axes.axvspan(own["ua_low"], own["ua_high"], **band)
-    axes.hlines(places[0], own["ua_low"], own["ua_high"], color=_MAIN, linewidth=1.6)
+    axes.hlines(places[0], own["ua_low"], own["ua_high"], color=MAIN, linewidth=1.6)
     for pretrained, label, colour, marker in (
-        ("", "this run, with 95 % interval", _MAIN, "o"),
-        ("no", "without pre-training", _REFERENCE, "D"),
+        ("", "this run, with 95 % interval", MAIN, "o"),
+        ("no", "without pre-training", REFERENCE, "D"),
         ("yes", "pre-trained on other speech", COLOURS[2], "s"),
     ):
         rows = kind == pretrained
@@ -644,7 +334,7 @@ def references_figure(table: pd.DataFrame, *, chance: float, notes: Sequence[str
         if rows.any():
             axes.scatter([], [], color=colour, label=label, **point)
             axes.scatter(table["ua"][rows], places[rows], c=faces, **point)
-    line = {"color": _REFERENCE, "linewidth": 1.2, "linestyle": ":"}
+    line = {"color": REFERENCE, "linewidth": 1.2, "linestyle": ":"}
     axes.axvline(chance, label=f"chance {chance:.3f}", **line)
     other = np.where(table["folds"] == "other", " (other folds)", "")
     axes.set_yticks(places, table["system"] + other)
@@ -657,7 +347,7 @@ def references_figure(table: pd.DataFrame, *, chance: float, notes: Sequence[str
     beside.tick_params(length=0)
     beside.spines[:].set_visible(False)
     figure.legend(loc="outside lower right", ncols=2)
-    _title(axes, "This run beside published figures", notes)
+    set_title(axes, "This run beside published figures", notes)
     return figure
 
 
@@ -684,10 +374,10 @@ def embedding_figure(
     heading : str
     notes : what every title must add
     """
-    figure, axes = _figure(7, 4.6)
+    figure, axes = new_figure(7, 4.6)
     by = next((by for by in ("corpus", "speaker") if 1 < clips[by].nunique() <= _GROUPS), "label")
     groups = labels if by == "label" else sorted(set(clips[by]))
-    markers = dict(zip(groups, cycle(_MARKERS), strict=False))
+    markers = dict(zip(groups, cycle(MARKERS), strict=False))
     line = {"edgecolor": "#333333", "s": 26}
     for number, label in enumerate(labels):
         turn, place = divmod(number, len(COLOURS))
@@ -703,7 +393,7 @@ def embedding_figure(
     ):
         put(f"{name} principal component ({100 * share:.0f} % of the variance)")
     figure.legend(loc="outside right center")
-    _title(axes, heading, notes)
+    set_title(axes, heading, notes)
     return figure
 
 
@@ -721,11 +411,11 @@ def robustness_figure(table: pd.DataFrame, *, chance: float, notes: Sequence[str
     clean, units = table.iloc[0], dict(list(table.iloc[1:].groupby("unit", sort=False)))
     columns = min(2, len(units))
     rows = -(-len(units) // columns)
-    figure = _canvas(0.6 + 3.3 * max(2, columns), 1.3 + 2.4 * rows)
+    figure = new_canvas(0.6 + 3.3 * max(2, columns), 1.3 + 2.4 * rows)
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
     for axes, (unit, of_unit) in zip(panels, units.items(), strict=False):
         band = axes.axhspan(clean["ua_low"], clean["ua_high"], color="#E8E8E8", zorder=0)
-        line = {"color": _REFERENCE, "linewidth": 1.2, "zorder": 1}
+        line = {"color": REFERENCE, "linewidth": 1.2, "zorder": 1}
         whole, guess = (
             axes.axhline(clean["ua"], **line),
             axes.axhline(chance, linestyle=":", **line),
@@ -756,28 +446,5 @@ def robustness_figure(table: pd.DataFrame, *, chance: float, notes: Sequence[str
     for axes in panels[len(units) :]:
         axes.set_axis_off()
     figure.supylabel("UA, unweighted accuracy (0 to 1)", fontsize=9)
-    _title(panels[0], "Unweighted accuracy of degraded clips, with 95 % interval", notes)
-    return figure
-
-
-def _reference(
-    axes: Axes, line: Callable, *, ua: float, chance: float, name: str = "pooled UA"
-) -> None:
-    line(ua, color=_REFERENCE, linewidth=1.2, label=f"{name} {ua:.3f}", zorder=1)
-    line(chance, color=_REFERENCE, linewidth=1.2, linestyle=":", label=f"chance {chance:.3f}")
-    axes.figure.legend(loc="outside lower right", ncols=2)
-
-
-def _title(axes: Axes, text: str, notes: Sequence[str]) -> None:
-    axes.figure.suptitle("\n".join([text, *notes]), x=0.01, ha="left", fontsize=10.5)
-
-
-def _figure(width_in: float, height_in: float) -> tuple[Figure, Axes]:
-    figure = _canvas(width_in, height_in)
-    return figure, figure.subplots()
-
-
-def _canvas(width_in: float, height_in: float) -> Figure:
-    figure = Figure(figsize=(width_in, height_in))
-    FigureCanvasAgg(figure)  # no display, no global state
+    set_title(panels[0], "Unweighted accuracy of degraded clips, with 95 % interval", notes)
     return figure

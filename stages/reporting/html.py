@@ -9,7 +9,7 @@ from typing import Any
 
 import jinja2
 
-from stages.reporting.figures import DPI
+from stages.reporting.drawing import DPI
 
 
 def fill(template: str, *, files: Mapping[str, bytes], **values: Any) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from stages.acoustics import Description
-from stages.reporting.figures import COLOURS, DPI
+from stages.reporting.drawing import COLOURS, DPI
 
 #: Percentiles of a feature's values between which colours change; those beyond look like the end.
 SPREAD = (3, 98)

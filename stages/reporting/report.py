@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stages.clips.folds import protocol_in_words, shared_in_words
-from stages.reporting import calibration, fairness, figures, scores, tables
+from stages.reporting import calibration, corpus_figures, drawing, fairness, figures, scores, tables
 from stages.reporting.corpora import CorpusReport, corpus_report
 from stages.reporting.examples import Example, examples
 from stages.reporting.networks import Embedding, FoldNetworks, embedding
@@ -159,7 +159,7 @@ def evaluate(
     curves = scores.roc_curves(predictions.truth, predictions.probabilities)
     lines = {"ua": metrics["ua"], "chance": 1 / len(predictions.labels), "notes": notes}
     counts = tables.emotion_counts(clips, labels=predictions.labels, label_map=label_map)
-    with figures.style():
+    with drawing.style():
         drawn = {
             "confusion": figures.confusion_figure(
                 predictions.confusion().sum(0),
@@ -168,7 +168,7 @@ def evaluate(
                 notes=notes,
             ),
             "history": figures.history_figure(tables.held_out_jobs(training), notes=notes),
-            "emotions": figures.emotions_figure(counts, notes=notes),
+            "emotions": corpus_figures.emotions_figure(counts, notes=notes),
             "speakers": figures.speakers_figure(rows["per_speaker"], **lines),
             "recall": figures.recall_figure(rows["per_class"], **lines),
             "fairness": figures.fairness_figure(rows["fairness"], notes=notes),
@@ -220,7 +220,7 @@ def evaluate(
                 notes=notes,
             )
         files = {
-            f"{name}.{kind}": figures.encode(figure, kind)
+            f"{name}.{kind}": drawing.encode(figure, kind)
             for name, figure in (drawn | of_corpora).items()
             for kind in ("png", "svg")
         }
