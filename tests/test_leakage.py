@@ -166,10 +166,7 @@ def states(model, folder) -> list[dict[str, torch.Tensor]]:
         caches = {name: cache.copy() for name, cache in data.caches.items()}
         for cache in caches.values():
             cache[held_out] = change * cache[held_out] + change
-        folder.mkdir(exist_ok=True)
-        learner = jobs._learner(
-            SimpleNamespace(settings=params), folder / "best", folder / "logs", lambda: None
-        )
+        learner = jobs._learner(SimpleNamespace(settings=params), folder / "logs", lambda: None)
         learner.fit(
             dataclasses.replace(data, caches=caches),
             train=np.arange(12),
