@@ -19,6 +19,11 @@ class Batch(NamedTuple):
     labels: Tensor  # int64 [batch]
     clips: Tensor  # int64 [batch], positions in the data
 
+    def to(self, device: torch.device) -> Batch:
+        """The same, on a device."""
+        features = {name: values.to(device) for name, values in self.features.items()}
+        return Batch(features, *(values.to(device) for values in self[1:]))
+
 
 @dataclass(frozen=True)
 class ClipData:

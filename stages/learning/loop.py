@@ -89,7 +89,7 @@ class Loop:
         self._network.train()
         seen = []
         for number, batch in enumerate(batches, 1):
-            batch = self._here(batch)
+            batch = batch.to(self._device)
             targets = nn.functional.one_hot(batch.labels, self._n_classes).float()
             mixed, targets = self._augment(batch, targets)
             logits = self._network(mixed.features, mixed.lengths)
@@ -122,7 +122,8 @@ class Loop:
         """
         self._network.eval()
         seen = []
-        for batch in map(self._here, batches):
+        for batch in batches:
+            batch = batch.to(self._device)
             logits = windowed(self._network, batch.features, batch.lengths, frames=self._window)
             seen.append((logits, batch.labels))
         figures = self._figures("validation", seen)
@@ -142,10 +143,6 @@ class Loop:
     def state(self) -> dict[str, Tensor]:
         """A copy of the network's weights and buffers."""
         return {name: values.clone() for name, values in self._network.state_dict().items()}
-
-    def _here(self, batch: Batch) -> Batch:
-        features = {name: values.to(self._device) for name, values in batch.features.items()}
-        return Batch(features, *(values.to(self._device) for values in batch[1:]))
 
     def _figures(self, part: str, seen: Sequence[tuple[Tensor, Tensor]]) -> dict[str, float]:
         if not seen:

@@ -219,7 +219,7 @@ class NetworkLearner:
         try:
             return self._run(loop, batches, self._whole(data, validation))
         finally:
-            self.network.cpu().eval()
+            self.network.eval()
 
     def _run(self, loop: Loop, batches: TrainingBatches, validation: WholeBatches) -> list[dict]:
         """All epochs; leaves the network with the weights that are kept. The history, see `fit`."""
@@ -270,16 +270,21 @@ class NetworkLearner:
     def predict(self, data: ClipData, clips: np.ndarray) -> np.ndarray:
         """Probabilities [clips, classes] of whole clips, or the means over their windows."""
         result = np.zeros((len(clips), data.n_classes))
+        device = next(self.network.parameters()).device
         place = np.zeros(len(data.labels), dtype=np.int64)
         place[clips] = np.arange(len(clips))
         for batch in self._whole(data, clips):
+            where = place[batch.clips.numpy()]
+            batch = batch.to(device)
             logits = windowed(self.network, batch.features, batch.lengths, frames=self._window)
-            result[place[batch.clips.numpy()]] = logits.double().softmax(dim=1).numpy()
+            result[where] = logits.double().softmax(dim=1).cpu().numpy()
         return result
 
     def state(self) -> dict[str, Tensor]:
-        """The weights and the normalisation, by name."""
-        return self.network.state_dict()
+        """The weights and the normalisation, by name, in the memory of the CPU."""
+        state = self.network.state_dict()
+        state.update({name: values.cpu() for name, values in state.items()})
+        return state
 
 
 def _class_weight(
