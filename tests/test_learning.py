@@ -37,7 +37,7 @@ from stages.learning.layers import (
     windowed,
 )
 from stages.learning.schedules import Schedule
-from stages.learning.training import _class_weight
+from stages.learning.training import NetworkLearner, _class_weight
 from stages.networks.svm import LinearSVM
 from tests.support import ROOT, composed
 
@@ -870,6 +870,20 @@ def test_a_loss_that_is_not_finite_stops_with_fold_and_epoch(tmp_path):
     with pytest.raises(ValueError, match=place):
         run_jobs(jobs[:1], plan)
     assert not list(plan.scratch.glob("fold*"))
+
+
+@pytest.mark.parametrize("during", ["fit", "predict"])
+def test_a_full_gpu_is_told_apart_and_finished_jobs_are_kept(tmp_path, monkeypatch, during):
+    plan, jobs = experiment(tmp_path, "gru", epochs=1)
+    run_jobs(jobs[:1], plan)
+
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(NetworkLearner, during, full)
+    with pytest.raises(ValueError, match="fold 1, seed 0: the GPU's memory is full; want fewer"):
+        run_jobs(jobs[:2], plan)
+    assert [path.name for path in plan.scratch.iterdir()] == [jobs[0].name]
 
 
 def test_the_best_epoch_before_a_loss_that_is_not_finite_is_kept(tmp_path, monkeypatch):

@@ -283,7 +283,10 @@ def _run(job: Job, plan: Plan, ticks: Path, *, main: int | None) -> tuple[Job, l
     }
     # A folder of this attempt's own: a cluster gives a job to a second worker if the first is taken
     # for lost, and both may come to an end.
-    with TemporaryDirectory(dir=plan.scratch, ignore_cleanup_errors=True) as attempt:
+    with (
+        _full_gpu_named(job),
+        TemporaryDirectory(dir=plan.scratch, ignore_cleanup_errors=True) as attempt,
+    ):
         folder = Path(attempt, job.name)
         folder.mkdir()
         learner = _learner(plan, plan.logs / job.name, lambda: _tick(ticks, 1, main=main))
@@ -304,6 +307,18 @@ def _run(job: Job, plan: Plan, ticks: Path, *, main: int | None) -> tuple[Job, l
         if not (plan.scratch / job.name).is_dir():
             folder.rename(plan.scratch / job.name)
     return job, [row["validation_ua"] for row in history]
+
+
+@contextmanager
+def _full_gpu_named(job: Job) -> Iterator[None]:
+    """Say what to do where jobs side by side fill a GPU: how much each takes is seen only then."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise ValueError(
+            f"fold {job.fold}, seed {job.seed}: the GPU's memory is full; want fewer jobs side by "
+            "side, such as LOKY_MAX_CPU_COUNT=2 in the environment, or a smaller train.batch_size"
+        ) from error
 
 
 def _checkpoint(job: Job, plan: Plan, learner: Any, *, inputs: Mapping[str, int]) -> dict:
