@@ -4,8 +4,8 @@ python -m benchmarks.gpu [--epochs 4]
 
 Of the model, clips and split of the last run, in seconds of the clock per epoch of one fold: a
 floor that does nothing but forward, backward and step on batches that lie in the GPU's memory, and
-how long the GPU computes in it; a job by itself; and all jobs side by side, a process each. The
-last line is a JSON object.
+how long the GPU computes in it; a job by itself; and as many jobs side by side as there are
+processors, a process each. The last line is a JSON object.
 """
 
 from __future__ import annotations
@@ -93,20 +93,23 @@ def main() -> int:
     side = list(
         spread(
             # Long enough that all have begun before the first ends.
-            [partial(job_ticks, fold, epochs=5 * epochs) for fold in folds],
+            [partial(job_ticks, fold, epochs=5 * epochs) for fold in folds[:number]],
             processes=number,
             client=None,
         )
     )
     begin, end = max(times[0] for times in side), min(times[-1] for times in side)
     done = sum(begin < moment <= end for times in side for moment in times)
-    together = (end - begin) / done if done else float("nan")
+    if not done:
+        print("no epoch ended while all jobs ran, want more --epochs", file=sys.stderr)
+        return 1
+    together = (end - begin) / done
     print(f"{torch.cuda.get_device_name()}; s per epoch of a fold:")
     for what, seconds in (
         ("the GPU computes", computes),
         ("floor", floor),
         ("a job alone", alone),
-        (f"{len(folds)} jobs in {number} processes, per job", together),
+        (f"{number} jobs side by side, per job", together),
     ):
         print(f"{what:40} {seconds:8.3f}")
     figures = {
