@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.clips.audio import FULL_SCALE
-from stages.clips.conditioning import conditioning
+from stages.audio.reading import FULL_SCALE
+from stages.audio.conditioning import conditioning
 
 #: What `dvc repro` exports.
 MODEL = Path("models/export/inflect.onnx")
@@ -27,7 +27,7 @@ class Model:
     ----------
     labels : list of str
     audio : dict
-        settings of stages.clips.windows.condition: those of training
+        settings of app.windows.condition: those of training
     facts : mapping
         what the file says of itself: `ua`, `corpora` ...; empty of a checkpoint
     run : float32 [samples] -> float [labels]

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from app.models import Model
 from app.predict import predict
-from stages.clips.decoding import Heard, opened, read_blocks, resampled
+from stages.audio.decoding import Heard, opened, read_blocks, resampled
 from stages.corpora.emodb import EMOTIONS
-from stages.synthesis.corpora import write_corpus
+from stages.synthesis.demo_corpora import write_corpus
 
 #: Largest file in MB, and longest recording in seconds.
 MOST_MB, MOST_S = 20, 600

@@ -38,14 +38,14 @@ from omegaconf import OmegaConf
 from threadpoolctl import threadpool_limits
 
 from benchmarks.processes import HEADING, ROOT, run, together, write_params
-from stages.clips.audio import FULL_SCALE
+from stages.audio.reading import FULL_SCALE
 from stages.clips.cache import write_cache
-from stages.clips.files import audio_files
-from stages.clips.frames import frame_count
-from stages.clips.settings import bind
-from stages.clips.spectra import power_spectrum
-from stages.clips.store import AudioStore, open_audio
-from stages.clips.table import read_clips
+from stages.sources.files import audio_files
+from stages.audio.frames import frame_count
+from stages.running.settings import bind
+from stages.signals.spectra import power_spectrum
+from stages.audio.store import AudioStore, open_audio
+from stages.clips.clip_table import read_clips
 
 Settings = Mapping[str, Any]
 Call = Callable[[np.ndarray], np.ndarray]

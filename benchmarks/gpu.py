@@ -23,9 +23,9 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from benchmarks.training import one_epoch, open_data
-from stages.clips.folds import folds_of, read_split
-from stages.clips.settings import bind, load_params, processes
-from stages.clips.workers import spread
+from stages.splits.folds import folds_of, read_split
+from stages.running.settings import bind, load_params, processes
+from stages.running.workers import spread
 from stages.learning.batches import Batch, TrainingBatches
 
 

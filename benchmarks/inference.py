@@ -29,10 +29,10 @@ from app.listen import listen
 from app.models import Model, load_model
 from benchmarks.features import usual_calls
 from benchmarks.processes import HEADING, run
-from stages.clips.audio import FULL_SCALE
-from stages.clips.files import audio_files
-from stages.clips.windows import condition
-from stages.exporting.export import FULL, INT8
+from stages.audio.reading import FULL_SCALE
+from stages.sources.files import audio_files
+from app.windows import condition
+from stages.exporting.conversion import FULL, INT8
 from stages.learning.checkpoints import build_network, read_checkpoint
 
 _FILES = 1000

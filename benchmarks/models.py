@@ -24,10 +24,10 @@ import torch
 from dvc.exceptions import DvcException
 from torch import nn
 
-from app.compare import read_experiments, read_file
-from stages.clips.frames import first_frames
-from stages.clips.outputs import complete
-from stages.clips.settings import bind
+from studies.compare import read_experiments, read_file
+from stages.audio.frames import first_frames
+from stages.running.outputs import complete
+from stages.running.settings import bind
 from stages.learning.batches import ClipData
 from stages.reporting import choice_figures, drawing
 from stages.reporting.comparison import check_comparable, describe

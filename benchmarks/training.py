@@ -28,10 +28,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.processes import run, write_params
 from stages.clips.cache import open_caches
-from stages.clips.folds import label_order, read_split
-from stages.clips.frames import first_frames
-from stages.clips.settings import bind
-from stages.clips.table import read_clips
+from stages.splits.folds import label_order, read_split
+from stages.audio.frames import first_frames
+from stages.running.settings import bind
+from stages.clips.clip_table import read_clips
 from stages.learning.batches import Batch, ClipData, TrainingBatches
 from stages.learning.jobs import SECTIONS, Job, Plan, make_plan, run_jobs
 

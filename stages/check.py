@@ -9,9 +9,9 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from stages.clips.files import locate
-from stages.clips.outputs import complete
-from stages.clips.settings import load_params
+from stages.sources.files import locate
+from stages.running.outputs import complete
+from stages.running.settings import load_params
 
 OUTPUT = Path("data/corpora.ok")
 ELSEWHERE = """More: data/raw/README.md. python -m stages.fetch NAME downloads it, or says how to.
@@ -45,7 +45,7 @@ def missing_corpora(corpora: dict[str, dict], *, root: str) -> list[str]:
 def main() -> None:
     params = load_params()
     if params.data.name == "demo":  # the stage `demo` makes those
-        from stages.synthesis.corpora import CORPORA  # loads what real speech does not need
+        from stages.synthesis.demo_corpora import CORPORA  # loads what real speech does not need
 
         if missing := [name for name in params.corpora if name not in CORPORA]:
             sys.exit(f"{', '.join(missing)}: no demo speech, want -S data=real")

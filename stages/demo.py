@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from stages.clips.outputs import complete
-from stages.synthesis.corpora import write_demo
+from stages.running.outputs import complete
+from stages.synthesis.demo_corpora import write_demo
 
 FOLDER = Path("data/demo")
 

@@ -12,11 +12,13 @@ import pandas as pd
 from omegaconf import OmegaConf
 
 from stages.clips.cache import open_caches
-from stages.clips.outputs import complete
-from stages.clips.settings import load_params
-from stages.clips.store import open_audio
-from stages.clips.table import read_clips
-from stages.reporting import corpora, page, predictions, report, robustness
+from stages.running.outputs import complete
+from stages.running.settings import load_params
+from stages.audio.store import open_audio
+from stages.clips.clip_table import read_clips
+from stages.reporting import page, predictions, report
+from stages.reporting import corpus_facts as corpora
+from stages.reporting import robustness_curves as robustness
 
 REPORTS = Path("reports")
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.clips.outputs import complete
-from stages.clips.settings import load_params
-from stages.clips.store import open_audio
-from stages.clips.table import read_clips
+from stages.running.outputs import complete
+from stages.running.settings import load_params
+from stages.audio.store import open_audio
+from stages.clips.clip_table import read_clips
 
 NOTHING = "Nothing was exported: the setting `export` is false.\n"
 #: Of reports/metrics.json: what the files say of themselves.
@@ -25,7 +25,7 @@ def main() -> None:
     params = load_params()
     files, report = {"README.md": NOTHING.encode()}, {"exported": False}
     if params.export:
-        from stages.exporting.export import export  # takes seconds to import
+        from stages.exporting.conversion import export  # takes seconds to import
 
         metrics = json.loads(Path("reports/metrics.json").read_text(encoding="utf-8"))
         exported = export(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from stages.clips.outputs import complete
-from stages.clips.settings import load_params
+from stages.running.outputs import complete
+from stages.running.settings import load_params
 
 SECTIONS = ("audio", "features", "model", "train")
 
@@ -20,7 +20,7 @@ def main() -> None:
     """Write models/exportable.ok, the same whatever is chosen: `train` waits for it alone."""
     params = load_params()
     if params.export:
-        from stages.exporting.export import check_exportable  # takes seconds to import
+        from stages.exporting.conversion import check_exportable  # takes seconds to import
 
         try:
             check_exportable(OmegaConf.to_container(OmegaConf.masked_copy(params, list(SECTIONS))))

@@ -14,7 +14,7 @@ import logging
 import sys
 from pathlib import Path
 
-from stages.fetching.corpora import fetch_corpora
+from stages.fetching.downloads import fetch_corpora
 
 
 def main() -> None:

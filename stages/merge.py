@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stages.clips.merge import merge_corpora
-from stages.clips.settings import bind, load_params
+from stages.clips.merging import merge_corpora
+from stages.running.settings import bind, load_params
 from stages.clips.variants import Variants
 
 

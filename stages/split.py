@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from stages.clips.folds import RULES, label_clips, leakage_report, split_clips, write_split
-from stages.clips.outputs import complete
-from stages.clips.settings import bind, load_params
-from stages.clips.table import read_clips
+from stages.splits.folds import RULES, label_clips, leakage_report, split_clips, write_split
+from stages.running.outputs import complete
+from stages.running.settings import bind, load_params
+from stages.clips.clip_table import read_clips
 
 
 def main() -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from stages.clips.folds import label_order, read_split
-from stages.clips.outputs import complete
-from stages.clips.settings import load_params
-from stages.clips.table import read_clips
+from stages.splits.folds import label_order, read_split
+from stages.running.outputs import complete
+from stages.running.settings import load_params
+from stages.clips.clip_table import read_clips
 from stages.learning import jobs
 
 

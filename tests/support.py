@@ -16,14 +16,14 @@ import soundfile
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from stages.clips.audio import read_file
-from stages.clips.conditioning import conditioning
-from stages.clips.settings import bind
+from stages.audio.reading import read_file
+from stages.audio.conditioning import conditioning
+from stages.running.settings import bind
 
 ROOT = Path(__file__).parents[1]
 #: Of the small networks that answer in tests.
 LABELS = ["angry", "happy", "sad"]
-#: Settings of `stages.clips.audio.read_file` that leave a clip whole.
+#: Settings of `stages.audio.reading.read_file` that leave a clip whole.
 AUDIO = {
     "sample_rate": 16000,
     "denoise": None,

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.acoustics.apen import _CONSTANT, _entropies, _envelopes, apen, describe
-from stages.clips.kernels import compiled
+from stages.signals.kernels import compiled
 
 RATE, HOP = 16000, 256
 BOUND = {"sample_rate": RATE, "hop_length": HOP, "frame_length": 400, "m": 2, "r": 0.2}

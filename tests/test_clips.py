@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from noisereduce import reduce_noise
 
-from stages.clips import sound
-from stages.clips.audio import FULL_SCALE
-from stages.clips.conditioning import conditioning, segmenting
-from stages.clips.merge import merge_corpora, settle_duplicates
-from stages.clips.outputs import complete
-from stages.clips.prepare import prepare_corpus
-from stages.clips.store import AudioReader, AudioStore, open_audio
-from stages.clips.table import COLUMNS, check_clips, read_clips, write_clips
+from stages.audio import sound
+from stages.audio.reading import FULL_SCALE
+from stages.audio.conditioning import conditioning, segmenting
+from stages.clips.merging import merge_corpora, settle_duplicates
+from stages.running.outputs import complete
+from stages.clips.preparation import prepare_corpus
+from stages.audio.store import AudioReader, AudioStore, open_audio
+from stages.clips.clip_table import COLUMNS, check_clips, read_clips, write_clips
 from tests.support import AUDIO, ROOT, composed, conditioned, read_clip
 
 
@@ -176,7 +176,7 @@ def test_results_do_not_depend_on_the_number_of_processes(tmp_path, monkeypatch)
     for i, name in enumerate(names):
         soundfile.write(tmp_path / name, noise(0.2 + i / 500, seed=i), 16000)
     for number in (1, 2):
-        monkeypatch.setattr("stages.clips.prepare.processes", lambda jobs, n=number: n)
+        monkeypatch.setattr("stages.clips.preparation.processes", lambda jobs, n=number: n)
         prepare([row(name) for name in names], tmp_path, tmp_path / f"out{number}")
     for file in ("clips.csv", "audio.npy"):
         one, two = ((tmp_path / f"out{n}" / file).read_bytes() for n in (1, 2))
@@ -386,7 +386,7 @@ def test_settings_are_refused_before_anything_is_read(tmp_path, name, value, wan
 
 
 def test_a_frame_clock_that_does_not_move_is_refused_before_anything_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("stages.clips.prepare.read_files", None)
+    monkeypatch.setattr("stages.clips.preparation.read_files", None)
     with pytest.raises(ValueError, match="hop_length: got 0, want at least 1"):
         prepare([row("gone.wav")], tmp_path, tmp_path / "out", hop_length=0)
     assert not list(tmp_path.iterdir())

@@ -10,8 +10,8 @@ import soundfile
 import yaml
 
 from stages import prepare
-from stages.clips.completeness import Release, compare, log_completeness, read_release
-from stages.clips.settings import bind
+from stages.sources.completeness import Release, compare, log_completeness, read_release
+from stages.running.settings import bind
 from tests.support import AUDIO, ROOT, composed
 
 SETTINGS = {

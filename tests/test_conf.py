@@ -11,7 +11,7 @@ from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 from torch import nn
 
-from stages.clips.settings import bind
+from stages.running.settings import bind
 from stages.learning.schedules import _SCHEDULES
 from tests.support import ROOT, composed
 
@@ -26,7 +26,7 @@ CODE = {
     "variants": "stages.variants",
 }
 SEVERAL = ("corpora", "degradations", "features", "variants")
-#: Folders that hold no option of a group: recipes, and studies of app.tune.
+#: Folders that hold no option of a group: recipes, and studies of studies.tune.
 OTHER = ("experiment", "tune")
 RECIPES = sorted(path.stem for path in CONF.glob("experiment/*.yaml"))
 OPTIONS = sorted(

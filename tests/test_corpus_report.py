@@ -8,13 +8,14 @@ import pandas as pd
 import pytest
 import soundfile
 
-from stages.clips.audio import FULL_SCALE
-from stages.clips.completeness import Release, compare
-from stages.clips.level import rms_db
-from stages.clips.prepare import prepare_corpus
-from stages.clips.store import open_audio
-from stages.clips.table import EMOTIONS, read_clips
-from stages.reporting import corpora, drawing
+from stages.audio.reading import FULL_SCALE
+from stages.sources.completeness import Release, compare
+from stages.audio.loudness import rms_db
+from stages.clips.preparation import prepare_corpus
+from stages.audio.store import open_audio
+from stages.clips.clip_table import EMOTIONS, read_clips
+from stages.reporting import drawing
+from stages.reporting import corpus_facts as corpora
 from tests.support import AUDIO, ROOT, composed
 
 SETTINGS = composed("data=real")
@@ -43,7 +44,7 @@ def test_level_is_the_same_in_pieces_and_of_silence_a_number(monkeypatch):
     samples = np.random.default_rng(0).integers(-999, 999, 10_007).astype(np.int16)
     want = 10 * math.log10(np.mean((samples / FULL_SCALE) ** 2))
     assert rms_db(samples, full_scale=FULL_SCALE) == pytest.approx(want, abs=1e-9)
-    monkeypatch.setattr("stages.clips.level._BLOCK", 100)
+    monkeypatch.setattr("stages.audio.loudness._BLOCK", 100)
     assert rms_db(samples, full_scale=FULL_SCALE) == pytest.approx(want, abs=1e-9)
     assert rms_db(np.zeros(9, np.int16), full_scale=FULL_SCALE) == -200
 
@@ -221,7 +222,7 @@ def test_codes_are_those_of_the_reader():
 
 
 def test_words_stand_where_a_reader_has_no_codes():
-    reader = {"_target_": "stages.clips.files.read", "emotions": {"wut": "angry"}}
+    reader = {"_target_": "stages.sources.files.read", "emotions": {"wut": "angry"}}
     codes = corpora.corpus_codes({"reader": reader}, present=["sad", "angry"])
     table = corpora.label_table({"own": codes}, label_sets={}).set_index("common name")
     assert table["own"].to_dict() == {"angry": "angry, wut", "sad": "sad"}

@@ -12,7 +12,8 @@ import pytest
 import soundfile
 
 from stages import demo
-from stages.synthesis import corpora, voice
+from stages.synthesis import voice
+from stages.synthesis import demo_corpora as corpora
 from stages.synthesis.prosody import EMOTIONS, HIGHEST, LOWEST, SPREAD
 from tests.support import reader
 
@@ -128,7 +129,7 @@ def test_format_duration_and_level(small: Path, name: str) -> None:
 def test_bytes_depend_on_the_clip_alone(small: Path, tmp_path: Path) -> None:
     # Another process, another hash seed, another order, fewer speakers.
     script = (
-        "from pathlib import Path; from stages.synthesis.corpora import write_corpus;"
+        "from pathlib import Path; from stages.synthesis.demo_corpora import write_corpus;"
         f"[write_corpus(name, folder=Path({str(tmp_path)!r}, name), speakers=1, sentences=1)"
         " for name in ('savee', 'ravdess')]"
     )

@@ -11,8 +11,8 @@ import torch
 from stages.acoustics import egemaps as module
 from stages.acoustics.egemaps import DESCRIPTORS, egemaps
 from stages.clips.cache import write_cache
-from stages.clips.settings import bind
-from stages.clips.store import AudioStore
+from stages.running.settings import bind
+from stages.audio.store import AudioStore
 from stages.reporting.examples import describe
 from tests.support import composed
 

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from stages.acoustics import Description
 from stages.acoustics.cochleagram import cochleagram
-from stages.clips.frames import first_frames
+from stages.audio.frames import first_frames
 from stages.reporting import drawing
 from stages.reporting.examples import choose, describe, read
 from stages.reporting.panels import Excerpt, draw, ticks

@@ -17,9 +17,9 @@ from torch import nn
 
 from stages import export as stage
 from stages import exportable
-from stages.clips.settings import bind
-from stages.clips.store import AudioStore
-from stages.exporting import export as exporting
+from stages.running.settings import bind
+from stages.audio.store import AudioStore
+from stages.exporting import conversion as exporting
 from stages.exporting import parity
 from stages.exporting.graph import open_session, to_onnx, with_int8_weights
 from stages.learning.layers import window_frames

@@ -13,8 +13,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from stages.clips.cache import write_cache
-from stages.clips.frames import frame_count
-from stages.clips.room import peak_memory
+from stages.audio.frames import frame_count
+from stages.running.resources import peak_memory
 from tests.support import ROOT, own_features, speech_like
 
 RATE = 16000

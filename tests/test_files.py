@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from dvc.repo import Repo
 
-from stages.clips.files import (
+from stages.sources.files import (
     AUDIO_SUFFIXES,
     audio_files,
     locate,

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.clips.frames import first_frames, frame_count, nearest_frames
-from stages.clips.products import power_by_products
-from stages.clips.spectra import centre_pad, check_waveform, frame_mean, power_spectrum
+from stages.audio.frames import first_frames, frame_count, nearest_frames
+from stages.signals.products import power_by_products
+from stages.signals.spectra import centre_pad, check_waveform, frame_mean, power_spectrum
 
 LENGTHS = (1, 320, 4800, 41600)
 

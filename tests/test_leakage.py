@@ -11,11 +11,11 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from app import leakage
-from app import table as functionals_table
+from studies import leakage
+from studies import table as functionals_table
 from stages import split, train
-from stages.clips import folds
-from stages.clips.table import COLUMNS, write_clips
+from stages.splits import folds
+from stages.clips.clip_table import COLUMNS, write_clips
 from stages.learning import jobs
 from stages.learning.batches import ClipData
 from stages.networks import svm

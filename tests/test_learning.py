@@ -15,8 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 from torchaudio.functional import mask_along_axis_iid
 
-from stages.clips.folds import ALL
-from stages.clips.settings import bind
+from stages.splits.folds import ALL
+from stages.running.settings import bind
 from stages.learning.augment import _stretches, add_noise, mixup, spec_augment
 from stages.learning.batches import ClipData, TrainingBatches, WholeBatches, even_chance
 from stages.learning.functionals import FUNCTIONALS, available, functional_names, functionals
@@ -1005,7 +1005,7 @@ def test_features_that_no_memory_holds_are_refused_with_their_size(tmp_path, mod
         plan.caches / "rms.npy", "w+", dtype=np.float16, shape=(plan.frames, size)
     )
     del cache
-    monkeypatch.setattr("stages.clips.room.free_memory", lambda: 10**9)
+    monkeypatch.setattr("stages.running.resources.free_memory", lambda: 10**9)
     with pytest.raises(
         ValueError,
         match=r"train: got features of logmel 12, rms 1000000 dimensions, want fewer, .*: "

@@ -16,7 +16,7 @@ from app import listen as listening
 from app.listen import from_file, from_microphone, from_pipe, listen, main
 from app.models import Model, load_model
 from app.predict import predict
-from stages.clips.conditioning import conditioning
+from stages.audio.conditioning import conditioning
 from tests.support import AUDIO, LABELS, ROOT, speech_like
 
 RATE = 16000

@@ -18,7 +18,7 @@ from sklearn.metrics import (
 )
 from sklearn.metrics import confusion_matrix as sklearn_confusion
 
-from stages.reporting import metrics
+from stages.metrics import counts as metrics
 
 N_CLASSES = 5
 

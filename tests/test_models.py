@@ -9,9 +9,9 @@ import pytest
 import torch
 from sklearn.metrics import recall_score
 
-from app import compare
+from studies import compare
 from benchmarks import models
-from stages.clips.settings import bind
+from stages.running.settings import bind
 from stages.reporting import comparison
 from tests.support import composed
 

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 from dvc.utils.hydra import compose_and_dump
 
-from stages.clips.table import read_clips
+from stages.clips.clip_table import read_clips
 from tests.support import ROOT
 
 ENVIRONMENT = os.environ | {
@@ -24,7 +24,7 @@ MODULE = '''
 import re
 from pathlib import Path
 
-from stages.clips.files import parse_names
+from stages.sources.files import parse_names
 
 HOW_TO_GET = """\\
 TOY: https://example.org/toy

@@ -8,10 +8,10 @@ import pytest
 import soundfile
 from omegaconf import OmegaConf
 
-from stages.clips.prepare import prepare_corpus
-from stages.clips.settings import bind
-from stages.clips.table import EMOTIONS
-from stages.clips.vocabulary import SYNONYMS, age_of, emotion_of, emotion_words, sex_of
+from stages.clips.preparation import prepare_corpus
+from stages.running.settings import bind
+from stages.clips.clip_table import EMOTIONS
+from stages.sources.vocabulary import SYNONYMS, age_of, emotion_of, emotion_words, sex_of
 from tests.support import AUDIO, ROOT, reader
 
 

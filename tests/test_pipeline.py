@@ -18,8 +18,8 @@ import pytest
 import soundfile
 from dvc.utils.hydra import compose_and_dump
 
-from stages.clips.table import read_clips
-from stages.synthesis.corpora import write_corpus
+from stages.clips.clip_table import read_clips
+from stages.synthesis.demo_corpora import write_corpus
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = os.environ | {
@@ -183,12 +183,12 @@ def test_nothing_changed_means_nothing_runs(project, real):
 
 def test_table_for_other_tools_has_a_row_per_clip(project, real, tmp_path):
     output = tmp_path / "table.csv"
-    project.run("app.table", "--output", str(output))
+    project.run("studies.table", "--output", str(output))
     table = pd.read_csv(output)
     predicted = project.predictions().drop_duplicates("clip").set_index("clip")["label"]
     assert table.set_index("clip")["label"].to_dict() == predicted.to_dict()
     assert "mfcc_39_p95" in table and not any(name.startswith("zcr") for name in table)
-    printed = project.run("app.table", "--output", str(output), fails=True)
+    printed = project.run("studies.table", "--output", str(output), fails=True)
     assert "is there already, want a new file" in printed
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.acoustics.pitch import _best_path, _correlations, describe, pitch
-from stages.clips.kernels import compiled
+from stages.signals.kernels import compiled
 from stages.synthesis import voice
 
 RATE, HOP = 16000, 256

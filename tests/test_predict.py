@@ -18,11 +18,11 @@ import torch
 
 from app.models import load_model
 from app.predict import main, predict
-from stages.clips import decoding
-from stages.clips.audio import FULL_SCALE
-from stages.clips.conditioning import conditioning
-from stages.clips.settings import bind
-from stages.clips.windows import read_windows
+from stages.audio import decoding
+from stages.audio.reading import FULL_SCALE
+from stages.audio.conditioning import conditioning
+from stages.running.settings import bind
+from app.windows import read_windows
 from stages.learning.recogniser import load_recogniser
 from tests.support import AUDIO, LABELS, ROOT, composed, conditioned, read_clip
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torchaudio import pipelines
 
-from stages.clips import pretrained
+from stages.signals import pretrained
 from stages.clips.cache import write_cache
-from stages.clips.settings import bind
+from stages.running.settings import bind
 from tests.support import composed
 
 RATE, HOP = 16000, 256

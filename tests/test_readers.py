@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.clips.table import DESCRIPTION, EMOTIONS
+from stages.clips.clip_table import DESCRIPTION, EMOTIONS
 from stages.corpora import banglaser, cremad, emodb, emovdb, savee, tess
 from tests.official import (
     banglaser_names,

@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from stages.clips.audio import FULL_SCALE
+from stages.audio.reading import FULL_SCALE
 from stages.clips.cache import open_caches, write_cache
-from stages.clips.conditioning import conditioning, segmenting
-from stages.clips.prepare import prepare_corpus
-from stages.clips.settings import bind
-from stages.clips.store import AudioStore, open_audio
+from stages.audio.conditioning import conditioning, segmenting
+from stages.clips.preparation import prepare_corpus
+from stages.running.settings import bind
+from stages.audio.store import AudioStore, open_audio
 from stages.learning.batches import ClipData, WholeBatches
 from stages.learning.recogniser import Recogniser, load_recogniser
-from stages.synthesis.corpora import write_corpus
+from stages.synthesis.demo_corpora import write_corpus
 from tests.support import ROOT, composed, conditioned
 
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))

@@ -7,8 +7,8 @@ import pytest
 from matplotlib.collections import PathCollection
 from omegaconf import OmegaConf
 
-from stages.clips.completeness import compare, read_release
-from stages.clips.folds import label_order
+from stages.sources.completeness import compare, read_release
+from stages.splits.folds import label_order
 from stages.reporting import drawing, figures
 from stages.reporting.predictions import arrange
 from stages.reporting.references import PATH, references

@@ -10,10 +10,11 @@ import torch
 
 from stages.acoustics.logmel import logmel
 from stages.acoustics.spectrogram import spectrogram
-from stages.clips import cache, room
+from stages.clips import cache
+from stages.running import resources as room
 from stages.clips.cache import write_cache
-from stages.clips.room import check_disk, check_memory, free_memory, peak_memory
-from stages.clips.store import AudioStore
+from stages.running.resources import check_disk, check_memory, free_memory, peak_memory
+from stages.audio.store import AudioStore
 
 RATE, HOP = 16000, 256
 SPECTRUM = {"sample_rate": RATE, "hop_length": HOP, "win_length": 512, "fmax": None}
@@ -142,7 +143,7 @@ def test_what_power_spectrum_asks_for_is_what_it_takes(monkeypatch):
     asked = []
     monkeypatch.setattr(room, "free_memory", lambda: 1 << 62)
     monkeypatch.setattr(
-        "stages.clips.spectra.check_memory", lambda what, *, need: asked.append(need)
+        "stages.signals.spectra.check_memory", lambda what, *, need: asked.append(need)
     )
     waveform = torch.zeros(160_000)
     most_numbers = partial(spectrogram, **SPECTRUM, n_fft=512, bins=None, floor_db=-70)

@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score, top_k_accuracy_score
 
-from stages.reporting import metrics, scores
+from stages.metrics import counts as metrics
+from stages.metrics import probabilities as scores
 
 N_CLASSES = 4
 

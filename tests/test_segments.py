@@ -13,17 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from stages.clips import audio as reading
-from stages.clips import decoding, sound
-from stages.clips.conditioning import conditioning
-from stages.clips.folds import leakage, split_clips
-from stages.clips.frames import frame_count
-from stages.clips.merge import merge_corpora
-from stages.clips.prepare import prepare_corpus
-from stages.clips.segments import cut
-from stages.clips.settings import bind
-from stages.clips.store import open_audio
-from stages.clips.windows import read_windows
+from stages.audio import reading as reading
+from stages.audio import decoding
+from stages.audio import sound
+from stages.audio.conditioning import conditioning
+from stages.splits.folds import leakage, split_clips
+from stages.audio.frames import frame_count
+from stages.clips.merging import merge_corpora
+from stages.clips.preparation import prepare_corpus
+from stages.audio.segments import cut
+from stages.running.settings import bind
+from stages.audio.store import open_audio
+from app.windows import read_windows
 from stages.protocols import loso, random, speaker
 from tests.support import AUDIO, ROOT, composed, own_features, read_clip
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.clips.folds import (
+from stages.splits.folds import (
     ALL,
     folds_of,
     label_clips,

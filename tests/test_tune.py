@@ -17,8 +17,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
-from app import study as studies
-from app import tune
+from studies import study as studies
+from studies import tune
 from tests.support import ROOT
 from tests.test_ablation import trained
 
@@ -59,7 +59,7 @@ def pipeline(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(pipeline):
-    command = [sys.executable, "-m", "app.tune", str(describe(pipeline))]
+    command = [sys.executable, "-m", "studies.tune", str(describe(pipeline))]
     result = subprocess.run(
         [*command, "--workers", "2", "--recipe", "best_cost"],
         cwd=pipeline,

@@ -12,15 +12,16 @@ import pytest
 import soundfile
 
 from stages.clips import variants as making
-from stages.clips.audio import FULL_SCALE
-from stages.clips.level import gain_to_match, rms_db
-from stages.clips.merge import merge_corpora
-from stages.clips.prepare import prepare_corpus
-from stages.clips.settings import bind
-from stages.clips.store import open_audio
-from stages.clips.table import COLUMNS, read_clips
+from stages.audio.reading import FULL_SCALE
+from stages.audio.loudness import gain_to_match, rms_db
+from stages.clips.merging import merge_corpora
+from stages.clips.preparation import prepare_corpus
+from stages.running.settings import bind
+from stages.audio.store import open_audio
+from stages.clips.clip_table import COLUMNS, read_clips
 from stages.clips.variants import Variants
-from stages.reporting import corpora, corpus_figures, drawing, tables
+from stages.reporting import corpus_figures, drawing, tables
+from stages.reporting import corpus_facts as corpora
 from tests.support import AUDIO, ROOT, composed
 
 NAMES = sorted(path.stem for path in (ROOT / "conf" / "variants").glob("*.yaml"))
@@ -345,8 +346,8 @@ def test_a_clip_that_is_called_like_a_variant_is_named(tmp_path):
 
 
 def test_what_memory_or_disk_do_not_hold_is_refused(prepared, tmp_path, monkeypatch):
-    monkeypatch.setattr("stages.clips.room.free_memory", lambda: 1000)
-    monkeypatch.setattr("stages.clips.room._UNASKED", 0)
+    monkeypatch.setattr("stages.running.resources.free_memory", lambda: 1000)
+    monkeypatch.setattr("stages.running.resources._UNASKED", 0)
     with pytest.raises(ValueError, match=r"toy/4#pitch: got 14400 samples, want fewer.* memory"):
         merge(prepared, tmp_path / "out", settings(("pitch",)))
     monkeypatch.undo()

@@ -14,8 +14,8 @@ from distributed import KilledWorker, LocalCluster
 
 from stages.clips import cache
 from stages.clips.cache import write_cache
-from stages.clips.store import AudioStore
-from stages.clips.workers import SCHEDULER, cluster, spread
+from stages.audio.store import AudioStore
+from stages.running.workers import SCHEDULER, cluster, spread
 from stages.learning.jobs import gather, gather_validation, run_jobs
 from tests.calls import HOP, RATE, RMS, broken_rms, dying_rms, signing_rms, surroundings
 from tests.support import ROOT
@@ -180,7 +180,7 @@ def test_an_error_is_that_of_the_call(where, scheduler, monkeypatch):
 
 SCRIPT = """
 from functools import partial
-from stages.clips.workers import cluster, spread
+from stages.running.workers import cluster, spread
 from stages.question import answer
 with cluster() as client:
     print(sorted(spread([partial(answer, i) for i in range(4)], processes=1, client=client)))
@@ -218,7 +218,7 @@ def test_workers_run_the_code_of_the_folder_as_it_is_now(tmp_path, scheduler):
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "host", "nonsense://a:1"])
 def test_a_scheduler_that_does_not_answer_is_named(tmp_path, store, monkeypatch, address):
     monkeypatch.setenv(SCHEDULER, address)
-    monkeypatch.setattr("stages.clips.workers._ANSWER_S", 0.5)
+    monkeypatch.setattr("stages.running.workers._ANSWER_S", 0.5)
     monkeypatch.setattr(cache, "_compute", never)
     message = f"^INFLECT_SCHEDULER: got {address}, want a Dask scheduler that answers: "
     with pytest.raises(ValueError, match=message):
@@ -231,7 +231,7 @@ def test_a_scheduler_that_does_not_answer_is_named(tmp_path, store, monkeypatch,
     [(0, 1, "has no worker, want one: dask"), (1, 3, "has 3 threads, want processes of one")],
 )
 def test_workers_of_no_use_are_named(monkeypatch, workers, threads, reason):
-    monkeypatch.setattr("stages.clips.workers._WORKER_S", 0.5)
+    monkeypatch.setattr("stages.running.workers._WORKER_S", 0.5)
     options = {"n_workers": workers, "threads_per_worker": threads, "processes": False}
     with LocalCluster(**options, dashboard_address=":0") as local:
         address = local.scheduler_address

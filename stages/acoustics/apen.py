@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from stages.acoustics import Description
-from stages.clips.frames import frame_count
-from stages.clips.kernels import check_plain, compiled
-from stages.clips.spectra import centre_pad, check_room, check_setting, check_waveform
+from stages.audio.frames import frame_count
+from stages.signals.kernels import check_plain, compiled
+from stages.signals.spectra import centre_pad, check_room, check_setting, check_waveform
 
 _AT_ONCE = 256  # frames
 _CONSTANT = 1e-9  # deviation, as a share of the largest value: what transforms leave by rounding

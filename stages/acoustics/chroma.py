@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from stages.acoustics import Description
-from stages.clips.room import check_memory
-from stages.clips.spectra import check_setting, check_transforms, floored_spectrum, weighted_sums
+from stages.running.resources import check_memory
+from stages.signals.spectra import check_setting, check_transforms, floored_spectrum, weighted_sums
 
 
 def chroma(

@@ -14,8 +14,8 @@ from gammatone.filters import centre_freqs, make_erb_filters
 from torch import Tensor
 
 from stages.acoustics import Description
-from stages.clips.room import check_memory
-from stages.clips.spectra import (
+from stages.running.resources import check_memory
+from stages.signals.spectra import (
     centre_pad,
     check_room,
     check_setting,

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from stages.acoustics import Description
-from stages.clips.kernels import compiled, is_plain
-from stages.clips.spectra import check_setting, check_transforms, power_spectrum
+from stages.signals.kernels import compiled, is_plain
+from stages.signals.spectra import check_setting, check_transforms, power_spectrum
 
 
 def contrast(

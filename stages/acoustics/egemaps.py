@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from stages.acoustics import Description
-from stages.clips.audio import FULL_SCALE
-from stages.clips.frames import nearest_frames
-from stages.clips.spectra import check_setting, check_waveform
+from stages.audio.reading import FULL_SCALE
+from stages.audio.frames import nearest_frames
+from stages.signals.spectra import check_setting, check_waveform
 
 #: What the feature needs beyond requirements.txt.
 NEEDS = "opensmile: pip install opensmile==2.6.0 (its licence allows research only)"

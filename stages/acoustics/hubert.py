@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from stages.clips.pretrained import layer_output
+from stages.signals.pretrained import layer_output
 
 #: What the feature needs beyond requirements.txt.
 NEEDS = "weights, which torchaudio downloads the first time: 0.4 GB for HUBERT_BASE"
@@ -20,7 +20,7 @@ def hubert(
     waveform : Tensor [..., samples]
         mono signal in [-1, 1]
     sample_rate, hop_length, bundle, layer, window_s
-        see `stages.clips.pretrained.layer_output`; bundles are those named HUBERT_...
+        see `stages.signals.pretrained.layer_output`; bundles are those named HUBERT_...
 
     Returns
     -------
@@ -31,7 +31,7 @@ def hubert(
     Raises
     ------
     ValueError
-        see `stages.clips.pretrained.layer_output`
+        see `stages.signals.pretrained.layer_output`
 
     References
     ----------

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stages.acoustics import Description
 from stages.acoustics.logmel import logmel
-from stages.clips.spectra import check_setting, weighted_sums
+from stages.signals.spectra import check_setting, weighted_sums
 
 _DELTA_FRAMES = 9  # frames that a slope is fitted to: librosa's default
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from stages.acoustics import Description
-from stages.clips.frames import frame_count
-from stages.clips.kernels import check_plain, compiled
-from stages.clips.spectra import centre_pad, check_room, check_setting, check_waveform
+from stages.audio.frames import frame_count
+from stages.signals.kernels import check_plain, compiled
+from stages.signals.spectra import centre_pad, check_room, check_setting, check_waveform
 
 _REFERENCE_HZ = 100.0
 _FINE = 8  # places between two lags where correlations are looked at

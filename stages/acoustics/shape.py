@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from stages.acoustics import Description
-from stages.clips.kernels import compiled, is_plain
-from stages.clips.spectra import check_setting, floored_spectrum
+from stages.signals.kernels import compiled, is_plain
+from stages.signals.spectra import check_setting, floored_spectrum
 
 _STEP = 16  # lines that are added up at a time
 

@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from stages.acoustics import Description
-from stages.clips.spectra import check_setting, power_spectrum
+from stages.signals.spectra import check_setting, power_spectrum
 
 
 def spectrogram(

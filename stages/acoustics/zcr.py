@@ -6,9 +6,9 @@ import numpy as np
 from torch import Tensor
 
 from stages.acoustics import Description
-from stages.clips.frames import frame_count
-from stages.clips.kernels import compiled, is_plain
-from stages.clips.spectra import centre_pad, check_frames, check_setting, frame_mean
+from stages.audio.frames import frame_count
+from stages.signals.kernels import compiled, is_plain
+from stages.signals.spectra import centre_pad, check_frames, check_setting, frame_mean
 
 _ZERO = 1e-10  # librosa's default: what lies nearer to zero counts as zero, and zero as positive
 

@@ -18,13 +18,13 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from stages.clips.audio import FULL_SCALE
-from stages.clips.frames import first_frames
-from stages.clips.outputs import complete
-from stages.clips.room import check_disk, check_memory, free_memory, peak_memory
-from stages.clips.settings import processes
-from stages.clips.store import open_audio
-from stages.clips.workers import cluster, spread
+from stages.audio.reading import FULL_SCALE
+from stages.audio.frames import first_frames
+from stages.running.outputs import complete
+from stages.running.resources import check_disk, check_memory, free_memory, peak_memory
+from stages.running.settings import processes
+from stages.audio.store import open_audio
+from stages.running.workers import cluster, spread
 
 log = logging.getLogger(__name__)
 DEVICE = "INFLECT_DEVICE"
@@ -58,7 +58,7 @@ def write_cache(
 ) -> None:
     """Compute one feature of every clip into one matrix.
 
-    On all processors, on a cluster (see stages.clips.workers), or on the device that the
+    On all processors, on a cluster (see stages.running.workers), or on the device that the
     environment names: `INFLECT_DEVICE=cuda`.
 
     Parameters

@@ -15,12 +15,12 @@ import pandas as pd
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from stages.clips.audio import FULL_SCALE, to_int16
-from stages.clips.frames import frame_count
-from stages.clips.level import gain_to_match
-from stages.clips.room import check_disk, check_memory, free_memory
-from stages.clips.settings import processes
-from stages.clips.store import AudioReader, AudioStore
+from stages.audio.reading import FULL_SCALE, to_int16
+from stages.audio.frames import frame_count
+from stages.audio.loudness import gain_to_match
+from stages.running.resources import check_disk, check_memory, free_memory
+from stages.running.settings import processes
+from stages.audio.store import AudioReader, AudioStore
 
 log = logging.getLogger(__name__)
 _MARK = "#"  # between a clip's name and the variant's

@@ -14,7 +14,7 @@ https://doi.org/10.1016/j.dib.2022.108091
 import re
 from pathlib import Path
 
-from stages.clips.files import outside_scheme, parse_names, refuse_other
+from stages.sources.files import outside_scheme, parse_names, refuse_other
 
 HOW_TO_GET = """\
 BanglaSER: https://data.mendeley.com/datasets/t9h6p943xy/5

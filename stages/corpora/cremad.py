@@ -13,8 +13,8 @@ https://doi.org/10.1109/TAFFC.2014.2336244
 import re
 from pathlib import Path, PurePosixPath
 
-from stages.clips.files import outside_scheme, parse_names, read_table
-from stages.clips.vocabulary import age_of, sex_of
+from stages.sources.files import outside_scheme, parse_names, read_table
+from stages.sources.vocabulary import age_of, sex_of
 
 HOW_TO_GET = """\
 CREMA-D: https://github.com/CheyneyComputerScience/CREMA-D (ODbL 1.0), cloned with Git LFS

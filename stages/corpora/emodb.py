@@ -12,7 +12,7 @@ Speech. Interspeech 2005, 1517-1520. http://emodb.bilderbar.info/
 import re
 from pathlib import Path
 
-from stages.clips.files import outside_scheme, parse_names, refuse_other
+from stages.sources.files import outside_scheme, parse_names, refuse_other
 
 HOW_TO_GET = """\
 EMO-DB: http://emodb.bilderbar.info/download/download.zip (free to use; CC0 1.0 in audb)

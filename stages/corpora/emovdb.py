@@ -14,7 +14,7 @@ Controlling the Emotion Dimension in Voice Generation Systems. 2018. https://arx
 import re
 from pathlib import Path
 
-from stages.clips.files import parse_names, refuse_other
+from stages.sources.files import parse_names, refuse_other
 
 HOW_TO_GET = """\
 EmoV-DB: https://www.openslr.org/115/ (for non-commercial use)

@@ -1,7 +1,7 @@
 """Your own recordings, one folder per emotion.
 
 Below a root, each folder is named after an emotion: `anna/angry/take1.wav` for the root `anna`.
-Words that are understood stand in stages/clips/vocabulary.py; the setting `emotions` adds others.
+Words that are understood stand in stages/sources/vocabulary.py; the setting `emotions` adds others.
 """
 
 import logging
@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from stages.clips.files import audio_files
-from stages.clips.vocabulary import UNKNOWN_SPEAKER, emotion_of, emotion_words, sex_of
+from stages.sources.files import audio_files
+from stages.sources.vocabulary import UNKNOWN_SPEAKER, emotion_of, emotion_words, sex_of
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 
-from stages.clips.files import outside_scheme, parse_names, refuse_other
+from stages.sources.files import outside_scheme, parse_names, refuse_other
 
 HOW_TO_GET = """\
 RAVDESS: https://zenodo.org/records/1188976, file Audio_Speech_Actors_01-24.zip (CC BY-NC-SA 4.0)

@@ -24,7 +24,7 @@ ECCV 2020.
 import re
 from pathlib import Path
 
-from stages.clips.files import outside_scheme, parse_names
+from stages.sources.files import outside_scheme, parse_names
 
 HOW_TO_GET = """\
 SAVEE: http://kahlan.eps.surrey.ac.uk/savee/ (for research, after registration)

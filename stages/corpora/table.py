@@ -1,6 +1,6 @@
 """Your own recordings, listed in a table: one line per file, with its emotion and who speaks.
 
-Words that are understood as emotions stand in stages/clips/vocabulary.py; the setting `emotions`
+Words that are understood as emotions stand in stages/sources/vocabulary.py; the setting `emotions`
 adds others.
 """
 
@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 
-from stages.clips.files import audio_files, read_table
-from stages.clips.vocabulary import UNKNOWN_SPEAKER, age_of, emotion_of, emotion_words, sex_of
+from stages.sources.files import audio_files, read_table
+from stages.sources.vocabulary import UNKNOWN_SPEAKER, age_of, emotion_of, emotion_words, sex_of
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ https://doi.org/10.5683/SP2/E8H2MF
 import re
 from pathlib import Path
 
-from stages.clips.files import parse_names
+from stages.sources.files import parse_names
 
 HOW_TO_GET = """\
 TESS: https://doi.org/10.5683/SP2/E8H2MF (CC BY-NC-ND 4.0)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.clips.spectra import check_setting
+from stages.signals.spectra import check_setting
 
 
 class Scene(NamedTuple):

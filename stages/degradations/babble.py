@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.clips.spectra import check_setting
+from stages.signals.spectra import check_setting
 from stages.degradations import Scene, add_noise
 
 UNITS = {"snr_db": "dB SNR", "voices": "voices"}

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from stages.clips.spectra import check_setting
+from stages.signals.spectra import check_setting
 from stages.degradations import Scene, add_noise
 
 UNITS = {"snr_db": "dB SNR"}

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal
 
-from stages.clips.spectra import check_setting
+from stages.signals.spectra import check_setting
 from stages.degradations import Scene
 
 UNITS = {"t60_s": "s T60", "direct_to_reverberant_db": "dB direct to reverberant"}

@@ -7,7 +7,7 @@ import soxr
 from numpy.typing import NDArray
 from scipy import signal
 
-from stages.clips.spectra import check_setting
+from stages.signals.spectra import check_setting
 from stages.degradations import Scene
 
 UNITS: dict[str, str] = {}

@@ -61,7 +61,7 @@ def model_card(facts: Mapping[str, Any], held_out: Mapping[str, Any]) -> str:
     facts : mapping
         metadata of the files
     held_out : mapping
-        what was measured on held-out clips; see stages.exporting.export.export
+        what was measured on held-out clips; see stages.exporting.conversion.export
     """
     return _CARD.format(
         **{name: facts[name] for name in ("model", "sample_rate", "n_clips", "n_speakers")},

@@ -10,9 +10,9 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from stages.clips.audio import FULL_SCALE
+from stages.audio.reading import FULL_SCALE
 from stages.learning.recogniser import Recogniser
-from stages.reporting import metrics
+from stages.metrics import counts as metrics
 
 #: Largest differences of a probability: from torch, and from what was computed from caches, which
 #: are of float16; and how much of the unweighted accuracy weights of 8 bits may take.

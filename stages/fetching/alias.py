@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dvc.config import Config
 
-from stages.clips.files import REMOTE, locate
+from stages.sources.files import REMOTE, locate
 
 ALIAS = "corpora"
 DEFAULT = Path("data/raw")

@@ -16,8 +16,8 @@ import urllib3
 from requests.structures import CaseInsensitiveDict
 from tqdm import tqdm
 
-from stages.clips.outputs import complete
-from stages.clips.room import check_disk
+from stages.running.outputs import complete
+from stages.running.resources import check_disk
 from stages.fetching.plan import File
 
 log = logging.getLogger(__name__)

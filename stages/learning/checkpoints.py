@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from stages.clips.settings import bind
+from stages.running.settings import bind
 
 
 def read_checkpoint(path: str | Path) -> dict:

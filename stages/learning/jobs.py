@@ -28,12 +28,12 @@ from torch import nn
 from tqdm import tqdm
 
 from stages.clips.cache import open_caches
-from stages.clips.folds import ALL, folds_of
-from stages.clips.frames import first_frames
-from stages.clips.outputs import complete
-from stages.clips.room import check_memory
-from stages.clips.settings import bind, processes
-from stages.clips.workers import cluster, code_key, spread
+from stages.splits.folds import ALL, folds_of
+from stages.audio.frames import first_frames
+from stages.running.outputs import complete
+from stages.running.resources import check_memory
+from stages.running.settings import bind, processes
+from stages.running.workers import cluster, code_key, spread
 from stages.learning.batches import ClipData
 from stages.learning.checkpoints import check_start
 
@@ -130,7 +130,7 @@ def run_jobs(jobs: Sequence[Job], plan: Plan) -> None:
     ------
     ValueError
         what a job raised, with the job's name; what is wrong with the weights to start from; for a
-        cluster see stages.clips.workers.cluster
+        cluster see stages.running.workers.cluster
     FileNotFoundError
         if there are no such weights
     """

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from stages.clips.conditioning import conditioning
-from stages.clips.settings import bind
-from stages.clips.spectra import check_waveform
+from stages.audio.conditioning import conditioning
+from stages.running.settings import bind
+from stages.signals.spectra import check_waveform
 from stages.learning.checkpoints import build_network, read_checkpoint
 from stages.learning.layers import window_frames, windowed
 
@@ -29,7 +29,7 @@ class Recogniser(nn.Module):
         of the waveforms, in Hz
     level : rms, peak or none
     level_db : float
-        see stages.clips.audio.read_file
+        see stages.audio.reading.read_file
     window : int or None
         frames of the windows that are averaged; see stages.learning.layers.windowed
     """
@@ -98,7 +98,7 @@ def load_recogniser(path: str | Path) -> tuple[Recogniser, dict]:
     Recogniser
         in evaluation mode
     dict
-        settings of stages.clips.windows.read_windows, for files that are to be recognised: those of
+        settings of app.windows.read_windows, for files that are to be recognised: those of
         training, but that no recording is cut into segments
 
     Raises

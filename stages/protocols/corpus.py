@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from stages.clips.folds import tested_once
+from stages.splits.folds import tested_once
 
 
 def assign(clips: pd.DataFrame) -> np.ndarray:
@@ -19,7 +19,7 @@ def assign(clips: pd.DataFrame) -> np.ndarray:
     Returns
     -------
     str [clips, folds]
-        see stages.clips.folds.tested_once
+        see stages.splits.folds.tested_once
 
     Raises
     ------

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from stages.clips.folds import tested_once
+from stages.splits.folds import tested_once
 
 
 def assign(clips: pd.DataFrame, *, speakers: Sequence[Sequence[int]]) -> np.ndarray:
@@ -23,7 +23,7 @@ def assign(clips: pd.DataFrame, *, speakers: Sequence[Sequence[int]]) -> np.ndar
     Returns
     -------
     str [clips, folds]
-        see stages.clips.folds.tested_once
+        see stages.splits.folds.tested_once
 
     Raises
     ------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from stages.clips.folds import group_folds, tested_once
+from stages.splits.folds import group_folds, tested_once
 
 
 def assign(clips: pd.DataFrame, *, folds: int, seed: int) -> np.ndarray:
@@ -23,7 +23,7 @@ def assign(clips: pd.DataFrame, *, folds: int, seed: int) -> np.ndarray:
     Returns
     -------
     str [clips, folds]
-        see stages.clips.folds.tested_once
+        see stages.splits.folds.tested_once
 
     Raises
     ------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from stages.clips.folds import group_folds
+from stages.splits.folds import group_folds
 
 
 def assign(

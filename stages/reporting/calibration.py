@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from stages.reporting import scores
+from stages.metrics import probabilities as scores
 from stages.reporting.predictions import Predictions
 from stages.reporting.tables import overall
 

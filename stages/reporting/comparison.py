@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from stages.clips.folds import protocol_in_words, shared_in_words
-from stages.reporting import metrics
+from stages.splits.folds import protocol_in_words, shared_in_words
+from stages.metrics import counts as metrics
 from stages.reporting.predictions import Predictions
 from stages.reporting.predictions import arrange as arrange_predictions
 

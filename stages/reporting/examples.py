@@ -13,10 +13,10 @@ from matplotlib import rc_context
 from numpy.typing import NDArray
 
 from stages.acoustics import Description
-from stages.clips.audio import FULL_SCALE
-from stages.clips.frames import first_frames, frame_count
+from stages.audio.reading import FULL_SCALE
+from stages.audio.frames import first_frames, frame_count
 from stages.reporting.drawing import encode
-from stages.reporting.networks import FoldNetworks, attention
+from stages.reporting.fold_networks import FoldNetworks, attention
 from stages.reporting.panels import Excerpt, compact_png, draw
 from stages.reporting.predictions import Predictions
 

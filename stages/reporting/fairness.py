@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from stages.reporting import metrics
+from stages.metrics import counts as metrics
 from stages.reporting.predictions import Predictions
 from stages.reporting.tables import UNKNOWN
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from stages.clips.completeness import summary
-from stages.reporting import corpora
+from stages.sources.completeness import summary
+from stages.reporting import corpus_facts as corpora
 from stages.reporting.examples import LONGEST_S
 from stages.reporting.html import cell, fill
 from stages.reporting.panels import SPREAD

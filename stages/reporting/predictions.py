@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stages.reporting import metrics
+from stages.metrics import counts as metrics
 
 _TEXT = ("clip", "corpus", "speaker", "sex", "label")
 _COLUMNS = (*_TEXT, "fold", "seed")

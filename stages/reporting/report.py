@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stages.clips.folds import protocol_in_words, shared_in_words
-from stages.reporting import calibration, corpus_figures, drawing, fairness, figures, scores, tables
-from stages.reporting.corpora import CorpusReport, corpus_report
+from stages.splits.folds import protocol_in_words, shared_in_words
+from stages.reporting import calibration, corpus_figures, drawing, fairness, figures, tables
+from stages.metrics import probabilities as scores
+from stages.reporting.corpus_facts import CorpusReport, corpus_report
 from stages.reporting.examples import Example, examples
-from stages.reporting.networks import Embedding, FoldNetworks, embedding
+from stages.reporting.fold_networks import Embedding, FoldNetworks, embedding
 from stages.reporting.predictions import Predictions, check_jobs
 from stages.reporting.references import references
 

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stages.clips.table import count_reasons
-from stages.reporting import metrics, scores
+from stages.clips.clip_table import count_reasons
+from stages.metrics import counts as metrics
+from stages.metrics import probabilities as scores
 from stages.reporting.predictions import Predictions
 
 #: Figures of confusion counts [..., classes, classes].

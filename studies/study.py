@@ -35,8 +35,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from app.experiment import CACHES, LOGS, SCRATCH, Experiment, clean_up
-from stages.clips.folds import ALL, folds_of, shared_in_words
+from studies.experiment import CACHES, LOGS, SCRATCH, Experiment, clean_up
+from stages.splits.folds import ALL, folds_of, shared_in_words
 from stages.learning.jobs import all_jobs, gather, make_plan, run_jobs
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from stages.clips.level import decibels
+from stages.audio.loudness import decibels
 
 AFTER_TRIMMING = " without its quiet ends"
 _BLOCK = 1 << 20  # samples, of all channels, that are read from a long file at a time

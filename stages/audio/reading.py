@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from stages.clips.decoding import (
+from stages.audio.decoding import (
     AFTER_TRIMMING,
     Heard,
     check_duration,
@@ -20,9 +20,9 @@ from stages.clips.decoding import (
     resampled,
     silence,
 )
-from stages.clips.segments import cut
-from stages.clips.sound import Sound, denoised
-from stages.clips.store import AudioStore
+from stages.audio.segments import cut
+from stages.audio.sound import Sound, denoised
+from stages.audio.store import AudioStore
 
 FULL_SCALE = 32767
 
@@ -63,7 +63,7 @@ def read_file(
     sample_rate : int
         wanted, in Hz
     denoise : float or None
-        share of the noise to remove: see stages.clips.sound.denoised
+        share of the noise to remove: see stages.audio.sound.denoised
     trim_db : float or None
         both ends are cut up to where a stretch of 20 ms is at most this much quieter than the
         loudest one; None: nothing is cut
@@ -74,7 +74,7 @@ def read_file(
     min_duration_s, min_peak : float
         shorter or quieter files are not used
     segment_s, segment_overlap_s : float or None
-        what is longer is cut into segments: see stages.clips.segments.cut
+        what is longer is cut into segments: see stages.audio.segments.cut
 
     Returns
     -------

@@ -21,10 +21,10 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from stages.clips.audio import FULL_SCALE
-from stages.clips.folds import ALL, folds_of
-from stages.clips.settings import bind, processes
-from stages.clips.store import AudioReader
+from stages.audio.reading import FULL_SCALE
+from stages.splits.folds import ALL, folds_of
+from stages.running.settings import bind, processes
+from stages.audio.store import AudioReader
 from stages.degradations import Scene
 from stages.learning.jobs import Job
 from stages.learning.recogniser import load_recogniser

@@ -12,13 +12,13 @@ import pandas as pd
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from stages.clips.audio import read_files
-from stages.clips.conditioning import conditioning, segmenting
-from stages.clips.frames import frame_count
-from stages.clips.outputs import complete
-from stages.clips.settings import processes
-from stages.clips.store import AudioStore
-from stages.clips.table import COLUMNS, DESCRIPTION, count_reasons, write_clips
+from stages.audio.reading import read_files
+from stages.audio.conditioning import conditioning, segmenting
+from stages.audio.frames import frame_count
+from stages.running.outputs import complete
+from stages.running.settings import processes
+from stages.audio.store import AudioStore
+from stages.clips.clip_table import COLUMNS, DESCRIPTION, count_reasons, write_clips
 
 log = logging.getLogger(__name__)
 _SEGMENT = "+"  # before a segment's number; what stands behind # is a variant
@@ -43,7 +43,7 @@ def prepare_corpus(
     hop_length : int
         samples per frame
     audio
-        the group's settings: those of stages.clips.conditioning, and others that are not looked at
+        the group's settings: those of stages.audio.conditioning, and others that are not looked at
 
     Returns
     -------

@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
-from stages.clips.audio import FULL_SCALE
-from stages.clips.completeness import Completeness, compare, read_release
-from stages.clips.level import rms_db
-from stages.clips.table import EMOTIONS
+from stages.audio.reading import FULL_SCALE
+from stages.sources.completeness import Completeness, compare, read_release
+from stages.audio.loudness import rms_db
+from stages.clips.clip_table import EMOTIONS
 from stages.reporting import corpus_figures
 
 #: Of durations and levels: end of the column's name -> share of the clips below.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
-from stages.clips.frames import first_frames
+from stages.audio.frames import first_frames
 from stages.learning.batches import ClipData, WholeBatches
 from stages.learning.checkpoints import build_network, read_checkpoint
 from stages.learning.jobs import Job

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from numpy.typing import NDArray
 
-from stages.reporting import metrics
+from stages.metrics import counts as metrics
 
 COLUMNS = (
     "degradation",

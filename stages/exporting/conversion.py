@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from stages.clips.folds import ALL
-from stages.clips.settings import bind
+from stages.splits.folds import ALL
+from stages.running.settings import bind
 from stages.exporting import parity
 from stages.exporting.card import model_card
 from stages.exporting.graph import open_session, to_onnx, with_int8_weights

@@ -10,9 +10,9 @@ from typing import Literal
 
 import pandas as pd
 
-from stages.clips.outputs import complete
-from stages.clips.store import AudioReader, AudioStore
-from stages.clips.table import count_reasons, read_clips, write_clips
+from stages.running.outputs import complete
+from stages.audio.store import AudioReader, AudioStore
+from stages.clips.clip_table import count_reasons, read_clips, write_clips
 from stages.clips.variants import Variants, add_variants
 
 log = logging.getLogger(__name__)

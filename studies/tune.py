@@ -1,6 +1,6 @@
 """Search for the settings that do best on validation speakers. Test clips take no part.
 
-python -m app.tune conf/tune/STUDY.yaml [--workers N] [--recipe NAME]
+python -m studies.tune conf/tune/STUDY.yaml [--workers N] [--recipe NAME]
 
 The file says what every trial begins with (`base`), which settings are tried in which range
 (`parameters`) and how many trials are made (`trials`); Optuna chooses them. What validates are the
@@ -26,12 +26,12 @@ from joblib import Parallel, delayed
 from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
-from app import study as studies
-from app.experiment import Experiment, read_experiment
-from app.study import Study
-from stages.clips.folds import protocol_in_words
-from stages.clips.outputs import complete
-from stages.clips.settings import load_params, processes
+from studies import study as studies
+from studies.experiment import Experiment, read_experiment
+from studies.study import Study
+from stages.splits.folds import protocol_in_words
+from stages.running.outputs import complete
+from stages.running.settings import load_params, processes
 from stages.reporting import choice_figures, drawing
 
 JOURNALS, REPORTS, RECIPES = Path("models/tune"), Path("reports/tune"), Path("conf/experiment")

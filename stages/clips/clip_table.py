@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.clips.outputs import complete
+from stages.running.outputs import complete
 
 #: The common vocabulary. Every corpus's own codes are mapped to these names by its reader; a label
 #: set (conf/labels) maps them on to the classes that are trained.

@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from stages.clips.outputs import complete
-from stages.clips.table import EMOTIONS
+from stages.running.outputs import complete
+from stages.clips.clip_table import EMOTIONS
 
 log = logging.getLogger(__name__)
 PARTS = ("train", "validation", "test", "")

@@ -32,7 +32,7 @@ def conditioning(audio: Mapping[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        for stages.clips.windows.read_windows
+        for app.windows.read_windows
 
     Raises
     ------
@@ -62,7 +62,7 @@ def segmenting(audio: Mapping[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        for stages.clips.segments.cut
+        for stages.audio.segments.cut
 
     Raises
     ------

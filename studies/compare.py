@@ -1,6 +1,6 @@
 """Which experiment is ahead, by how much, and whether that could be chance.
 
-python -m app.compare REFERENCE OTHER [OTHER ...] [--pairs] [--output DIR]
+python -m studies.compare REFERENCE OTHER [OTHER ...] [--pairs] [--output DIR]
 
 Experiments are named as in `dvc exp show`: DVC experiments, branches, tags, commits, `workspace`.
 Each is compared with the first one, with --pairs each with each; p values are corrected for as many
@@ -28,7 +28,7 @@ from dvc.repo.experiments.utils import exp_refs_by_names
 from dvc.scm import RevError
 from omegaconf import OmegaConf
 
-from stages.clips.outputs import complete
+from stages.running.outputs import complete
 from stages.reporting import comparison_page as page
 from stages.reporting.comparison import Comparison, Experiment, arrange, compare
 

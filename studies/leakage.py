@@ -1,6 +1,6 @@
 """What the split does to a figure: the model of the last run again, under other protocols.
 
-python -m app.leakage
+python -m studies.leakage
 
 Run it when `dvc repro` or `dvc exp run` has ended. The model of params.yaml is trained again with
 speakers held out, with clips shared out at random, with speakers and sentences held out, and, of
@@ -24,8 +24,8 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-from app import experiment
-from stages.clips.folds import (
+from studies import experiment
+from stages.splits.folds import (
     ALL,
     RULES,
     folds_of,
@@ -35,7 +35,7 @@ from stages.clips.folds import (
     shared_in_words,
     split_clips,
 )
-from stages.clips.settings import bind, load_params
+from stages.running.settings import bind, load_params
 from stages.reporting.predictions import Predictions
 
 log = logging.getLogger(__name__)

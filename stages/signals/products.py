@@ -39,7 +39,7 @@ def power_by_products(
 
     References
     ----------
-    stages.clips.spectra.power_spectrum, equal to 1e-6 of the largest value in float32
+    stages.signals.spectra.power_spectrum, equal to 1e-6 of the largest value in float32
     """
     a, b = _factors(n_fft)
     first, second = _matrices(n_fft, tuple(window.tolist()), waveform.dtype)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from stages.clips.table import EMOTIONS
+from stages.clips.clip_table import EMOTIONS
 
 #: Words that leave no doubt. Those of two meanings (excited, tense, content) are left to the user.
 SYNONYMS = {

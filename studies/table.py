@@ -1,6 +1,6 @@
 """Functionals of every clip's features with its label, as one CSV for other tools.
 
-python -m app.table [--output FILE]
+python -m studies.table [--output FILE]
 
 Reads what the pipeline cached for the features of params.yaml; training variants are left out, as
 other tools would take them for recordings. Columns: clip, corpus, speaker, sex,
@@ -18,11 +18,11 @@ import pandas as pd
 from tqdm import tqdm
 
 from stages.clips.cache import open_caches
-from stages.clips.folds import label_clips
-from stages.clips.frames import first_frames
-from stages.clips.outputs import complete
-from stages.clips.settings import load_params
-from stages.clips.table import read_clips
+from stages.splits.folds import label_clips
+from stages.audio.frames import first_frames
+from stages.running.outputs import complete
+from stages.running.settings import load_params
+from stages.clips.clip_table import read_clips
 from stages.learning.batches import ClipData
 from stages.learning.functionals import available, functional_names, functionals
 

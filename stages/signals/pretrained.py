@@ -12,8 +12,8 @@ from http.client import HTTPException
 import torch
 from torch import Tensor, nn
 
-from stages.clips.frames import nearest_frames
-from stages.clips.spectra import check_setting, check_waveform
+from stages.audio.frames import nearest_frames
+from stages.signals.spectra import check_setting, check_waveform
 
 # Of the convolutions that all these models begin with, in samples.
 _STRIDE, _FIELD = 320, 400

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.clips.audio import to_int16
-from stages.clips.decoding import (
+from stages.audio.reading import to_int16
+from stages.audio.decoding import (
     AFTER_TRIMMING,
     Heard,
     check_duration,
@@ -21,7 +21,7 @@ from stages.clips.decoding import (
     read_blocks,
     resampled,
 )
-from stages.clips.sound import Sound, denoised
+from stages.audio.sound import Sound, denoised
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,14 @@ def condition(
     min_duration_s: float,
     min_peak: float,
 ) -> Conditioned:
-    """Denoise, trim and level a waveform, as stages.clips.audio.read_file does to a recording.
+    """Denoise, trim and level a waveform, as stages.audio.reading.read_file does to a recording.
 
     Parameters
     ----------
     waveform : float32 [samples]
         mono, finite, at `sample_rate`
     sample_rate, denoise, trim_db, level, level_db, min_duration_s, min_peak
-        see stages.clips.audio.read_file
+        see stages.audio.reading.read_file
     """
     nothing = np.zeros(0, np.int16)
     with Sound(sample_rate=sample_rate, folder=None) as sound:
@@ -83,7 +83,7 @@ def read_windows(
 ) -> Iterator[Window]:
     """Decode and condition a file window by window: memory does not grow with its length.
 
-    A file of up to `window_s` is one window, the same as the clip that stages.clips.audio.read_file
+    A file of up to `window_s` is one window, the same as the clip that stages.audio.reading.read_file
     makes of it. Each window of a longer one is conditioned by itself.
 
     Parameters
@@ -104,7 +104,7 @@ def read_windows(
     Raises
     ------
     ValueError
-        with the reason, as stages.clips.audio.read_file gives it. What is wrong with a file may be
+        with the reason, as stages.audio.reading.read_file gives it. What is wrong with a file may be
         seen at its end only, so nothing made of its windows is to be used before all have been read
     """
     loudest = longest = 0.0

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 from sklearn.metrics import roc_curve
 
-from stages.reporting.metrics import Interval, interval_of_replicates, left_out
+from stages.metrics.counts import Interval, interval_of_replicates, left_out
 
 #: Probabilities below this count as this: a confident mistake costs 16.1 nats and not infinity.
 LEAST = 1e-7

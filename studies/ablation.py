@@ -1,6 +1,6 @@
 """Which feature contributes what: the model again with each one left out, and with each one alone.
 
-python -m app.ablation
+python -m studies.ablation
 
 Run it when `dvc repro` or `dvc exp run` has ended. The experiment of params.yaml is trained again
 with fewer features, on the same folds and seeds; the figures for all features are those of
@@ -20,9 +20,9 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig
 
-from app import experiment
-from stages.clips.folds import protocol_in_words, shared_in_words
-from stages.clips.settings import load_params
+from studies import experiment
+from stages.splits.folds import protocol_in_words, shared_in_words
+from stages.running.settings import load_params
 
 log = logging.getLogger(__name__)
 OUTPUT = Path("reports/ablation")
