@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from app.models import MODEL, Model, load_model
 from app.predict import named
+from app.windows import condition
 from stages.audio.decoding import Heard, opened, read_blocks, resampled
 from stages.audio.loudness import rms_db
-from app.windows import condition
 
 #: When samples came, by time.perf_counter, and float32 [samples], mono.
 Block = tuple[float, NDArray[np.float32]]

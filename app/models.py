@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.audio.reading import FULL_SCALE
 from stages.audio.conditioning import conditioning
+from stages.audio.reading import FULL_SCALE
 
 #: What `dvc repro` exports.
 MODEL = Path("models/export/inflect.onnx")

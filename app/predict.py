@@ -28,8 +28,8 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from app.models import MODEL, Model, load_model
-from stages.sources.files import audio_files
 from app.windows import read_windows
+from stages.sources.files import audio_files
 
 #: Longest window whose probabilities are averaged, in seconds.
 WINDOW_S = 10

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.audio.reading import to_int16
 from stages.audio.decoding import (
     AFTER_TRIMMING,
     Heard,
@@ -21,6 +20,7 @@ from stages.audio.decoding import (
     read_blocks,
     resampled,
 )
+from stages.audio.reading import to_int16
 from stages.audio.sound import Sound, denoised
 
 
@@ -83,8 +83,8 @@ def read_windows(
 ) -> Iterator[Window]:
     """Decode and condition a file window by window: memory does not grow with its length.
 
-    A file of up to `window_s` is one window, the same as the clip that stages.audio.reading.read_file
-    makes of it. Each window of a longer one is conditioned by itself.
+    A file of up to `window_s` is one window, the same as the clip that
+    stages.audio.reading.read_file makes of it. Each window of a longer one is conditioned alone.
 
     Parameters
     ----------
@@ -104,8 +104,8 @@ def read_windows(
     Raises
     ------
     ValueError
-        with the reason, as stages.audio.reading.read_file gives it. What is wrong with a file may be
-        seen at its end only, so nothing made of its windows is to be used before all have been read
+        with the reason, as stages.audio.reading.read_file gives it. What is wrong with a file may
+        show at its end only, so nothing made of its windows is to be used before all were read
     """
     loudest = longest = 0.0
     heard = Heard()

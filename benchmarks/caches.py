@@ -20,8 +20,8 @@ import librosa
 import numpy as np
 
 from benchmarks.processes import HEADING, run, together, write_params
-from stages.sources.files import audio_files
 from stages.clips.clip_table import read_clips
+from stages.sources.files import audio_files
 
 _EVERY = 20  # files of the usual loop
 

@@ -38,14 +38,14 @@ from omegaconf import OmegaConf
 from threadpoolctl import threadpool_limits
 
 from benchmarks.processes import HEADING, ROOT, run, together, write_params
-from stages.audio.reading import FULL_SCALE
-from stages.clips.cache import write_cache
-from stages.sources.files import audio_files
 from stages.audio.frames import frame_count
+from stages.audio.reading import FULL_SCALE
+from stages.audio.store import AudioStore, open_audio
+from stages.clips.cache import write_cache
+from stages.clips.clip_table import read_clips
 from stages.running.settings import bind
 from stages.signals.spectra import power_spectrum
-from stages.audio.store import AudioStore, open_audio
-from stages.clips.clip_table import read_clips
+from stages.sources.files import audio_files
 
 Settings = Mapping[str, Any]
 Call = Callable[[np.ndarray], np.ndarray]

@@ -23,10 +23,10 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from benchmarks.training import one_epoch, open_data
-from stages.splits.folds import folds_of, read_split
+from stages.learning.batches import Batch, TrainingBatches
 from stages.running.settings import bind, load_params, processes
 from stages.running.workers import spread
-from stages.learning.batches import Batch, TrainingBatches
+from stages.splits.folds import folds_of, read_split
 
 
 def job_ticks(fold: str, *, epochs: int) -> list[float]:

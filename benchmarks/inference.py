@@ -27,13 +27,13 @@ from threadpoolctl import threadpool_limits
 
 from app.listen import listen
 from app.models import Model, load_model
+from app.windows import condition
 from benchmarks.features import usual_calls
 from benchmarks.processes import HEADING, run
 from stages.audio.reading import FULL_SCALE
-from stages.sources.files import audio_files
-from app.windows import condition
 from stages.exporting.conversion import FULL, INT8
 from stages.learning.checkpoints import build_network, read_checkpoint
+from stages.sources.files import audio_files
 
 _FILES = 1000
 _ROUNDS = 200  # of 3 s

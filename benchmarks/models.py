@@ -24,13 +24,13 @@ import torch
 from dvc.exceptions import DvcException
 from torch import nn
 
-from studies.compare import read_experiments, read_file
 from stages.audio.frames import first_frames
-from stages.running.outputs import complete
-from stages.running.settings import bind
 from stages.learning.batches import ClipData
 from stages.reporting import choice_figures, drawing
 from stages.reporting.comparison import check_comparable, describe
+from stages.running.outputs import complete
+from stages.running.settings import bind
+from studies.compare import read_experiments, read_file
 
 OUTPUT = Path("reports/models")
 _EPOCHS = 2  # that are timed, after one to warm up

@@ -24,8 +24,8 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from benchmarks.processes import ROOT
-from stages.sources.files import audio_files
 from stages.running.settings import bind
+from stages.sources.files import audio_files
 from stages.synthesis import prosody, voice
 
 _LEVEL_DB = -30  # as the stage `prepare` levels speech

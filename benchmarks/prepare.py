@@ -18,8 +18,8 @@ from pathlib import Path
 import joblib
 
 from benchmarks.processes import HEADING, ROOT, run, together, write_params
-from stages.sources.files import audio_files
 from stages.clips.clip_table import read_clips
+from stages.sources.files import audio_files
 
 _LOOP = """
 import sys, librosa

@@ -27,13 +27,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.processes import run, write_params
-from stages.clips.cache import open_caches
-from stages.splits.folds import label_order, read_split
 from stages.audio.frames import first_frames
-from stages.running.settings import bind
+from stages.clips.cache import open_caches
 from stages.clips.clip_table import read_clips
 from stages.learning.batches import Batch, ClipData, TrainingBatches
 from stages.learning.jobs import SECTIONS, Job, Plan, make_plan, run_jobs
+from stages.running.settings import bind
+from stages.splits.folds import read_split
+from stages.splits.labels import label_order
 
 MODELS = ("cnn_gru", "gru")
 _EPOCHS = 3  # that are timed, after one to warm up

@@ -9,9 +9,9 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from stages.sources.files import locate
 from stages.running.outputs import complete
 from stages.running.settings import load_params
+from stages.sources.files import locate
 
 OUTPUT = Path("data/corpora.ok")
 ELSEWHERE = """More: data/raw/README.md. python -m stages.fetch NAME downloads it, or says how to.

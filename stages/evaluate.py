@@ -11,14 +11,14 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import OmegaConf
 
+from stages.audio.store import open_audio
 from stages.clips.cache import open_caches
+from stages.clips.clip_table import read_clips
+from stages.reporting import corpus_facts as corpora
+from stages.reporting import page, predictions, report
+from stages.reporting import robustness_curves as robustness
 from stages.running.outputs import complete
 from stages.running.settings import load_params
-from stages.audio.store import open_audio
-from stages.clips.clip_table import read_clips
-from stages.reporting import page, predictions, report
-from stages.reporting import corpus_facts as corpora
-from stages.reporting import robustness_curves as robustness
 
 REPORTS = Path("reports")
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.running.outputs import complete
-from stages.running.settings import load_params
 from stages.audio.store import open_audio
 from stages.clips.clip_table import read_clips
+from stages.running.outputs import complete
+from stages.running.settings import load_params
 
 NOTHING = "Nothing was exported: the setting `export` is false.\n"
 #: Of reports/metrics.json: what the files say of themselves.

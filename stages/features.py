@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from stages.clips.cache import write_cache
-from stages.running.settings import bind, load_params
 from stages.clips.clip_table import read_clips
+from stages.running.settings import bind, load_params
 
 
 def main() -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from stages.clips.merging import merge_corpora
-from stages.running.settings import bind, load_params
 from stages.clips.variants import Variants
+from stages.running.settings import bind, load_params
 
 
 def main() -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from stages.sources.completeness import log_completeness, read_release
-from stages.sources.files import locate
+from stages.clips.completeness import log_completeness, read_release
 from stages.clips.preparation import prepare_corpus
 from stages.running.settings import bind, load_params
+from stages.sources.files import locate
 
 
 def main() -> None:

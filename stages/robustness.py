@@ -11,10 +11,10 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import OmegaConf
 
-from stages.running.outputs import complete
-from stages.running.settings import load_params
 from stages.clips.clip_table import read_clips
 from stages.reporting.robustness_curves import COLUMNS, robustness_table
+from stages.running.outputs import complete
+from stages.running.settings import load_params
 
 
 def main() -> None:
@@ -23,8 +23,9 @@ def main() -> None:
     table = pd.DataFrame(columns=COLUMNS)
     if params.degradations:
         # These take seconds to import, and torch is not needed where nothing is chosen.
-        from stages.splits.folds import protocol_in_words, read_split, shared_in_words
         from stages.learning.degraded import recognise
+        from stages.splits.folds import read_split
+        from stages.splits.leaks import protocol_in_words, shared_in_words
 
         answers = recognise(
             OmegaConf.to_container(params.degradations),

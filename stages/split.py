@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from stages.splits.folds import RULES, label_clips, leakage_report, split_clips, write_split
+from stages.clips.clip_table import read_clips
 from stages.running.outputs import complete
 from stages.running.settings import bind, load_params
-from stages.clips.clip_table import read_clips
+from stages.splits.folds import RULES, split_clips, write_split
+from stages.splits.labels import label_clips
+from stages.splits.leaks import leakage_report
 
 
 def main() -> None:

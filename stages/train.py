@@ -10,11 +10,12 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from stages.splits.folds import label_order, read_split
-from stages.running.outputs import complete
-from stages.running.settings import load_params
 from stages.clips.clip_table import read_clips
 from stages.learning import jobs
+from stages.running.outputs import complete
+from stages.running.settings import load_params
+from stages.splits.folds import read_split
+from stages.splits.labels import label_order
 
 
 def main() -> None:

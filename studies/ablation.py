@@ -20,9 +20,9 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig
 
-from studies import experiment
-from stages.splits.folds import protocol_in_words, shared_in_words
 from stages.running.settings import load_params
+from stages.splits.leaks import protocol_in_words, shared_in_words
+from studies import experiment
 
 log = logging.getLogger(__name__)
 OUTPUT = Path("reports/ablation")

@@ -28,9 +28,9 @@ from dvc.repo.experiments.utils import exp_refs_by_names
 from dvc.scm import RevError
 from omegaconf import OmegaConf
 
-from stages.running.outputs import complete
 from stages.reporting import comparison_page as page
 from stages.reporting.comparison import Comparison, Experiment, arrange, compare
+from stages.running.outputs import complete
 
 OUTPUT = Path("reports/comparison")
 PREDICTIONS, LEAKAGE, LOCK = "data/predictions.csv", "reports/leakage.json", "dvc.lock"

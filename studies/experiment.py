@@ -1,6 +1,6 @@
 """The experiment of the last run, proven to belong together, and trained again in another way.
 
-What the programs share that ask what a choice is worth: studies.ablation, studies.leakage, studies.tune.
+studies.ablation, studies.leakage and studies.tune share this module.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from stages.clips.cache import open_caches
-from stages.splits.folds import ALL, folds_of, label_order, read_split
-from stages.running.outputs import complete
 from stages.clips.clip_table import read_clips
 from stages.learning.checkpoints import read_checkpoint
 from stages.learning.jobs import SECTIONS, Plan, all_jobs, gather, make_plan, run_jobs
-from stages.reporting import choice_figures, drawing, tables
 from stages.metrics import counts as metrics
+from stages.reporting import choice_figures, drawing, tables
 from stages.reporting.predictions import Predictions, arrange, read_predictions
+from stages.running.outputs import complete
+from stages.splits.folds import ALL, folds_of, read_split
+from stages.splits.labels import label_order
 
 CLIPS, CACHES, SPLIT = Path("data/merged/clips.csv"), Path("data/features"), Path("data/split.csv")
 LEAKAGE, PREDICTIONS = Path("reports/leakage.json"), Path("data/predictions.csv")

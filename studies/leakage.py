@@ -24,19 +24,12 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-from studies import experiment
-from stages.splits.folds import (
-    ALL,
-    RULES,
-    folds_of,
-    label_clips,
-    leakage_report,
-    protocol_in_words,
-    shared_in_words,
-    split_clips,
-)
-from stages.running.settings import bind, load_params
 from stages.reporting.predictions import Predictions
+from stages.running.settings import bind, load_params
+from stages.splits.folds import ALL, RULES, folds_of, split_clips
+from stages.splits.labels import label_clips
+from stages.splits.leaks import leakage_report, protocol_in_words, shared_in_words
+from studies import experiment
 
 log = logging.getLogger(__name__)
 #: The first is what the others are compared with.

@@ -35,9 +35,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from studies.experiment import CACHES, LOGS, SCRATCH, Experiment, clean_up
-from stages.splits.folds import ALL, folds_of, shared_in_words
 from stages.learning.jobs import all_jobs, gather, make_plan, run_jobs
+from stages.splits.folds import ALL, folds_of
+from stages.splits.leaks import shared_in_words
+from studies.experiment import CACHES, LOGS, SCRATCH, Experiment, clean_up
 
 log = logging.getLogger(__name__)
 TRAINING = "reports/training.csv"

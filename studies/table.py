@@ -17,14 +17,14 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from stages.clips.cache import open_caches
-from stages.splits.folds import label_clips
 from stages.audio.frames import first_frames
-from stages.running.outputs import complete
-from stages.running.settings import load_params
+from stages.clips.cache import open_caches
 from stages.clips.clip_table import read_clips
 from stages.learning.batches import ClipData
 from stages.learning.functionals import available, functional_names, functionals
+from stages.running.outputs import complete
+from stages.running.settings import load_params
+from stages.splits.labels import label_clips
 
 OUTPUT = Path("reports/functionals.csv")
 _ROWS = 256  # clips in memory at a time

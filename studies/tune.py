@@ -26,13 +26,13 @@ from joblib import Parallel, delayed
 from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
+from stages.reporting import choice_figures, drawing
+from stages.running.outputs import complete
+from stages.running.settings import load_params, processes
+from stages.splits.leaks import protocol_in_words
 from studies import study as studies
 from studies.experiment import Experiment, read_experiment
 from studies.study import Study
-from stages.splits.folds import protocol_in_words
-from stages.running.outputs import complete
-from stages.running.settings import load_params, processes
-from stages.reporting import choice_figures, drawing
 
 JOURNALS, REPORTS, RECIPES = Path("models/tune"), Path("reports/tune"), Path("conf/experiment")
 _FOR_IMPORTANCE = 4  # trials with different results

@@ -16,8 +16,8 @@ import soundfile
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from stages.audio.reading import read_file
 from stages.audio.conditioning import conditioning
+from stages.audio.reading import read_file
 from stages.running.settings import bind
 
 ROOT = Path(__file__).parents[1]

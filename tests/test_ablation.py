@@ -11,12 +11,11 @@ from matplotlib.collections import LineCollection, PathCollection
 from omegaconf import OmegaConf
 from sklearn.metrics import balanced_accuracy_score
 
-from studies import ablation
-from studies import experiment
 from stages import split, train
 from stages.clips.clip_table import COLUMNS, write_clips
 from stages.reporting import choice_figures, drawing, tables
 from stages.reporting.predictions import read_predictions
+from studies import ablation, experiment
 from tests.support import composed, inside
 
 EMOTIONS = ["angry", "happy", "sad"]

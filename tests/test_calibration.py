@@ -6,8 +6,8 @@ import pytest
 from scipy.special import softmax
 from sklearn.metrics import log_loss
 
-from stages.reporting import calibration
 from stages.metrics import probabilities as scores
+from stages.reporting import calibration
 from stages.reporting.predictions import arrange
 
 LABELS = ["angry", "happy", "sad"]

@@ -16,13 +16,13 @@ from hypothesis.extra import numpy as arrays
 from noisereduce import reduce_noise
 
 from stages.audio import sound
-from stages.audio.reading import FULL_SCALE
 from stages.audio.conditioning import conditioning, segmenting
-from stages.clips.merging import merge_corpora, settle_duplicates
-from stages.running.outputs import complete
-from stages.clips.preparation import prepare_corpus
+from stages.audio.reading import FULL_SCALE
 from stages.audio.store import AudioReader, AudioStore, open_audio
 from stages.clips.clip_table import COLUMNS, check_clips, read_clips, write_clips
+from stages.clips.merging import merge_corpora, settle_duplicates
+from stages.clips.preparation import prepare_corpus
+from stages.running.outputs import complete
 from tests.support import AUDIO, ROOT, composed, conditioned, read_clip
 
 

@@ -20,9 +20,9 @@ from matplotlib.collections import LineCollection, PathCollection
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score, recall_score
 
-from studies import compare as program
-from stages.reporting import comparison, comparison_page, drawing
 from stages.metrics import counts as metrics
+from stages.reporting import comparison, comparison_page, drawing
+from studies import compare as program
 
 ROOT = Path(__file__).parents[1]
 LABELS = ["angry", "happy", "sad"]

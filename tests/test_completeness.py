@@ -10,7 +10,7 @@ import soundfile
 import yaml
 
 from stages import prepare
-from stages.sources.completeness import Release, compare, log_completeness, read_release
+from stages.clips.completeness import Release, compare, log_completeness, read_release
 from stages.running.settings import bind
 from tests.support import AUDIO, ROOT, composed
 

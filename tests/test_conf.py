@@ -11,8 +11,8 @@ from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 from torch import nn
 
-from stages.running.settings import bind
 from stages.learning.schedules import _SCHEDULES
+from stages.running.settings import bind
 from tests.support import ROOT, composed
 
 CONF = ROOT / "conf"

@@ -8,14 +8,15 @@ import pandas as pd
 import pytest
 import soundfile
 
-from stages.audio.reading import FULL_SCALE
-from stages.sources.completeness import Release, compare
 from stages.audio.loudness import rms_db
-from stages.clips.preparation import prepare_corpus
+from stages.audio.reading import FULL_SCALE
 from stages.audio.store import open_audio
-from stages.clips.clip_table import EMOTIONS, read_clips
-from stages.reporting import drawing
+from stages.clips.clip_table import read_clips
+from stages.clips.completeness import Release, compare
+from stages.clips.preparation import prepare_corpus
 from stages.reporting import corpus_facts as corpora
+from stages.reporting import drawing
+from stages.sources.vocabulary import EMOTIONS
 from tests.support import AUDIO, ROOT, composed
 
 SETTINGS = composed("data=real")

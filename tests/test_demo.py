@@ -12,8 +12,8 @@ import pytest
 import soundfile
 
 from stages import demo
-from stages.synthesis import voice
 from stages.synthesis import demo_corpora as corpora
+from stages.synthesis import voice
 from stages.synthesis.prosody import EMOTIONS, HIGHEST, LOWEST, SPREAD
 from tests.support import reader
 

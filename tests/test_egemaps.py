@@ -10,10 +10,10 @@ import torch
 
 from stages.acoustics import egemaps as module
 from stages.acoustics.egemaps import DESCRIPTORS, egemaps
-from stages.clips.cache import write_cache
-from stages.running.settings import bind
 from stages.audio.store import AudioStore
+from stages.clips.cache import write_cache
 from stages.reporting.examples import describe
+from stages.running.settings import bind
 from tests.support import composed
 
 RATE, HOP = 16000, 256

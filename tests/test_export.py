@@ -17,13 +17,13 @@ from torch import nn
 
 from stages import export as stage
 from stages import exportable
-from stages.running.settings import bind
 from stages.audio.store import AudioStore
 from stages.exporting import conversion as exporting
 from stages.exporting import parity
 from stages.exporting.graph import open_session, to_onnx, with_int8_weights
 from stages.learning.layers import window_frames
 from stages.learning.recogniser import Recogniser
+from stages.running.settings import bind
 from tests.support import ROOT, composed, speech_like
 
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))

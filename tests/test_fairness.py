@@ -6,8 +6,8 @@ import pytest
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score
 
-from stages.reporting import fairness, tables
 from stages.metrics import counts as metrics
+from stages.reporting import fairness, tables
 from stages.reporting.predictions import arrange
 
 LABELS = ["angry", "happy", "sad"]

@@ -12,8 +12,8 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from stages.clips.cache import write_cache
 from stages.audio.frames import frame_count
+from stages.clips.cache import write_cache
 from stages.running.resources import peak_memory
 from tests.support import ROOT, own_features, speech_like
 

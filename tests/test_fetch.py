@@ -22,13 +22,13 @@ from dvc.config import Config
 from omegaconf import OmegaConf
 
 from stages import fetch
-from stages.running import resources as room
-from stages.sources.files import locate
 from stages.fetching import plan, transfer
 from stages.fetching.downloads import DONE, FAILED, NOT_ACCEPTED, fetch_corpora
 from stages.fetching.plan import File, read_plan
 from stages.fetching.transfer import TRIES, download
 from stages.fetching.unpack import BrokenArchive, place, unpack
+from stages.running import resources as room
+from stages.sources.files import locate
 from tests.support import ROOT
 
 CONTENT = bytes(range(256)) * 400

@@ -9,12 +9,12 @@ from sklearn.decomposition import PCA
 from torch import nn
 
 from stages.audio.frames import first_frames
-from stages.running.settings import bind
 from stages.learning.checkpoints import build_network
 from stages.learning.layers import AttentiveStatistics
 from stages.reporting import drawing, figures
 from stages.reporting.fold_networks import MOST_CLIPS, FoldNetworks, attention, embedding
 from stages.reporting.predictions import arrange
+from stages.running.settings import bind
 from tests.support import ROOT
 
 LABELS = ["angry", "happy", "sad"]

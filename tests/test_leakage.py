@@ -11,16 +11,16 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from studies import leakage
-from studies import table as functionals_table
 from stages import split, train
-from stages.splits import folds
 from stages.clips.clip_table import COLUMNS, write_clips
 from stages.learning import jobs
 from stages.learning.batches import ClipData
 from stages.networks import svm
 from stages.reporting import tables
 from stages.reporting.predictions import read_predictions
+from stages.splits import folds, leaks
+from studies import leakage
+from studies import table as functionals_table
 from tests.support import ROOT, composed, inside
 
 EMOTIONS = ["angry", "happy", "sad"]
@@ -78,7 +78,7 @@ def test_a_clip_copied_under_another_speakers_name_stops_the_stage(tmp_path, mon
 
 
 def proof(clips, table, *, speaker_dependent=False, sentences_held_out=False):
-    return folds.leakage(
+    return leaks.leakage(
         clips.assign(label=clips["emotion"]),
         table,
         speaker_dependent=speaker_dependent,
@@ -108,7 +108,7 @@ def test_a_leak_of_variants_is_made_only_where_it_is_asked_for_and_said(tmp_path
         assert report["variants"] == settings["variants"]
         assert report["variants_shared"] == ("variants" in words)
         assert any(entry["shared_sources"] for entry in report["folds"]) == ("variants" in words)
-        assert ", ".join(folds.shared_in_words(settings, report)) == words
+        assert ", ".join(leaks.shared_in_words(settings, report)) == words
         assert words in settings["title"]
     clean = clip_table().query("variant == 'clean'")
     run_split(clean, tmp_path, monkeypatch, *leaky)

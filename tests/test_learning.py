@@ -15,8 +15,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 from torchaudio.functional import mask_along_axis_iid
 
-from stages.splits.folds import ALL
-from stages.running.settings import bind
 from stages.learning.augment import _stretches, add_noise, mixup, spec_augment
 from stages.learning.batches import ClipData, TrainingBatches, WholeBatches, even_chance
 from stages.learning.functionals import FUNCTIONALS, available, functional_names, functionals
@@ -39,6 +37,8 @@ from stages.learning.layers import (
 from stages.learning.schedules import Schedule
 from stages.learning.training import NetworkLearner, _class_weight
 from stages.networks.svm import LinearSVM
+from stages.running.settings import bind
+from stages.splits.folds import ALL
 from tests.support import ROOT, composed
 
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))

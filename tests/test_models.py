@@ -9,10 +9,10 @@ import pytest
 import torch
 from sklearn.metrics import recall_score
 
-from studies import compare
 from benchmarks import models
-from stages.running.settings import bind
 from stages.reporting import comparison
+from stages.running.settings import bind
+from studies import compare
 from tests.support import composed
 
 LABELS = ["angry", "sad"]

@@ -10,8 +10,7 @@ from omegaconf import OmegaConf
 
 from stages.clips.preparation import prepare_corpus
 from stages.running.settings import bind
-from stages.clips.clip_table import EMOTIONS
-from stages.sources.vocabulary import SYNONYMS, age_of, emotion_of, emotion_words, sex_of
+from stages.sources.vocabulary import EMOTIONS, SYNONYMS, age_of, emotion_of, emotion_words, sex_of
 from tests.support import AUDIO, ROOT, reader
 
 

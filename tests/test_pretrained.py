@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torchaudio import pipelines
 
-from stages.signals import pretrained
 from stages.clips.cache import write_cache
 from stages.running.settings import bind
+from stages.signals import pretrained
 from tests.support import composed
 
 RATE, HOP = 16000, 256

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from stages.audio.reading import FULL_SCALE
-from stages.clips.cache import open_caches, write_cache
 from stages.audio.conditioning import conditioning, segmenting
-from stages.clips.preparation import prepare_corpus
-from stages.running.settings import bind
+from stages.audio.reading import FULL_SCALE
 from stages.audio.store import AudioStore, open_audio
+from stages.clips.cache import open_caches, write_cache
+from stages.clips.preparation import prepare_corpus
 from stages.learning.batches import ClipData, WholeBatches
 from stages.learning.recogniser import Recogniser, load_recogniser
+from stages.running.settings import bind
 from stages.synthesis.demo_corpora import write_corpus
 from tests.support import ROOT, composed, conditioned
 

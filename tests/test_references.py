@@ -7,11 +7,11 @@ import pytest
 from matplotlib.collections import PathCollection
 from omegaconf import OmegaConf
 
-from stages.sources.completeness import compare, read_release
-from stages.splits.folds import label_order
+from stages.clips.completeness import compare, read_release
 from stages.reporting import drawing, figures
 from stages.reporting.predictions import arrange
 from stages.reporting.references import PATH, references
+from stages.splits.labels import label_order
 from tests.support import ROOT, composed
 
 KNOWN = OmegaConf.to_container(OmegaConf.load(PATH))

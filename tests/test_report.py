@@ -15,13 +15,13 @@ from omegaconf import OmegaConf
 from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss, recall_score, roc_auc_score
 
 from stages import evaluate
-from stages.running.settings import bind
 from stages.clips.clip_table import write_clips
 from stages.corpora import savee
-from stages.reporting import tables
 from stages.reporting import robustness_curves as robustness
+from stages.reporting import tables
 from stages.reporting.examples import choose
 from stages.reporting.predictions import arrange, check_jobs, read_predictions, read_validation
+from stages.running.settings import bind
 from tests.support import ROOT, composed
 
 LABELS = ["angry", "happy", "sad"]

@@ -16,18 +16,18 @@ from sklearn.metrics import recall_score
 from stages import robustness as stage
 from stages import split as split_stage
 from stages import train
+from stages.audio.store import AudioReader, AudioStore
 from stages.clips.cache import write_cache
-from stages.splits.folds import read_split
+from stages.clips.clip_table import read_clips
 from stages.clips.merging import merge_corpora
 from stages.clips.preparation import prepare_corpus
-from stages.running.settings import bind
-from stages.audio.store import AudioReader, AudioStore
-from stages.clips.clip_table import read_clips
 from stages.degradations import Scene
 from stages.learning import degraded as robustness
 from stages.learning.recogniser import Recogniser
 from stages.reporting import drawing, figures
 from stages.reporting.robustness_curves import COLUMNS, read_robustness, robustness_table
+from stages.running.settings import bind
+from stages.splits.folds import read_split
 from tests.support import ROOT, composed, inside
 
 RATE = 16000

@@ -10,11 +10,11 @@ import torch
 
 from stages.acoustics.logmel import logmel
 from stages.acoustics.spectrogram import spectrogram
-from stages.clips import cache
-from stages.running import resources as room
-from stages.clips.cache import write_cache
-from stages.running.resources import check_disk, check_memory, free_memory, peak_memory
 from stages.audio.store import AudioStore
+from stages.clips import cache
+from stages.clips.cache import write_cache
+from stages.running import resources as room
+from stages.running.resources import check_disk, check_memory, free_memory, peak_memory
 
 RATE, HOP = 16000, 256
 SPECTRUM = {"sample_rate": RATE, "hop_length": HOP, "win_length": 512, "fmax": None}

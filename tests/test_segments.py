@@ -13,19 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from app.windows import read_windows
+from stages.audio import decoding, sound
 from stages.audio import reading as reading
-from stages.audio import decoding
-from stages.audio import sound
 from stages.audio.conditioning import conditioning
-from stages.splits.folds import leakage, split_clips
 from stages.audio.frames import frame_count
+from stages.audio.segments import cut
+from stages.audio.store import open_audio
 from stages.clips.merging import merge_corpora
 from stages.clips.preparation import prepare_corpus
-from stages.audio.segments import cut
-from stages.running.settings import bind
-from stages.audio.store import open_audio
-from app.windows import read_windows
 from stages.protocols import loso, random, speaker
+from stages.running.settings import bind
+from stages.splits.folds import split_clips
+from stages.splits.leaks import leakage
 from tests.support import AUDIO, ROOT, composed, own_features, read_clip
 
 RATE = 16000

@@ -6,16 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.splits.folds import (
-    ALL,
-    folds_of,
-    label_clips,
-    label_order,
-    leakage,
-    read_split,
-    split_clips,
-    write_split,
-)
 from stages.protocols import (
     corpus,
     cross,
@@ -27,6 +17,9 @@ from stages.protocols import (
     speaker,
     speaker_sentence,
 )
+from stages.splits.folds import ALL, folds_of, read_split, split_clips, write_split
+from stages.splits.labels import label_clips, label_order
+from stages.splits.leaks import leakage
 from tests.support import composed
 
 LABELS = ("angry", "happy", "neutral", "sad")

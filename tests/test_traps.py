@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import soundfile
 
+from stages.audio.store import open_audio
 from stages.clips.merging import merge_corpora
 from stages.clips.preparation import prepare_corpus
-from stages.audio.store import open_audio
 from stages.protocols import loso
 from tests.official import banglaser_names, emodb_names, emovdb_names, ravdess_names
 from tests.support import AUDIO, reader

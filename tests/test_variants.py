@@ -11,17 +11,17 @@ import pandas as pd
 import pytest
 import soundfile
 
-from stages.clips import variants as making
-from stages.audio.reading import FULL_SCALE
 from stages.audio.loudness import gain_to_match, rms_db
+from stages.audio.reading import FULL_SCALE
+from stages.audio.store import open_audio
+from stages.clips import variants as making
+from stages.clips.clip_table import COLUMNS, read_clips
 from stages.clips.merging import merge_corpora
 from stages.clips.preparation import prepare_corpus
-from stages.running.settings import bind
-from stages.audio.store import open_audio
-from stages.clips.clip_table import COLUMNS, read_clips
 from stages.clips.variants import Variants
-from stages.reporting import corpus_figures, drawing, tables
 from stages.reporting import corpus_facts as corpora
+from stages.reporting import corpus_figures, drawing, tables
+from stages.running.settings import bind
 from tests.support import AUDIO, ROOT, composed
 
 NAMES = sorted(path.stem for path in (ROOT / "conf" / "variants").glob("*.yaml"))

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from stages.acoustics import Description
-from stages.audio.reading import FULL_SCALE
 from stages.audio.frames import nearest_frames
+from stages.audio.reading import FULL_SCALE
 from stages.signals.spectra import check_setting, check_waveform
 
 #: What the feature needs beyond requirements.txt.

@@ -18,12 +18,12 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from stages.audio.reading import FULL_SCALE
 from stages.audio.frames import first_frames
+from stages.audio.reading import FULL_SCALE
+from stages.audio.store import open_audio
 from stages.running.outputs import complete
 from stages.running.resources import check_disk, check_memory, free_memory, peak_memory
 from stages.running.settings import processes
-from stages.audio.store import open_audio
 from stages.running.workers import cluster, spread
 
 log = logging.getLogger(__name__)

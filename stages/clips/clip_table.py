@@ -7,23 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from stages.running.outputs import complete
-
-#: The common vocabulary. Every corpus's own codes are mapped to these names by its reader; a label
-#: set (conf/labels) maps them on to the classes that are trained.
-EMOTIONS = (
-    "angry",
-    "disgust",
-    "fear",
-    "happy",
-    "neutral",
-    "sad",
-    "surprise",
-    "calm",
-    "boredom",
-    "amused",
-    "sleepy",
-    "other",
-)
+from stages.sources.vocabulary import EMOTIONS
 
 _TEXT = "str"
 #: Column -> type. Text is "" where a fact is unknown.

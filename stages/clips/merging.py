@@ -10,10 +10,10 @@ from typing import Literal
 
 import pandas as pd
 
-from stages.running.outputs import complete
 from stages.audio.store import AudioReader, AudioStore
 from stages.clips.clip_table import count_reasons, read_clips, write_clips
 from stages.clips.variants import Variants, add_variants
+from stages.running.outputs import complete
 
 log = logging.getLogger(__name__)
 

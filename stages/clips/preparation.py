@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -12,16 +13,16 @@ import pandas as pd
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from stages.audio.reading import read_files
 from stages.audio.conditioning import conditioning, segmenting
 from stages.audio.frames import frame_count
-from stages.running.outputs import complete
-from stages.running.settings import processes
+from stages.audio.reading import read_files
 from stages.audio.store import AudioStore
 from stages.clips.clip_table import COLUMNS, DESCRIPTION, count_reasons, write_clips
+from stages.clips.names import SEGMENT_SUFFIX, segment_name
+from stages.running.outputs import complete
+from stages.running.settings import processes
 
 log = logging.getLogger(__name__)
-_SEGMENT = "+"  # before a segment's number; what stands behind # is a variant
 _LOSSY = (".mp3", ".ogg", ".oga", ".opus")
 # Of a task: enough files to hide what a task costs, and no more than one that is long.
 _FILES, _BYTES = 32, 1 << 22
@@ -164,8 +165,8 @@ def _check_names(clips: pd.Series, *, corpus: str) -> None:
     """Refuse a file that is named like a segment of another one."""
     names = set(clips)
     for name in sorted(names):
-        stem, mark, number = name.rpartition(_SEGMENT)
-        if mark and number.isdecimal() and stem in names:
+        stem = re.sub(SEGMENT_SUFFIX, "", name)
+        if stem != name and stem in names:
             raise ValueError(
                 f"{corpus}: got files of the names {stem} and {name}, want audio.segment_s null: "
                 f"it would name a segment of {stem} like the other file"
@@ -182,7 +183,7 @@ def _segmented(clips: pd.DataFrame, *, corpus: str) -> pd.DataFrame:
         files = clips.loc[cut, "clip"].groupby(clips["clip"])
         numbers, sizes = files.cumcount() + 1, files.transform("size")
         clips.loc[cut, "clip"] += [
-            f"{_SEGMENT}{number:0{max(2, len(str(size)))}}"
+            segment_name("", number, segments=size)
             for number, size in zip(numbers, sizes, strict=True)
         ]
         clips.loc[cut, "source"] = (

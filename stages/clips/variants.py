@@ -15,15 +15,15 @@ import pandas as pd
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from stages.audio.reading import FULL_SCALE, to_int16
 from stages.audio.frames import frame_count
 from stages.audio.loudness import gain_to_match
+from stages.audio.reading import FULL_SCALE, to_int16
+from stages.audio.store import AudioReader, AudioStore
+from stages.clips.names import variant_name
 from stages.running.resources import check_disk, check_memory, free_memory
 from stages.running.settings import processes
-from stages.audio.store import AudioReader, AudioStore
 
 log = logging.getLogger(__name__)
-_MARK = "#"  # between a clip's name and the variant's
 _TASK = 1 << 20  # samples per task: enough to hide what a task costs
 _BYTES = 200  # of memory per sample of a clip; the phase vocoder takes 150
 
@@ -99,7 +99,8 @@ def add_variants(
     if not variants.changes or usable.empty:
         return clips.iloc[:0]
     rows = pd.concat(
-        usable.assign(variant=name, clip=usable["clip"] + _MARK + name) for name in variants.changes
+        usable.assign(variant=name, clip=variant_name(usable["clip"], name))
+        for name in variants.changes
     ).sort_values("clip", ignore_index=True)
     if taken := sorted(set(rows["clip"]) & set(clips["clip"])):
         raise ValueError(f"{taken[0]}: got a file of this name, which is a variant's; rename it")

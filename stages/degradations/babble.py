@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.signals.spectra import check_setting
 from stages.degradations import Scene, add_noise
+from stages.signals.spectra import check_setting
 
 UNITS = {"snr_db": "dB SNR", "voices": "voices"}
 

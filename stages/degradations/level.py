@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.signals.spectra import check_setting
 from stages.degradations import Scene
+from stages.signals.spectra import check_setting
 
 UNITS = {"peak_db": "dB peak"}
 _STEPS = 1 << 15  # of 16 bits, to either side

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-from stages.signals.spectra import check_setting
 from stages.degradations import Scene, add_noise
+from stages.signals.spectra import check_setting
 
 UNITS = {"snr_db": "dB SNR"}
 

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal
 
-from stages.signals.spectra import check_setting
 from stages.degradations import Scene
+from stages.signals.spectra import check_setting
 
 UNITS = {"t60_s": "s T60", "direct_to_reverberant_db": "dB direct to reverberant"}
 

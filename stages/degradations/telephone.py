@@ -7,8 +7,8 @@ import soxr
 from numpy.typing import NDArray
 from scipy import signal
 
-from stages.signals.spectra import check_setting
 from stages.degradations import Scene
+from stages.signals.spectra import check_setting
 
 UNITS: dict[str, str] = {}
 

@@ -17,14 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from stages.splits.folds import ALL
-from stages.running.settings import bind
 from stages.exporting import parity
 from stages.exporting.card import model_card
 from stages.exporting.graph import open_session, to_onnx, with_int8_weights
 from stages.learning.jobs import Job
 from stages.learning.layers import window_frames
 from stages.learning.recogniser import Recogniser, load_recogniser
+from stages.running.settings import bind
+from stages.splits.folds import ALL
 
 log = logging.getLogger(__name__)
 FULL, INT8 = "inflect.onnx", "inflect.int8.onnx"

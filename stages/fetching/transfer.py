@@ -16,9 +16,9 @@ import urllib3
 from requests.structures import CaseInsensitiveDict
 from tqdm import tqdm
 
+from stages.fetching.plan import File
 from stages.running.outputs import complete
 from stages.running.resources import check_disk
-from stages.fetching.plan import File
 
 log = logging.getLogger(__name__)
 

@@ -19,9 +19,9 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
-from stages.sources.files import SYSTEM_FOLDERS
 from stages.running.outputs import complete
 from stages.running.resources import check_disk
+from stages.sources.files import SYSTEM_FOLDERS
 
 _PIECE = 1 << 20  # bytes
 _UNREADABLE = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from stages.clips.names import recording_of
 from stages.running.settings import bind
 
 
@@ -93,9 +93,9 @@ def check_start(
     if _shapes(checkpoint["state"]) != _shapes(state):
         got, want = checkpoint["model"]["network"], settings["model"]["network"]
         raise ValueError(f"train.warm_start: {path}: network: got {got}, want the sizes of {want}")
-    seen = {_recording(clip) for clip in checkpoint["seen"]}
+    seen = {recording_of(clip) for clip in checkpoint["seen"]}
     for fold, clips in held_out.items():
-        if known := [clip for clip in clips if _recording(clip) in seen]:
+        if known := [clip for clip in clips if recording_of(clip) in seen]:
             raise ValueError(
                 f"train.warm_start: {path}: was trained on {len(known)} of the clips that fold "
                 f"{fold} holds out, such as {known[0]}; want one that has heard none of them"
@@ -104,8 +104,3 @@ def check_start(
 
 def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
     return {name: values.shape for name, values in state.items()}
-
-
-def _recording(clip: str) -> str:
-    """A clip's name without what marks a segment (+01) or a variant (#noise) of it."""
-    return re.split(r"[+#]", clip)[0]

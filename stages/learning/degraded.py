@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from stages.audio.reading import FULL_SCALE
-from stages.splits.folds import ALL, folds_of
-from stages.running.settings import bind, processes
 from stages.audio.store import AudioReader
 from stages.degradations import Scene
 from stages.learning.jobs import Job
 from stages.learning.recogniser import load_recogniser
+from stages.running.settings import bind, processes
+from stages.splits.folds import ALL, folds_of
 
 CLEAN = "clean"
 _TASK_S = 60  # speech per task

@@ -12,6 +12,7 @@ import json
 import logging
 import math
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,15 +28,16 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from stages.clips.cache import open_caches
-from stages.splits.folds import ALL, folds_of
 from stages.audio.frames import first_frames
+from stages.clips.cache import open_caches
+from stages.learning.batches import ClipData
+from stages.learning.checkpoints import check_start
+from stages.running.code import code_key, reached
 from stages.running.outputs import complete
 from stages.running.resources import check_memory
 from stages.running.settings import bind, processes
-from stages.running.workers import cluster, code_key, spread
-from stages.learning.batches import ClipData
-from stages.learning.checkpoints import check_start
+from stages.running.workers import cluster, spread
+from stages.splits.folds import ALL, folds_of
 
 log = logging.getLogger(__name__)
 #: Of params.yaml: what a job depends on besides its clips, kept in each checkpoint.
@@ -101,7 +103,10 @@ def make_plan(
     key.update(torch.__version__.encode())
     for part in (clips, split):
         key.update(part.to_csv(index=False).encode())
-    key.update(code_key().encode())
+    key.update(code_key(reached(["stages.learning.jobs", *_named_modules(settings)])).encode())
+    for name in settings["features"]:
+        with open(caches / f"{name}.npy", "rb") as file:
+            key.update(hashlib.file_digest(file, "sha256").digest())
     start = settings["train"]["warm_start"]
     if start is not None and Path(start).is_file():  # else refused when the jobs begin
         key.update(Path(start).read_bytes())
@@ -115,6 +120,15 @@ def make_plan(
         logs=logs / f"{settings['model']['name']}-{name}",
         settings=settings,
     )
+
+
+def _named_modules(settings: Mapping[str, Any]) -> set[str]:
+    """Modules that the model and the training name, which no import shows.
+
+    The features' own are not among them: their caches are part of the key.
+    """
+    text = json.dumps([settings["model"], settings["train"]])
+    return set(re.findall(r'"_target_": "([\w.]+)\.\w+"', text))
 
 
 def all_jobs(split: pd.DataFrame, seeds: Sequence[int]) -> list[Job]:

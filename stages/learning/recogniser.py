@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from stages.audio.conditioning import conditioning
-from stages.running.settings import bind
-from stages.signals.spectra import check_waveform
 from stages.learning.checkpoints import build_network, read_checkpoint
 from stages.learning.layers import window_frames, windowed
+from stages.running.settings import bind
+from stages.signals.spectra import check_waveform
 
 
 class Recogniser(nn.Module):

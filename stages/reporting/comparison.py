@@ -11,10 +11,10 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from stages.splits.folds import protocol_in_words, shared_in_words
 from stages.metrics import counts as metrics
 from stages.reporting.predictions import Predictions
 from stages.reporting.predictions import arrange as arrange_predictions
+from stages.splits.leaks import protocol_in_words, shared_in_words
 
 _SETTINGS = ("data.name", "features", "model.name", "split.name", "split.speaker_dependent")
 

@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
-from stages.audio.reading import FULL_SCALE
-from stages.sources.completeness import Completeness, compare, read_release
 from stages.audio.loudness import rms_db
-from stages.clips.clip_table import EMOTIONS
+from stages.audio.reading import FULL_SCALE
+from stages.clips.completeness import Completeness, compare, read_release
 from stages.reporting import corpus_figures
+from stages.sources.vocabulary import EMOTIONS
 
 #: Of durations and levels: end of the column's name -> share of the clips below.
 QUANTILES = {"p05": 0.05, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p95": 0.95}

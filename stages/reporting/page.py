@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from stages.sources.completeness import summary
+from stages.clips.completeness import summary
 from stages.reporting import corpus_facts as corpora
 from stages.reporting.examples import LONGEST_S
 from stages.reporting.html import cell, fill

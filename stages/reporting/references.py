@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from omegaconf import OmegaConf
 
-from stages.sources.completeness import Completeness
+from stages.clips.completeness import Completeness
 from stages.reporting.predictions import Predictions
 
 #: What is known, and what each entry says.

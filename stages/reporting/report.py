@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stages.splits.folds import protocol_in_words, shared_in_words
-from stages.reporting import calibration, corpus_figures, drawing, fairness, figures, tables
 from stages.metrics import probabilities as scores
+from stages.reporting import calibration, corpus_figures, drawing, fairness, figures, tables
 from stages.reporting.corpus_facts import CorpusReport, corpus_report
 from stages.reporting.examples import Example, examples
 from stages.reporting.fold_networks import Embedding, FoldNetworks, embedding
 from stages.reporting.predictions import Predictions, check_jobs
 from stages.reporting.references import references
+from stages.splits.leaks import protocol_in_words, shared_in_words
 
 
 @dataclass(frozen=True)

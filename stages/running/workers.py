@@ -7,24 +7,23 @@ and write.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pickle
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from joblib import Parallel, delayed
+
+from stages.running.code import ROOT, STAGES, code_key
 
 if TYPE_CHECKING:
     from distributed import Client
 
 SCHEDULER = "INFLECT_SCHEDULER"
 _ANSWER_S, _WORKER_S = 5, 10  # how long to wait for a scheduler's answer, and for its first worker
-_PACKAGE = Path(__file__).parents[1]
 _Result = TypeVar("_Result")
 
 
@@ -114,7 +113,8 @@ def _on_cluster(calls: Sequence[Callable[[], _Result]], client: Client) -> Itera
     workers died, and for any call with an argument that lay on a worker that died."""
     from distributed import as_completed
 
-    carry = _carrier(os.getcwd(), str(_PACKAGE.parent), code_key())
+    code = code_key(sorted(STAGES.rglob("*.py")))
+    carry = _carrier(os.getcwd(), str(ROOT), code)
     waiting = iter(calls)
     done = as_completed(loop=client.loop, with_results=True)
     while True:
@@ -169,11 +169,3 @@ def _carrier(folder: str, root: str, code: str) -> Callable[[bytes], bytes]:
                 raise
 
     return carry
-
-
-def code_key() -> str:
-    """A digest of all of the package's code: what was computed by other code has another one."""
-    digest = hashlib.sha256()
-    for path in sorted(_PACKAGE.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()

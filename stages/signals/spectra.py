@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.audio.frames import frame_count
+from stages.running.resources import check_memory
 from stages.signals.kernels import compiled, is_plain
 from stages.signals.products import power_by_products
-from stages.running.resources import check_memory
 
 _BLOCK = 1 << 19  # bytes of samples that are transformed at a time: they stay in a core's cache
 

@@ -3,7 +3,22 @@
 import re
 from collections.abc import Mapping
 
-from stages.clips.clip_table import EMOTIONS
+#: The common vocabulary. Every corpus's own codes are mapped to these names by its reader; a label
+#: set (conf/labels) maps them on to the classes that are trained.
+EMOTIONS = (
+    "angry",
+    "disgust",
+    "fear",
+    "happy",
+    "neutral",
+    "sad",
+    "surprise",
+    "calm",
+    "boredom",
+    "amused",
+    "sleepy",
+    "other",
+)
 
 #: Words that leave no doubt. Those of two meanings (excited, tense, content) are left to the user.
 SYNONYMS = {

@@ -9,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 
+from stages.clips.names import SEGMENT_SUFFIX
+
 log = logging.getLogger(__name__)
 _LISTED = 10  # names in a message
-_SEGMENT = r"\+\d+$"  # behind the name of the file that a clip is a segment of
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def _recordings(clips: pd.DataFrame) -> pd.DataFrame:
     rows = rows.assign(usable=rows["excluded"] == "")
     rows = rows.sort_values(["usable", "clip"], ascending=[False, True]).drop_duplicates("file")
     # Not `source`, which two clips of the release share if they are the same recording.
-    names = rows["clip"].str.replace(_SEGMENT, "", regex=True)
+    names = rows["clip"].str.replace(SEGMENT_SUFFIX, "", regex=True)
     for column, values in {"name": names, "speaker": rows["speaker"]}.items():
         rows[column] = values.str.split("/", n=1).str[1]
     return rows[["name", "speaker", "emotion", "usable"]]
