@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.audio.conditioning import conditioning
-from stages.audio.reading import FULL_SCALE
+from stages.audio.store import FULL_SCALE
 
 #: What `dvc repro` exports.
 MODEL = Path("models/export/inflect.onnx")

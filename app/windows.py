@@ -20,8 +20,8 @@ from stages.audio.decoding import (
     read_blocks,
     resampled,
 )
-from stages.audio.reading import to_int16
 from stages.audio.sound import Sound, denoised
+from stages.audio.store import to_int16
 
 
 @dataclass(frozen=True)

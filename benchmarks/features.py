@@ -39,8 +39,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.processes import HEADING, ROOT, run, together, write_params
 from stages.audio.frames import frame_count
-from stages.audio.reading import FULL_SCALE
-from stages.audio.store import AudioStore, open_audio
+from stages.audio.store import FULL_SCALE, AudioStore, open_audio
 from stages.clips.cache import write_cache
 from stages.clips.clip_table import read_clips
 from stages.running.settings import bind

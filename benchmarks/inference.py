@@ -30,7 +30,7 @@ from app.models import Model, load_model
 from app.windows import condition
 from benchmarks.features import usual_calls
 from benchmarks.processes import HEADING, run
-from stages.audio.reading import FULL_SCALE
+from stages.audio.store import FULL_SCALE
 from stages.exporting.conversion import FULL, INT8
 from stages.learning.checkpoints import build_network, read_checkpoint
 from stages.sources.files import audio_files

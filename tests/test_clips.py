@@ -17,8 +17,7 @@ from noisereduce import reduce_noise
 
 from stages.audio import sound
 from stages.audio.conditioning import conditioning, segmenting
-from stages.audio.reading import FULL_SCALE
-from stages.audio.store import AudioReader, AudioStore, open_audio
+from stages.audio.store import FULL_SCALE, AudioReader, AudioStore, open_audio
 from stages.clips.clip_table import COLUMNS, check_clips, read_clips, write_clips
 from stages.clips.merging import merge_corpora, settle_duplicates
 from stages.clips.preparation import prepare_corpus

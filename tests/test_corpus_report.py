@@ -9,8 +9,7 @@ import pytest
 import soundfile
 
 from stages.audio.loudness import rms_db
-from stages.audio.reading import FULL_SCALE
-from stages.audio.store import open_audio
+from stages.audio.store import FULL_SCALE, open_audio
 from stages.clips.clip_table import read_clips
 from stages.clips.completeness import Release, compare
 from stages.clips.preparation import prepare_corpus

@@ -21,7 +21,7 @@ from app.predict import main, predict
 from app.windows import read_windows
 from stages.audio import decoding
 from stages.audio.conditioning import conditioning
-from stages.audio.reading import FULL_SCALE
+from stages.audio.store import FULL_SCALE
 from stages.learning.recogniser import load_recogniser
 from stages.running.settings import bind
 from tests.support import AUDIO, LABELS, ROOT, composed, conditioned, read_clip

@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from stages.audio.conditioning import conditioning, segmenting
-from stages.audio.reading import FULL_SCALE
-from stages.audio.store import AudioStore, open_audio
+from stages.audio.store import FULL_SCALE, AudioStore, open_audio
 from stages.clips.cache import open_caches, write_cache
 from stages.clips.preparation import prepare_corpus
 from stages.learning.batches import ClipData, WholeBatches

@@ -12,8 +12,7 @@ import pytest
 import soundfile
 
 from stages.audio.loudness import gain_to_match, rms_db
-from stages.audio.reading import FULL_SCALE
-from stages.audio.store import open_audio
+from stages.audio.store import FULL_SCALE, open_audio
 from stages.clips import variants as making
 from stages.clips.clip_table import COLUMNS, read_clips
 from stages.clips.merging import merge_corpora

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from stages.acoustics import Description
 from stages.audio.frames import frame_count
+from stages.running.checks import check_range
 from stages.signals.kernels import check_plain, compiled
-from stages.signals.spectra import centre_pad, check_room, check_setting, check_waveform
+from stages.signals.spectra import centre_pad, check_room, check_waveform
 
 _AT_ONCE = 256  # frames
 _CONSTANT = 1e-9  # deviation, as a share of the largest value: what transforms leave by rounding
@@ -68,10 +69,10 @@ def apen(
     logarithm, each place counts as like itself; equal to 1e-9
     scipy.signal.hilbert, of three frames' length; equal to 1e-9
     """
-    check_setting("sample_rate", sample_rate, low=1)
-    check_setting("hop_length", hop_length, low=1)
-    check_setting("frame_length", frame_length, low=2)
-    check_setting("m", m, low=1, high=frame_length - 1)
+    check_range("sample_rate", sample_rate, low=1)
+    check_range("hop_length", hop_length, low=1)
+    check_range("frame_length", frame_length, low=2)
+    check_range("m", m, low=1, high=frame_length - 1)
     if not 0 < r < math.inf:
         raise ValueError(f"r: got {r}, want over 0")
     check_plain(waveform, name="apen")

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from stages.acoustics import Description
+from stages.running.checks import check_range
 from stages.running.resources import check_memory
-from stages.signals.spectra import check_setting, check_transforms, floored_spectrum, weighted_sums
+from stages.signals.spectra import check_transforms, floored_spectrum, weighted_sums
 
 
 def chroma(
@@ -61,13 +62,13 @@ def chroma(
     librosa.feature.chroma_stft with that tuning, of a spectrum floored in the same way; equal to
     1e-9 in float64
     """
-    check_setting("sample_rate", sample_rate, low=1)
-    check_setting("n_fft", n_fft, low=2)
-    check_setting("win_length", win_length, low=2, high=n_fft)
-    check_setting("hop_length", hop_length, low=1)
+    check_range("sample_rate", sample_rate, low=1)
+    check_range("n_fft", n_fft, low=2)
+    check_range("win_length", win_length, low=2, high=n_fft)
+    check_range("hop_length", hop_length, low=1)
     check_transforms("n_fft", n_fft, waveform=waveform, n_fft=n_fft, hop_length=hop_length)
-    check_setting("n_chroma", n_chroma, low=1, high=n_fft // 2)
-    check_setting("tuning", tuning, low=-0.5, high=0.5)
+    check_range("n_chroma", n_chroma, low=1, high=n_fft // 2)
+    check_range("tuning", tuning, low=-0.5, high=0.5)
     filters = _filters(
         sample_rate, n_fft, n_chroma, tuning, waveform.dtype, waveform.device
     )  # [n_chroma and some of zeros, n_fft // 2 + 1]

@@ -14,11 +14,11 @@ from gammatone.filters import centre_freqs, make_erb_filters
 from torch import Tensor
 
 from stages.acoustics import Description
+from stages.running.checks import check_range
 from stages.running.resources import check_memory
 from stages.signals.spectra import (
     centre_pad,
     check_room,
-    check_setting,
     check_transforms,
     frame_mean,
     power_spectrum,
@@ -88,11 +88,11 @@ def cochleagram(
     """
     if method not in ("fft", "iir"):
         raise ValueError(f"method: got {method}, want fft or iir")
-    check_setting("sample_rate", sample_rate, low=1)
-    check_setting("hop_length", hop_length, low=1)
-    check_setting("win_length", win_length, low=2)
-    check_setting("n_channels", n_channels, low=1)
-    check_setting("floor_db", floor_db, low=-120, high=0)
+    check_range("sample_rate", sample_rate, low=1)
+    check_range("hop_length", hop_length, low=1)
+    check_range("win_length", win_length, low=2)
+    check_range("n_channels", n_channels, low=1)
+    check_range("floor_db", floor_db, low=-120, high=0)
     nyquist = sample_rate / 2
     fmax = nyquist if fmax is None else fmax
     if not 0 < fmax <= nyquist:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from stages.acoustics import Description
+from stages.running.checks import check_range
 from stages.signals.kernels import compiled, is_plain
-from stages.signals.spectra import check_setting, check_transforms, power_spectrum
+from stages.signals.spectra import check_transforms, power_spectrum
 
 
 def contrast(
@@ -67,13 +68,13 @@ def contrast(
     lines all lie over the floor; equal to 1e-9 dB in float64. Decibels of magnitudes are the
     library's: of powers they would be twice as many.
     """
-    check_setting("n_fft", n_fft, low=2)
-    check_setting("win_length", win_length, low=2, high=n_fft)
-    check_setting("hop_length", hop_length, low=1)
+    check_range("n_fft", n_fft, low=2)
+    check_range("win_length", win_length, low=2, high=n_fft)
+    check_range("hop_length", hop_length, low=1)
     check_transforms("n_fft", n_fft, waveform=waveform, n_fft=n_fft, hop_length=hop_length)
     bands = _bands(sample_rate, n_fft, n_bands, fmin, quantile)
     # Under -120 dB it would be lost in what float32 rounds off of louder lines.
-    check_setting("floor_db", floor_db, low=-120, high=0)
+    check_range("floor_db", floor_db, low=-120, high=0)
     power = power_spectrum(waveform, n_fft=n_fft, win_length=win_length, hop_length=hop_length)
     means = _means(tuple(count for _, _, count in bands), waveform.dtype, waveform.device)
     floor = 10 ** (floor_db / 10)
@@ -181,7 +182,7 @@ def _bands(
     A band begins one line below its lower edge and ends one below the last line up to its upper
     edge, as in the reference.
     """
-    check_setting("sample_rate", sample_rate, low=1)
+    check_range("sample_rate", sample_rate, low=1)
     lowest, highest = sample_rate / n_fft, n_fft // 2 * sample_rate / n_fft
     if not lowest <= fmin < highest:
         raise ValueError(

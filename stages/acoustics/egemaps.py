@@ -12,8 +12,9 @@ from torch import Tensor
 
 from stages.acoustics import Description
 from stages.audio.frames import nearest_frames
-from stages.audio.reading import FULL_SCALE
-from stages.signals.spectra import check_setting, check_waveform
+from stages.audio.store import FULL_SCALE
+from stages.running.checks import check_range
+from stages.signals.spectra import check_waveform
 
 #: What the feature needs beyond requirements.txt.
 NEEDS = "opensmile: pip install opensmile==2.6.0 (its licence allows research only)"
@@ -85,8 +86,8 @@ def egemaps(waveform: Tensor, *, sample_rate: int, hop_length: int) -> Tensor:
     affective computing", IEEE Transactions on Affective Computing 7 (2016); equal to
     opensmile.FeatureSet.eGeMAPSv02, LowLevelDescriptors, at the nearest frame
     """
-    check_setting("sample_rate", sample_rate, low=8000)  # the formants' range begins to lack below
-    check_setting("hop_length", hop_length, low=1)
+    check_range("sample_rate", sample_rate, low=8000)  # the formants' range begins to lack below
+    check_range("hop_length", hop_length, low=1)
     check_waveform(waveform)
     clips = waveform.detach().reshape(-1, waveform.shape[-1]).cpu().numpy()
     values = np.stack([_descriptors(clip, sample_rate, hop_length) for clip in clips])

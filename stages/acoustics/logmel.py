@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from stages.acoustics import Description
+from stages.running.checks import check_range
 from stages.running.resources import check_memory
-from stages.signals.spectra import check_setting, check_transforms, power_spectrum, weighted_sums
+from stages.signals.spectra import check_transforms, power_spectrum, weighted_sums
 
 
 def logmel(
@@ -63,16 +64,16 @@ def logmel(
     librosa.feature.melspectrogram (power 2, Slaney's mel scale and norm), floored and in decibels,
     equal to 1e-5 dB in float64
     """
-    check_setting("sample_rate", sample_rate, low=1)
-    check_setting("n_fft", n_fft, low=2)
-    check_setting("win_length", win_length, low=2, high=n_fft)
-    check_setting("hop_length", hop_length, low=1)
+    check_range("sample_rate", sample_rate, low=1)
+    check_range("n_fft", n_fft, low=2)
+    check_range("win_length", win_length, low=2, high=n_fft)
+    check_range("hop_length", hop_length, low=1)
     check_transforms("n_fft", n_fft, waveform=waveform, n_fft=n_fft, hop_length=hop_length)
     filters, lines = _mel_filters(
         sample_rate, n_fft, n_mels, fmin, fmax, waveform.dtype, waveform.device
     )  # [n_mels, n_fft // 2 + 1]; [n_mels, 2]
     # Under -120 dB a float16 cache would be coarser than .06 dB.
-    check_setting("floor_db", floor_db, low=-120, high=0)
+    check_range("floor_db", floor_db, low=-120, high=0)
     power = power_spectrum(waveform, n_fft=n_fft, win_length=win_length, hop_length=hop_length)
     return 10 * weighted_sums(filters, power, lines=lines).clamp_min(10 ** (floor_db / 10)).log10()
 
@@ -102,7 +103,7 @@ def _mel_filters(
     last [n_mels, 2], once per process, settings checked."""
     nyquist = sample_rate / 2
     fmax = nyquist if fmax is None else fmax
-    check_setting("n_mels", n_mels, low=1)
+    check_range("n_mels", n_mels, low=1)
     if not 0 < fmax <= nyquist:
         raise ValueError(f"fmax: got {fmax}, want over 0 and at most {nyquist} (half sample_rate)")
     if not 0 <= fmin < fmax:

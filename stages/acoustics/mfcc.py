@@ -13,7 +13,8 @@ from torch import Tensor
 
 from stages.acoustics import Description
 from stages.acoustics.logmel import logmel
-from stages.signals.spectra import check_setting, weighted_sums
+from stages.running.checks import check_range
+from stages.signals.spectra import weighted_sums
 
 _DELTA_FRAMES = 9  # frames that a slope is fitted to: librosa's default
 
@@ -61,9 +62,9 @@ def mfcc(
     librosa.feature.mfcc (type-2 orthonormal cosine transform) of `logmel`, and
     librosa.feature.delta with mode "nearest" of that; equal to 1e-4 in float64
     """
-    check_setting("n_mels", n_mels, low=1)
-    check_setting("n_mfcc", n_mfcc, low=1, high=n_mels)
-    check_setting("deltas", deltas, low=0, high=2)
+    check_range("n_mels", n_mels, low=1)
+    check_range("n_mfcc", n_mfcc, low=1, high=n_mels)
+    check_range("deltas", deltas, low=0, high=2)
     mel_db = logmel(
         waveform,
         sample_rate=sample_rate,

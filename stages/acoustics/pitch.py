@@ -12,8 +12,9 @@ from torch import Tensor
 
 from stages.acoustics import Description
 from stages.audio.frames import frame_count
+from stages.running.checks import check_range
 from stages.signals.kernels import check_plain, compiled
-from stages.signals.spectra import centre_pad, check_room, check_setting, check_waveform
+from stages.signals.spectra import centre_pad, check_room, check_waveform
 
 _REFERENCE_HZ = 100.0
 _FINE = 8  # places between two lags where correlations are looked at
@@ -89,9 +90,9 @@ def pitch(
     normalised correlation and its floor
     """
     _check_settings(sample_rate, frame_length, fmin, fmax)
-    check_setting("hop_length", hop_length, low=1)
-    check_setting("threshold", threshold, low=0, high=1)
-    check_setting("floor_db", floor_db, low=-120, high=0)
+    check_range("hop_length", hop_length, low=1)
+    check_range("threshold", threshold, low=0, high=1)
+    check_range("floor_db", floor_db, low=-120, high=0)
     check_plain(waveform, name="pitch")
     frames = frame_count(waveform.shape[-1], hop_length=hop_length)
     step = max(1, int(sample_rate / (16 * fmax)))  # a period keeps 16 samples or what it has
@@ -119,7 +120,7 @@ def describe(**_: object) -> Description:
 
 
 def _check_settings(sample_rate: int, frame_length: int, fmin: float, fmax: float) -> None:
-    check_setting("sample_rate", sample_rate, low=1)
+    check_range("sample_rate", sample_rate, low=1)
     nyquist = sample_rate / 2
     if not 0 < fmax <= nyquist:
         raise ValueError(f"fmax: got {fmax}, want over 0 and at most {nyquist} (half sample_rate)")

@@ -7,8 +7,9 @@ from torch import Tensor
 
 from stages.acoustics import Description
 from stages.audio.frames import frame_count
+from stages.running.checks import check_range
 from stages.signals.kernels import compiled, is_plain
-from stages.signals.spectra import centre_pad, check_frames, check_setting, frame_mean
+from stages.signals.spectra import centre_pad, check_frames, frame_mean
 
 
 def rms(
@@ -45,10 +46,10 @@ def rms(
     ----------
     librosa.feature.rms, floored and in decibels, equal to 1e-5 dB in float64
     """
-    check_setting("sample_rate", sample_rate, low=1)
-    check_setting("frame_length", frame_length, low=1)
-    check_setting("hop_length", hop_length, low=1)
-    check_setting("floor_db", floor_db, low=-120, high=0)
+    check_range("sample_rate", sample_rate, low=1)
+    check_range("frame_length", frame_length, low=1)
+    check_range("hop_length", hop_length, low=1)
+    check_range("floor_db", floor_db, low=-120, high=0)
     if is_plain(waveform):
         check_frames(waveform, frame_length=frame_length)
         frames = frame_count(waveform.shape[-1], hop_length=hop_length)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from stages.acoustics import Description
+from stages.running.checks import check_range
 from stages.signals.kernels import compiled, is_plain
-from stages.signals.spectra import check_setting, floored_spectrum
+from stages.signals.spectra import floored_spectrum
 
 _STEP = 16  # lines that are added up at a time
 
@@ -61,7 +62,7 @@ def shape(
     librosa.feature.spectral_centroid, spectral_bandwidth, spectral_rolloff and spectral_flatness of
     a spectrum floored in the same way; equal to 1e-9 in float64
     """
-    check_setting("sample_rate", sample_rate, low=1)
+    check_range("sample_rate", sample_rate, low=1)
     if not 0 < roll_percent < 1:
         raise ValueError(f"roll_percent: got {roll_percent}, want over 0 and below 1")
     power = floored_spectrum(

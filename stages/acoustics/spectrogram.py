@@ -6,7 +6,8 @@ import numpy as np
 from torch import Tensor
 
 from stages.acoustics import Description
-from stages.signals.spectra import check_setting, power_spectrum
+from stages.running.checks import check_range
+from stages.signals.spectra import power_spectrum
 
 
 def spectrogram(
@@ -60,7 +61,7 @@ def spectrogram(
     """
     bins, each = _groups(sample_rate, n_fft, fmax, bins)
     # Under -120 dB a float16 cache would be coarser than .06 dB.
-    check_setting("floor_db", floor_db, low=-120, high=0)
+    check_range("floor_db", floor_db, low=-120, high=0)
     power = power_spectrum(waveform, n_fft=n_fft, win_length=win_length, hop_length=hop_length)
     # Every so many lines at a time: a reduction over few is slow.
     first, *rest = (power[..., 1 + line : 1 + bins * each : each, :] for line in range(each))
@@ -79,8 +80,8 @@ def describe(
 
 def _groups(sample_rate: int, n_fft: int, fmax: float | None, bins: int | None) -> tuple[int, int]:
     """How many bins there are and how many lines each holds, settings checked."""
-    check_setting("sample_rate", sample_rate, low=1)
-    check_setting("n_fft", n_fft, low=2)
+    check_range("sample_rate", sample_rate, low=1)
+    check_range("n_fft", n_fft, low=2)
     lines = _lines(sample_rate, n_fft, fmax)
     bins = lines if bins is None else bins
     if bins < 1 or lines % bins:

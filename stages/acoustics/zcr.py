@@ -7,8 +7,9 @@ from torch import Tensor
 
 from stages.acoustics import Description
 from stages.audio.frames import frame_count
+from stages.running.checks import check_range
 from stages.signals.kernels import compiled, is_plain
-from stages.signals.spectra import centre_pad, check_frames, check_setting, frame_mean
+from stages.signals.spectra import centre_pad, check_frames, frame_mean
 
 _ZERO = 1e-10  # librosa's default: what lies nearer to zero counts as zero, and zero as positive
 
@@ -41,9 +42,9 @@ def zcr(waveform: Tensor, *, sample_rate: int, hop_length: int, frame_length: in
     ----------
     librosa.feature.zero_crossing_rate, equal to 1e-6
     """
-    check_setting("sample_rate", sample_rate, low=1)
-    check_setting("frame_length", frame_length, low=2)
-    check_setting("hop_length", hop_length, low=1)
+    check_range("sample_rate", sample_rate, low=1)
+    check_range("frame_length", frame_length, low=2)
+    check_range("hop_length", hop_length, low=1)
     if is_plain(waveform):
         check_frames(waveform, frame_length=frame_length)
         frames = frame_count(waveform.shape[-1], hop_length=hop_length)

@@ -22,14 +22,7 @@ from stages.audio.decoding import (
 )
 from stages.audio.segments import cut
 from stages.audio.sound import Sound, denoised
-from stages.audio.store import AudioStore
-
-FULL_SCALE = 32767
-
-
-def to_int16(samples: np.ndarray, *, gain: float) -> np.ndarray:
-    """Samples in [-1, 1] as an audio store holds them, int16 [samples], times the gain."""
-    return np.rint(samples * (gain * FULL_SCALE)).astype(np.int16)
+from stages.audio.store import AudioStore, to_int16
 
 
 def read_file(

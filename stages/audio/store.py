@@ -8,7 +8,14 @@ from typing import BinaryIO
 
 import numpy as np
 
+#: The int16 value that stands for a sample of 1.
+FULL_SCALE = 32767
 _BLOCK = 1 << 20  # samples that are copied at a time
+
+
+def to_int16(samples: np.ndarray, *, gain: float) -> np.ndarray:
+    """Scale samples in [-1, 1] by a gain and round them to int16 [samples], as a store holds."""
+    return np.rint(samples * (gain * FULL_SCALE)).astype(np.int16)
 
 
 class AudioStore:

@@ -19,8 +19,7 @@ import torch
 from tqdm import tqdm
 
 from stages.audio.frames import first_frames
-from stages.audio.reading import FULL_SCALE
-from stages.audio.store import open_audio
+from stages.audio.store import FULL_SCALE, open_audio
 from stages.running.outputs import complete
 from stages.running.resources import check_disk, check_memory, free_memory, peak_memory
 from stages.running.settings import processes

@@ -17,8 +17,7 @@ from tqdm import tqdm
 
 from stages.audio.frames import frame_count
 from stages.audio.loudness import gain_to_match
-from stages.audio.reading import FULL_SCALE, to_int16
-from stages.audio.store import AudioReader, AudioStore
+from stages.audio.store import FULL_SCALE, AudioReader, AudioStore, to_int16
 from stages.clips.names import variant_name
 from stages.running.resources import check_disk, check_memory, free_memory
 from stages.running.settings import processes

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.signals.spectra import check_setting
+from stages.running.checks import check_range
 
 
 class Scene(NamedTuple):
@@ -59,7 +59,7 @@ def add_noise(waveform: NDArray, noise: NDArray, *, snr_db: float) -> NDArray[np
     ValueError
         for a ratio outside its range
     """
-    check_setting("snr_db", snr_db, low=-100, high=100)
+    check_range("snr_db", snr_db, low=-100, high=100)
     power = np.square(noise).mean()
     wanted = np.square(waveform).mean() * 10 ** (-snr_db / 10)
     return waveform + noise * np.sqrt(wanted / power if power else 0.0)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.degradations import Scene, add_noise
-from stages.signals.spectra import check_setting
+from stages.running.checks import check_range
 
 UNITS = {"snr_db": "dB SNR", "voices": "voices"}
 
@@ -35,5 +35,5 @@ def babble(waveform: NDArray, scene: Scene, *, snr_db: float, voices: int) -> ND
     ValueError
         for a setting outside its range; if there is no other speaker
     """
-    check_setting("voices", voices, low=1, high=1000)
+    check_range("voices", voices, low=1, high=1000)
     return add_noise(waveform, scene.voices(voices, len(waveform)).sum(axis=0), snr_db=snr_db)

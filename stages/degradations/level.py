@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.degradations import Scene
-from stages.signals.spectra import check_setting
+from stages.running.checks import check_range
 
 UNITS = {"peak_db": "dB peak"}
 _STEPS = 1 << 15  # of 16 bits, to either side
@@ -35,7 +35,7 @@ def level(waveform: NDArray, scene: Scene, *, peak_db: float) -> NDArray[np.floa
     ValueError
         for a level outside its range
     """
-    check_setting("peak_db", peak_db, low=-100, high=100)
+    check_range("peak_db", peak_db, low=-100, high=100)
     gain = 10 ** (peak_db / 20) / max(np.abs(waveform).max(), 1e-9)
     steps = np.rint(waveform * (gain * _STEPS))
     return np.clip(steps, -_STEPS, _STEPS - 1) / _STEPS

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from stages.degradations import Scene, add_noise
-from stages.signals.spectra import check_setting
+from stages.running.checks import check_range
 
 UNITS = {"snr_db": "dB SNR"}
 
@@ -36,7 +36,7 @@ def pink(
     ValueError
         for a setting outside its range
     """
-    check_setting("lowest_hz", lowest_hz, low=1, high=scene.sample_rate / 4)
+    check_range("lowest_hz", lowest_hz, low=1, high=scene.sample_rate / 4)
     # At least a second, of which a short clip takes the beginning: alone it has no low frequency.
     samples = fft.next_fast_len(max(len(waveform), scene.sample_rate), real=True)
     spectrum = fft.rfft(scene.random.standard_normal(samples))

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import signal
 
 from stages.degradations import Scene
-from stages.signals.spectra import check_setting
+from stages.running.checks import check_range
 
 UNITS = {"t60_s": "s T60", "direct_to_reverberant_db": "dB direct to reverberant"}
 
@@ -43,9 +43,9 @@ def reverberation(
     ----------
     Polack, La transmission de l'énergie sonore dans les salles, 1988: the statistical model
     """
-    check_setting("t60_s", t60_s, low=0.01, high=20)
+    check_range("t60_s", t60_s, low=0.01, high=20)
     ratio = direct_to_reverberant_db
-    check_setting("direct_to_reverberant_db", ratio, low=-40, high=40)
+    check_range("direct_to_reverberant_db", ratio, low=-40, high=40)
     time_s = np.arange(1, 1 + round(t60_s * scene.sample_rate)) / scene.sample_rate
     tail = scene.random.standard_normal(len(time_s)) * 10 ** (-3 * time_s / t60_s)
     tail *= np.sqrt(10 ** (-ratio / 10) / np.square(tail).sum())

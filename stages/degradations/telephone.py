@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import signal
 
 from stages.degradations import Scene
-from stages.signals.spectra import check_setting
+from stages.running.checks import check_range
 
 UNITS: dict[str, str] = {}
 
@@ -40,10 +40,10 @@ def telephone(
     ValueError
         for a setting outside its range
     """
-    check_setting("rate_hz", rate_hz, low=1000, high=192_000)
-    check_setting("high_hz", high_hz, low=2, high=0.499 * rate_hz)
-    check_setting("low_hz", low_hz, low=1, high=0.99 * high_hz)
-    check_setting("order", order, low=1, high=20)
+    check_range("rate_hz", rate_hz, low=1000, high=192_000)
+    check_range("high_hz", high_hz, low=2, high=0.499 * rate_hz)
+    check_range("low_hz", low_hz, low=1, high=0.99 * high_hz)
+    check_range("order", order, low=1, high=20)
     narrow = soxr.resample(waveform, scene.sample_rate, rate_hz)
     band = signal.butter(order, (low_hz, high_hz), "bandpass", fs=rate_hz, output="sos")
     wide = soxr.resample(signal.sosfilt(band, narrow), rate_hz, scene.sample_rate)

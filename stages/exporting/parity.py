@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from stages.audio.reading import FULL_SCALE
+from stages.audio.store import FULL_SCALE
 from stages.learning.recogniser import Recogniser
 from stages.metrics import counts as metrics
 

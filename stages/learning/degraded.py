@@ -21,8 +21,7 @@ from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from stages.audio.reading import FULL_SCALE
-from stages.audio.store import AudioReader
+from stages.audio.store import FULL_SCALE, AudioReader
 from stages.degradations import Scene
 from stages.learning.jobs import Job
 from stages.learning.recogniser import load_recogniser

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
 from stages.audio.loudness import rms_db
-from stages.audio.reading import FULL_SCALE
+from stages.audio.store import FULL_SCALE
 from stages.clips.completeness import Completeness, compare, read_release
 from stages.reporting import corpus_figures
 from stages.sources.vocabulary import EMOTIONS

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stages.acoustics import Description
 from stages.audio.frames import first_frames, frame_count
-from stages.audio.reading import FULL_SCALE
+from stages.audio.store import FULL_SCALE
 from stages.reporting.drawing import encode
 from stages.reporting.fold_networks import FoldNetworks, attention
 from stages.reporting.panels import Excerpt, compact_png, draw

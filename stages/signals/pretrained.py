@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from stages.audio.frames import nearest_frames
-from stages.signals.spectra import check_setting, check_waveform
+from stages.running.checks import check_range
+from stages.signals.spectra import check_waveform
 
 # Of the convolutions that all these models begin with, in samples.
 _STRIDE, _FIELD = 320, 400
@@ -69,8 +70,8 @@ def layer_output(
     torchaudio.models.Wav2Vec2Model.extract_features, equal to it for clips of up to `window_s`
     """
     depth = _check_model(family, bundle, sample_rate)
-    check_setting("hop_length", hop_length, low=1)
-    check_setting("window_s", window_s, low=5, high=60)
+    check_range("hop_length", hop_length, low=1)
+    check_range("window_s", window_s, low=5, high=60)
     if layer not in (*range(-depth, 0), *range(1, depth + 1)):
         wanted = f"1 to {depth}, or -1 (the last) to -{depth}"
         raise ValueError(f"layer: got {layer}, want {wanted} of {bundle}")

@@ -12,18 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.audio.frames import frame_count
+from stages.running.checks import check_range
 from stages.running.resources import check_memory
 from stages.signals.kernels import compiled, is_plain
 from stages.signals.products import power_by_products
 
 _BLOCK = 1 << 19  # bytes of samples that are transformed at a time: they stay in a core's cache
-
-
-def check_setting(name: str, value: float, *, low: float, high: float = math.inf) -> None:
-    """Raise a ValueError that names the setting unless low <= value <= high."""
-    if not low <= value <= high:
-        wanted = f"at least {low}" if high == math.inf else f"{low} to {high}"
-        raise ValueError(f"{name}: got {value}, want {wanted}")
 
 
 def check_waveform(waveform: Tensor) -> None:
@@ -187,9 +181,9 @@ def power_spectrum(waveform: Tensor, *, n_fft: int, win_length: int, hop_length:
     ----------
     librosa.stft, its magnitude squared, equal to 1e-10 of the largest value in float64
     """
-    check_setting("n_fft", n_fft, low=2)
-    check_setting("win_length", win_length, low=2, high=n_fft)
-    check_setting("hop_length", hop_length, low=1)
+    check_range("n_fft", n_fft, low=2)
+    check_range("win_length", win_length, low=2, high=n_fft)
+    check_range("hop_length", hop_length, low=1)
     check_transforms("n_fft", n_fft, waveform=waveform, n_fft=n_fft, hop_length=hop_length)
     if torch.jit.is_tracing():
         power = power_by_products(
@@ -303,7 +297,7 @@ def floored_spectrum(
     noise does not count.
     """
     # Under -120 dB it would be lost in what float32 rounds off of louder lines.
-    check_setting("floor_db", floor_db, low=-120, high=0)
+    check_range("floor_db", floor_db, low=-120, high=0)
     power = power_spectrum(waveform, n_fft=n_fft, win_length=win_length, hop_length=hop_length)
     return power.clamp_min_(10 ** (floor_db / 10))
 
