@@ -81,7 +81,7 @@ def listen(
             continue
         held, heard = np.concatenate([held, block])[-round(window_s * rate) :], heard + len(block)
         quiet = gate_db is not None and rms_db(held, full_scale=1.0) < gate_db
-        probabilities = None if quiet else model.mean([condition(held, **model.audio).samples])
+        probabilities = None if quiet else model.mean([condition(held, **model.audio)[0]])
         yield Answer(heard / rate, probabilities, 1000 * (time.perf_counter() - arrived))
 
 

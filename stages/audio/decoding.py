@@ -17,7 +17,6 @@ import soxr
 
 from stages.audio.loudness import decibels
 
-AFTER_TRIMMING = " without its quiet ends"
 _BLOCK = 1 << 20  # samples, of all channels, that are read from a long file at a time
 _POINTER = b"version https://git-lfs"
 #: Lengths from here on are what a recorder writes that does not know the length yet.
@@ -155,20 +154,3 @@ def resampled(
         yield stream.resample_chunk(block)
     yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
     _IDLE.resampler = ((rate_hz, sample_rate), stream)
-
-
-def check_duration(duration_s: float, *, min_duration_s: float, what: str = "") -> None:
-    """Raise a ValueError for a recording that is too short; `what` is left of it."""
-    if duration_s < min_duration_s:
-        raise ValueError(f"too short{what}: {duration_s:.3f} s, want at least {min_duration_s} s")
-
-
-def check_peak(peak: float, *, min_peak: float) -> None:
-    """Raise a ValueError for samples of this peak, if they are silent."""
-    if reason := silence(peak, min_peak=min_peak):
-        raise ValueError(reason)
-
-
-def silence(peak: float, *, min_peak: float) -> str:
-    """Why samples of this peak are not used; or "", if they are."""
-    return f"silent: peak {peak:.4f}, want over {min_peak}" if peak <= min_peak else ""

@@ -10,16 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from stages.audio.decoding import (
-    AFTER_TRIMMING,
-    Heard,
-    check_duration,
-    check_peak,
-    opened,
-    read_blocks,
-    resampled,
-    silence,
-)
+from stages.audio.conditioning import keep, short, silent
+from stages.audio.decoding import Heard, opened, read_blocks, resampled
 from stages.audio.segments import cut
 from stages.audio.sound import Sound, denoised
 from stages.audio.store import AudioStore, to_int16
@@ -57,15 +49,8 @@ def read_file(
         wanted, in Hz
     denoise : float or None
         share of the noise to remove: see stages.audio.sound.denoised
-    trim_db : float or None
-        both ends are cut up to where a stretch of 20 ms is at most this much quieter than the
-        loudest one; None: nothing is cut
-    level : rms, peak or none
-        which level to set; none keeps the file's own
-    level_db : float
-        wanted level in dB relative to full scale; the gain is held back where a peak would clip
-    min_duration_s, min_peak : float
-        shorter or quieter files are not used
+    trim_db, level, level_db, min_duration_s, min_peak
+        see stages.audio.conditioning.keep
     segment_s, segment_overlap_s : float or None
         what is longer is cut into segments: see stages.audio.segments.cut
 
@@ -88,20 +73,27 @@ def read_file(
             duration_s = heard.samples / file.samplerate
             facts |= {"duration_s": round(duration_s, 6), "sha256": heard.sha256()}
             facts |= {"level_db": round(heard.level_db(), 2)}
-            check_duration(duration_s, min_duration_s=min_duration_s)
-            check_peak(sound.peak(), min_peak=min_peak)
-            first, stop = sound.trimmed(trim_db)
-            duration_s = (stop - first) / sample_rate
-            check_duration(duration_s, min_duration_s=min_duration_s, what=AFTER_TRIMMING)
-            gain = sound.gain(first, stop, level=level, level_db=level_db)
+            if reason := short(duration_s, min_duration_s=min_duration_s):
+                raise ValueError(reason)
+            kept = keep(
+                sound,
+                sample_rate=sample_rate,
+                trim_db=trim_db,
+                level=level,
+                level_db=level_db,
+                min_duration_s=min_duration_s,
+                min_peak=min_peak,
+            )
+            if kept.excluded:
+                raise ValueError(kept.excluded)
             pieces = cut(
-                stop - first,
+                kept.stop - kept.first,
                 sample_rate=sample_rate,
                 segment_s=segment_s,
                 segment_overlap_s=segment_overlap_s,
             )
             for begin, end in pieces:
-                piece = {"first": first + begin, "stop": first + end}
+                piece = {"first": kept.first + begin, "stop": kept.first + end}
                 clip = facts
                 if len(pieces) > 1:
                     clip = _segment(sound, **piece, sample_rate=sample_rate, min_peak=min_peak)
@@ -109,7 +101,7 @@ def read_file(
                 if not clip["excluded"]:
                     clip["samples"] = end - begin
                     for block in sound.blocks(**piece):
-                        write(to_int16(block, gain=gain))
+                        write(to_int16(block, gain=kept.gain))
     except ValueError as error:
         facts["excluded"] = str(error)
     return facts
@@ -126,7 +118,7 @@ def _segment(sound: Sound, first: int, stop: int, *, sample_rate: int, min_peak:
         "duration_s": round((stop - first) / sample_rate, 6),
         "sha256": digest.hexdigest(),
         "samples": 0,
-        "excluded": silence(peak, min_peak=min_peak),
+        "excluded": silent(peak, min_peak=min_peak),
     }
 
 
