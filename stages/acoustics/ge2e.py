@@ -1,0 +1,64 @@
+"""What a small pre-trained speaker encoder hears in each frame."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stages.audio.frames import nearest_frames
+from stages.running.checks import check, check_range
+from stages.signals.speaker_encoder import HOP_LENGTH, SAMPLE_RATE, frozen_layers, mel_power
+from stages.signals.spectra import check_waveform
+
+
+def ge2e(waveform: Tensor, *, sample_rate: int, hop_length: int, layer: int) -> Tensor:
+    """Output of one recurrent layer of the speaker encoder, its weights frozen.
+
+    The encoder has a frame every 10 ms; each common frame takes the nearest of these. It runs
+    forward in time, so no frame depends on what comes after it but for half a window.
+
+    Parameters
+    ----------
+    waveform : Tensor [..., samples]
+        mono signal in [-1, 1], best at the level that the encoder was trained at, -30 dB RMS
+    sample_rate : int
+        in Hz; that of the encoder, 16000
+    hop_length : int
+        in samples
+    layer : int
+        1 to 3; the second tells most of emotion, the third most of the speaker
+
+    Returns
+    -------
+    Tensor [..., 256, frames]
+        between -1 and 1; frames = 1 + samples // hop_length
+
+    Raises
+    ------
+    ValueError
+        for a setting outside its range; if the waveform is empty or holds NaN or infinity; if the
+        package with the weights is missing or damaged, with the command that installs it
+
+    References
+    ----------
+    Wan et al., "Generalized end-to-end loss for speaker verification", ICASSP 2018; the weights of
+    Resemblyzer 0.1.4, equal to its network to 1e-5
+    """
+    check(
+        "sample_rate", sample_rate, sample_rate == SAMPLE_RATE, f"{SAMPLE_RATE} (audio=speech16k)"
+    )
+    check_range("hop_length", hop_length, low=1)
+    encoder = frozen_layers(layer, waveform.device)
+    check_waveform(waveform)
+    samples = waveform.shape[-1]
+    frames = mel_power(waveform.reshape(-1, samples).float())  # [clips, 40, frames of 10 ms]
+    states, _ = encoder(frames.transpose(1, 2))  # [clips, frames of 10 ms, 256]
+    if hop_length != HOP_LENGTH:
+        centres_s = np.arange(frames.shape[-1]) * HOP_LENGTH / SAMPLE_RATE
+        nearest = nearest_frames(
+            centres_s, samples=samples, sample_rate=sample_rate, hop_length=hop_length
+        )
+        states = states[:, torch.from_numpy(nearest).to(states.device)]
+    states = states.transpose(1, 2).to(waveform.dtype)
+    return states.reshape(*waveform.shape[:-1], *states.shape[1:])
