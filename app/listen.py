@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from app.models import MODEL, Model, load_model
 from app.predict import named
 from app.windows import condition
-from stages.audio.decoding import Heard, opened, read_blocks, resampled
+from stages.audio.decoding import Tally, opened, read_blocks, resampled
 from stages.audio.loudness import rms_db
 
 #: When samples came, by time.perf_counter, and float32 [samples], mono.
@@ -99,7 +99,7 @@ def from_file(path: str | Path, *, step_s: float) -> tuple[int, Iterator[Block]]
     def blocks() -> Iterator[Block]:
         start, seconds = time.perf_counter(), 0.0
         with opened(path) as file:
-            for block in read_blocks(file, heard=Heard(), at_most_s=step_s):
+            for block in read_blocks(file, tally=Tally(), at_most_s=step_s):
                 seconds += len(block) / rate_hz
                 time.sleep(max(0.0, start + seconds - time.perf_counter()))
                 yield time.perf_counter(), block

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.audio.conditioning import Kept, keep, short
-from stages.audio.decoding import Heard, opened, read_blocks, resampled
+from stages.audio.decoding import Tally, opened, read_blocks, resampled
 from stages.audio.sound import Sound, denoised
 from stages.audio.store import to_int16
 
@@ -84,11 +84,11 @@ def read_windows(
     """
     # Of all windows, the one that comes nearest to being used says why none is.
     best = Kept()
-    heard = Heard()
+    tally = Tally()
     rate = conditioning["sample_rate"]
     with opened(path) as file:
         # Few samples of a low rate become many: a block is short in time as well.
-        blocks = read_blocks(file, heard=heard, at_most_s=window_s)
+        blocks = read_blocks(file, tally=tally, at_most_s=window_s)
         blocks = resampled(blocks, rate_hz=file.samplerate, sample_rate=rate)
         if hop_s is None:
             samples = round(file.frames * rate / file.samplerate)
@@ -102,7 +102,7 @@ def read_windows(
             best = max(kept, best, key=lambda part: (part.duration_s, part.peak))
             yield Window(start / rate, (start + len(waveform)) / rate, samples)
         least = conditioning["min_duration_s"]
-        reason = short(heard.samples / file.samplerate, min_duration_s=least) or best.excluded
+        reason = short(tally.samples / file.samplerate, min_duration_s=least) or best.excluded
     if reason:
         raise ValueError(reason)
 
