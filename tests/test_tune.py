@@ -202,7 +202,7 @@ def test_a_recipe_is_never_overwritten(finished):
 
 def test_importance_tells_what_matters_from_what_does_not(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    both = {"train.lr": {"low": 0.0, "high": 1.0}, "train.noise": {"low": 0.0, "high": 1.0}}
+    both = {"train.lr": {"low": 0.0, "high": 1.0}, "train.augment.noise": {"low": 0.0, "high": 1.0}}
     path = tmp_path / "made_up.yaml"
     OmegaConf.save({"base": [], "trials": 20, "parameters": both}, path)
     study = studies.read_study(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,17 @@ def load_params(path: str | Path = "params.yaml") -> DictConfig:
     return OmegaConf.load(path)
 
 
-def bind(settings: Any) -> Callable:
+def bind(settings: Any) -> partial:
     """The function or class that a `_target_` names, ready to be called, its settings filled in."""
-    from hydra.utils import instantiate  # takes as long to import as all else here
+    from hydra.errors import InstantiationException  # takes as long to import as all else here
+    from hydra.utils import instantiate
 
-    bound = instantiate(settings, _partial_=True, _convert_="all")
+    try:
+        bound = instantiate(settings, _partial_=True, _convert_="all")
+    except InstantiationException as error:  # in a nested section; its own message is the plain one
+        if isinstance(error.__cause__, ValueError):
+            raise error.__cause__ from None
+        raise
     # Hydra's own kind looks at its rules at every call again: for longer than a short clip takes.
     return partial(bound.func, *bound.args, **bound.keywords)
 
