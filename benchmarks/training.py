@@ -31,9 +31,10 @@ from stages.audio.frames import first_frames
 from stages.clips.cache import open_caches
 from stages.clips.clip_table import read_clips
 from stages.learning.batches import Batch, ClipData, TrainingBatches
-from stages.learning.jobs import Job, run_jobs
+from stages.learning.checkpoints import SECTIONS, Job
+from stages.learning.jobs import run_jobs
 from stages.learning.learner import build_learner
-from stages.learning.training_plan import SECTIONS, Plan, make_plan
+from stages.learning.training_plan import Plan, make_plan
 from stages.running.settings import bind
 from stages.splits.folds import read_split
 from stages.splits.labels import label_order

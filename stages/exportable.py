@@ -19,7 +19,7 @@ def main() -> None:
     params = load_params()
     if params.export:
         from stages.exporting.conversion import check_exportable  # takes seconds to import
-        from stages.learning.training_plan import SECTIONS
+        from stages.learning.checkpoints import SECTIONS
 
         try:
             check_exportable(OmegaConf.to_container(OmegaConf.masked_copy(params, list(SECTIONS))))

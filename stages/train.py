@@ -11,9 +11,10 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from stages.clips.clip_table import read_clips
+from stages.learning.checkpoints import SECTIONS
 from stages.learning.jobs import all_jobs, run_jobs
 from stages.learning.results import gather, gather_validation
-from stages.learning.training_plan import SECTIONS, make_plan
+from stages.learning.training_plan import make_plan
 from stages.running.outputs import complete
 from stages.running.settings import load_params
 from stages.splits.folds import read_split

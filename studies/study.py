@@ -36,9 +36,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from stages.learning.checkpoints import SECTIONS
 from stages.learning.jobs import all_jobs, run_jobs
 from stages.learning.results import gather
-from stages.learning.training_plan import SECTIONS, make_plan
+from stages.learning.training_plan import make_plan
 from stages.splits.folds import ALL, folds_of
 from stages.splits.leaks import shared_in_words
 from studies.experiment import CACHES, LOGS, SCRATCH, Experiment, clean_up

@@ -17,8 +17,9 @@ from torchaudio.functional import mask_along_axis_iid
 
 from stages.learning.augment import _masks, add_noise, mixup, spec_augment
 from stages.learning.batches import ClipData, TrainingBatches, WholeBatches, balanced_probability
+from stages.learning.checkpoints import Job
 from stages.learning.functionals import FUNCTIONALS, available, functional_names, functionals
-from stages.learning.jobs import Job, all_jobs, run_jobs
+from stages.learning.jobs import all_jobs, run_jobs
 from stages.learning.layers import (
     AttentiveStatistics,
     InputLayer,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from stages.exporting import parity
 from stages.exporting.card import model_card
 from stages.exporting.graph import open_session, to_onnx, with_int8_weights
-from stages.learning.jobs import Job
+from stages.learning.checkpoints import Job
 from stages.learning.layers import window_frames
 from stages.learning.learner import is_network
 from stages.learning.recogniser import Recogniser, load_recogniser

@@ -1,11 +1,11 @@
-"""Checkpoints of the `train` stage: reading them, and the conditions of a warm start."""
+"""Checkpoints of the `train` stage: their names, reading them, the conditions of a warm start."""
 
 from __future__ import annotations
 
 import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -14,6 +14,23 @@ from stages.clips.names import recording_of
 from stages.learning.learner import is_network
 from stages.running.checks import check
 from stages.running.settings import bind
+
+#: Sections of params.yaml that a job depends on besides its clips; its checkpoint holds them.
+SECTIONS = ("audio", "features", "model", "train")
+
+
+class Job(NamedTuple):
+    """One training: a fold of the split, or `all` for every clip, with one seed.
+
+    Its checkpoint is models/folds/<name>.pt.
+    """
+
+    fold: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"fold_{self.fold}-seed_{self.seed}"
 
 
 def read_checkpoint(path: str | Path) -> dict:

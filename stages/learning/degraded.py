@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from stages.audio.store import FULL_SCALE, AudioReader
 from stages.degradations import Scene
-from stages.learning.jobs import Job
+from stages.learning.checkpoints import Job
 from stages.learning.recogniser import load_recogniser
 from stages.running.checks import check
 from stages.running.settings import bind, processes

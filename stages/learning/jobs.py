@@ -16,14 +16,14 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
 from stages.learning.batches import ClipData
-from stages.learning.checkpoints import check_start
+from stages.learning.checkpoints import Job, check_start
 from stages.learning.learner import Learner, build_learner
 from stages.learning.progress import progress_bar, tick
 from stages.learning.training_plan import Plan
@@ -34,17 +34,6 @@ from stages.running.workers import cluster, spread
 from stages.splits.folds import ALL, folds_of
 
 log = logging.getLogger(__name__)
-
-
-class Job(NamedTuple):
-    """One training: a fold of the split, or `all` for every clip, with one seed."""
-
-    fold: str
-    seed: int
-
-    @property
-    def name(self) -> str:
-        return f"fold_{self.fold}-seed_{self.seed}"
 
 
 def all_jobs(split: pd.DataFrame, seeds: Sequence[int]) -> list[Job]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from stages.learning.jobs import Job
+from stages.learning.checkpoints import Job
 from stages.learning.training_plan import Plan
 from stages.splits.folds import ALL
 

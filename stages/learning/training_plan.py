@@ -18,9 +18,6 @@ from stages.clips.cache import open_caches
 from stages.learning.batches import ClipData
 from stages.running.code import code_key, reached
 
-#: Sections of params.yaml that a job depends on besides its clips; each checkpoint keeps them.
-SECTIONS = ("audio", "features", "model", "train")
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -37,7 +34,7 @@ class Plan:
     caches, scratch, logs : Path
         folders
     settings : mapping
-        SECTIONS of the parameters
+        stages.learning.checkpoints.SECTIONS of the parameters
     """
 
     clips: pd.DataFrame
