@@ -23,7 +23,6 @@ from stages.splits.labels import label_order
 
 def main() -> None:
     params = load_params()
-    settings = OmegaConf.to_container(OmegaConf.masked_copy(params, list(SECTIONS)))
     clips, split = read_clips("data/merged/clips.csv"), read_split("data/split.csv")
     plan = make_plan(
         clips,
@@ -32,7 +31,7 @@ def main() -> None:
         caches=Path("data/features"),
         scratch=Path("models/unfinished"),
         logs=Path("logs"),
-        settings=settings,
+        settings=OmegaConf.to_container(OmegaConf.masked_copy(params, list(SECTIONS))),
     )
     jobs = all_jobs(split, list(params.seeds))
     run_jobs(jobs, plan)

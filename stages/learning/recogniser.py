@@ -29,7 +29,7 @@ class Recogniser(nn.Module):
         of the waveforms, in Hz
     level : rms, peak or none
     level_db : float
-        see stages.audio.reading.read_file
+        see stages.audio.conditioning
     window : int or None
         frames of the windows to average; see stages.learning.layers.windowed
     """
