@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,7 +68,7 @@ class Loop:
         self._loss = nn.CrossEntropyLoss(class_weight, label_smoothing=label_smoothing)
         self._loss.to(self._device)
         self._optimiser = torch.optim.AdamW(
-            self._weights, lr=lr, weight_decay=weight_decay, foreach=True
+            parameter_groups(network, lr=lr), lr=lr, weight_decay=weight_decay, foreach=True
         )
         self._scheduler = schedule.scheduler(self._optimiser, steps=steps)
         self._average = _Average(network, average) if average else None
@@ -151,6 +152,24 @@ class Loop:
         ua = (correct[count > 0] / count[count > 0]).mean()
         loss = nn.functional.cross_entropy(logits, labels)
         return {f"{part}_loss": float(loss), f"{part}_ua": float(ua)}
+
+
+def parameter_groups(network: nn.Module, *, lr: float) -> list[dict[str, Any]]:
+    """Group the weights of a network by learning rate.
+
+    A network may have `lr_fractions`: fractions of `lr` by the beginning and the end of a weight's
+    name. All other weights have `lr` itself.
+    """
+    fractions = getattr(network, "lr_fractions", {})
+    groups: dict[float, list[Tensor]] = {}
+    for name, weight in network.named_parameters():
+        matches = [
+            fraction
+            for (begin, end), fraction in fractions.items()
+            if name.startswith(begin) and name.endswith(end)
+        ]
+        groups.setdefault(matches[0] if matches else 1.0, []).append(weight)
+    return [{"params": weights, "lr": lr * fraction} for fraction, weights in groups.items()]
 
 
 class _Average:

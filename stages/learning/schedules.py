@@ -65,7 +65,7 @@ class OneCycle(Schedule):
     def scheduler(self, optimiser: Optimizer, *, steps: int) -> LRScheduler:
         # OneCycleLR divides by the number of rising and of falling steps.
         steps = max(steps, math.ceil(2 / min(self.warmup, 1 - self.warmup)))
-        highest = optimiser.defaults["lr"]
+        highest = [group["lr"] for group in optimiser.param_groups]
         return OneCycleLR(optimiser, max_lr=highest, total_steps=steps, pct_start=self.warmup)
 
 
