@@ -1,4 +1,4 @@
-"""Stage `split`: emotions to labels, clips to folds, and the proof that nothing leaks.
+"""Stage `split`: labels of emotions, folds of clips, and proof that nothing leaks.
 
 python -m stages.split
 """

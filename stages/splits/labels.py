@@ -66,4 +66,4 @@ def _losses(clips: pd.DataFrame, *, lost: pd.Series) -> str:
 def label_order(mapping: Mapping[str, str | None], present: pd.Series) -> list[str]:
     """List the labels that are present, in the order of their label set."""
     occurring = set(present)
-    return [label for label in dict.fromkeys(mapping.values()) if label in occurring]
+    return [label for label in dict.fromkeys(filter(None, mapping.values())) if label in occurring]
