@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 CONF = Path("conf/corpora")
@@ -85,7 +85,7 @@ def read_plan(name: str) -> FetchPlan | None:
         listed = ", ".join(known) or f"a corpus in {CONF}; run this at the root of the repository"
         raise ValueError(f"no such corpus, want one of: {listed}")
     path = CONF / f"{name}.yaml"
-    settings = OmegaConf.load(path)[name]
+    settings = cast(DictConfig, OmegaConf.load(path))[name]
     if "download" not in settings:
         raise ValueError(
             f"{path}: got no key download, want one, null if there is nothing to fetch"

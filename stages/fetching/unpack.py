@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
 
 from stages.running.outputs import complete
 from stages.running.resources import check_disk
@@ -157,7 +157,10 @@ def _checked(
     taken: dict[PurePosixPath, Member] = {}
     files: set[PurePosixPath] = set()
     size = 0
-    for member in _members(archive):
+    members = (
+        _zip_members(archive) if isinstance(archive, zipfile.ZipFile) else _tar_members(archive)
+    )
+    for member in members:
         file = PurePosixPath(member.name)
         refused = member.refused or _outside(member.name)
         if not refused and not member.folder and file in files:
@@ -194,28 +197,30 @@ def _read_to_the_end(archive: zipfile.ZipFile | tarfile.TarFile) -> None:
             pass
 
 
-def _members(archive: zipfile.ZipFile | tarfile.TarFile) -> Iterator[Member]:
-    if isinstance(archive, zipfile.ZipFile):
-        for info in archive.infolist():
-            mode = info.external_attr >> 16  # 0 if the archive was made on Windows
-            refused = ""
-            if stat.S_ISLNK(mode):
-                refused = "is a link"
-            elif stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-                refused = "is a device"
-            elif info.flag_bits & 1:
-                refused = "is encrypted"
-            opener = partial(archive.open, info)
-            yield Member(info.filename, info.file_size, info.is_dir(), refused, opener)
-    else:
-        for info in archive:
-            refused = ""
-            if info.issym() or info.islnk():
-                refused = "is a link"
-            elif not (info.isreg() or info.isdir()):
-                refused = "is a device"
-            opener = partial(archive.extractfile, info)
-            yield Member(info.name, info.size, info.isdir(), refused, opener)
+def _zip_members(archive: zipfile.ZipFile) -> Iterator[Member]:
+    for info in archive.infolist():
+        mode = info.external_attr >> 16  # 0 if the archive was made on Windows
+        refused = ""
+        if stat.S_ISLNK(mode):
+            refused = "is a link"
+        elif stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+            refused = "is a device"
+        elif info.flag_bits & 1:
+            refused = "is encrypted"
+        opener = partial(archive.open, info)
+        yield Member(info.filename, info.file_size, info.is_dir(), refused, opener)
+
+
+def _tar_members(archive: tarfile.TarFile) -> Iterator[Member]:
+    for info in archive:
+        refused = ""
+        if info.issym() or info.islnk():
+            refused = "is a link"
+        elif not (info.isreg() or info.isdir()):
+            refused = "is a device"
+        # extractfile returns None for folders only, which are never opened.
+        opener = cast(Callable[[], IO[bytes]], partial(archive.extractfile, info))
+        yield Member(info.name, info.size, info.isdir(), refused, opener)
 
 
 def _outside(name: str) -> str:
