@@ -14,7 +14,8 @@ from stages.running.settings import load_params
 from stages.sources.files import locate
 
 OUTPUT = Path("data/corpora.ok")
-HELP = """See data/raw/README.md, or run python -m stages.fetch NAME.
+HELP = """See data/raw/README.md.
+python -m stages.fetch NAME downloads a corpus, or says how to get it.
 For corpora in another folder: dvc remote modify --local corpora url /absolute/path"""
 
 
