@@ -155,4 +155,4 @@ def _settle_repeated(rows: dict[int, dict]) -> None:
 
 
 def _label(row: dict) -> str:
-    return f"{row.get('emotion') or 'no emotion'} by {row.get('speaker') or 'nobody'}"
+    return f"{row.get('emotion') or 'no emotion'} by {row.get('speaker') or 'an unknown speaker'}"

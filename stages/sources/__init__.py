@@ -1,4 +1,4 @@
-"""A corpus on disk: where it lies, its audio files, and the words in which people label speech.
+"""A corpus on disk: its folder, its audio files, and the words in which people label speech.
 
 May import `running` only.
 """

@@ -1,4 +1,4 @@
-"""Where a corpus lies, which audio files it holds, and what their names mean."""
+"""The folder of a corpus, its audio files, and the meaning of their names."""
 
 import csv
 import logging
