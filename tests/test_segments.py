@@ -1,6 +1,5 @@
 """Segments of long recordings: boundaries, names, splits and memory; and other sample rates."""
 
-import re
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -206,7 +205,8 @@ def test_a_copy_of_a_long_file_keeps_one_row(tmp_path):
         rows, corpus="toy", root=tmp_path, folder=tmp_path / "out", **settings
     ).set_index("clip")
     reasons = clips["excluded"].to_dict()
-    assert re.match("second copy: .* a/x.wav", reasons.pop("toy/b/x.wav"))
+    copy = reasons.pop("toy/b/x.wav")
+    assert copy.startswith("second copy: ") and "a/x.wav" in copy
     assert reasons == {"toy/x+01": "", "toy/x+02": ""}
     assert clips["source"].tolist() == ["toy/b/x.wav", "toy/x+01", "toy/x+01"]
 

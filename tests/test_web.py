@@ -211,7 +211,7 @@ def upload(page, *paths: Path):
 
 
 @pytest.mark.parametrize("page", [DESK, PHONE], indirect=True, ids=["desk", "phone"])
-def test_files_have_answers_with_bars_and_plots(page, files, model):
+def test_files_are_answered_with_bars_and_plots(page, files, model):
     upload(page, files / "long.flac", files / "diary.wav", files / "short.wav")
     (want,) = predict(model, files / "long.flac")
     percent = f"{100 * want['p_' + want['emotion']]:.0f} %"
@@ -221,7 +221,7 @@ def test_files_have_answers_with_bars_and_plots(page, files, model):
     page.locator("[data-testid=stVegaLiteChart]").nth(1).wait_for()  # bars, and lines over time
     assert page.get_by_test_id("stDataFrame").count() == 1
     width = page.evaluate("document.documentElement.scrollWidth")
-    assert width <= page.viewport_size["width"]  # no horizontal scrolling
+    assert width <= page.viewport_size["width"]  # nothing to scroll sideways to
     with page.expect_download() as download:
         page.get_by_test_id("stDownloadButton").click()
     with open(download.value.path(), encoding="utf-8") as file:

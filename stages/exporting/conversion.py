@@ -53,7 +53,7 @@ def check_exportable(settings: Mapping[str, Any]) -> None:
         if a feature or the model cannot be exported, with the reason
     """
     name, rate = settings["model"]["name"], settings["audio"]["sample_rate"]
-    build: Any = bind(settings["model"]["network"])
+    build = bind(settings["model"]["network"])
     if not issubclass(build.func, nn.Module):
         raise ValueError(
             f"model {name}: cannot be exported: it is not a network, want another model, {_HINT}"
