@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from app.models import MODEL, Model, load_model
 from app.predict import named
 from app.windows import condition
-from stages.audio.decoding import Heard, opened, read_blocks, resampled
+from stages.audio.decoding import Tally, opened, read_blocks, resampled
 from stages.audio.loudness import rms_db
 
 #: Time of arrival by time.perf_counter, and mono samples, float32 [samples].
@@ -92,7 +92,7 @@ def listen(
             continue
         held, heard = np.concatenate([held, block])[-round(window_s * rate) :], heard + len(block)
         quiet = gate_db is not None and rms_db(held, full_scale=1.0) < gate_db
-        probabilities = None if quiet else model.mean([condition(held, **model.audio).samples])
+        probabilities = None if quiet else model.mean([condition(held, **model.audio)[0]])
         yield Answer(heard / rate, probabilities, 1000 * (time.perf_counter() - arrived))
 
 
@@ -110,7 +110,7 @@ def from_file(path: str | Path, *, step_s: float) -> tuple[int, Iterator[Block]]
     def blocks() -> Iterator[Block]:
         start, seconds = time.perf_counter(), 0.0
         with opened(path) as file:
-            for block in read_blocks(file, heard=Heard(), at_most_s=step_s):
+            for block in read_blocks(file, tally=Tally(), at_most_s=step_s):
                 seconds += len(block) / rate_hz
                 time.sleep(max(0.0, start + seconds - time.perf_counter()))
                 yield time.perf_counter(), block

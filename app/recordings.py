@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from app.models import Model
 from app.predict import predict
-from stages.audio.decoding import Heard, opened, read_blocks, resampled
+from stages.audio.decoding import Tally, opened, read_blocks, resampled
 from stages.corpora.emodb import EMOTIONS
 from stages.synthesis.demo_corpora import write_corpus
 
@@ -82,7 +82,7 @@ def answer(recording: Recording, *, model: Model) -> Answered:
                     return Answered(
                         {"error": f"too long: {length}, want at most {MAX_S // 60} minutes"}
                     )
-                blocks = read_blocks(sound, heard=Heard())
+                blocks = read_blocks(sound, tally=Tally())
                 blocks = resampled(blocks, rate_hz=sound.samplerate, sample_rate=rate)
                 waveform = np.concatenate(list(blocks))
         except ValueError as error:

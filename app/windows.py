@@ -11,27 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.audio.decoding import (
-    AFTER_TRIMMING,
-    Heard,
-    check_duration,
-    check_peak,
-    opened,
-    read_blocks,
-    resampled,
-)
+from stages.audio.conditioning import Kept, keep, short
+from stages.audio.decoding import Tally, opened, read_blocks, resampled
 from stages.audio.sound import Sound, denoised
 from stages.audio.store import to_int16
-
-
-@dataclass(frozen=True)
-class Conditioned:
-    """What is left of a waveform: int16 samples, none of a silent or too short one; its largest
-    sample before it was levelled, and how long it is without its quiet ends."""
-
-    samples: NDArray[np.int16]
-    peak: float
-    duration_s: float
 
 
 @dataclass(frozen=True)
@@ -44,38 +27,30 @@ class Window:
 
 
 def condition(
-    waveform: NDArray[np.float32],
-    *,
-    sample_rate: int,
-    denoise: float | None,
-    trim_db: float | None,
-    level: str,
-    level_db: float,
-    min_duration_s: float,
-    min_peak: float,
-) -> Conditioned:
+    waveform: NDArray[np.float32], *, sample_rate: int, denoise: float | None, **settings: Any
+) -> tuple[NDArray[np.int16], Kept]:
     """Denoise, trim and level a waveform, as stages.audio.reading.read_file does to a recording.
 
     Parameters
     ----------
     waveform : float32 [samples]
         mono, finite, at `sample_rate`
-    sample_rate, denoise, trim_db, level, level_db, min_duration_s, min_peak
-        see stages.audio.reading.read_file
+    sample_rate, denoise
+        in Hz; see stages.audio.sound.denoised
+    settings
+        see stages.audio.conditioning.keep
+
+    Returns
+    -------
+    int16 [samples], Kept
+        no samples if the waveform is silent or too short
     """
-    nothing = np.zeros(0, np.int16)
     with Sound(sample_rate=sample_rate, folder=None) as sound:
         sound.fill(denoised([waveform], sample_rate=sample_rate, denoise=denoise))
-        peak = sound.peak()
-        if peak <= min_peak:
-            return Conditioned(nothing, peak, 0.0)
-        first, stop = sound.trimmed(trim_db)
-        duration_s = (stop - first) / sample_rate
-        if duration_s < min_duration_s:
-            return Conditioned(nothing, peak, duration_s)
-        gain = sound.gain(first, stop, level=level, level_db=level_db)
-        quantised = [to_int16(block, gain=gain) for block in sound.blocks(first, stop)]
-    return Conditioned(np.concatenate(quantised), peak, duration_s)
+        kept = keep(sound, sample_rate=sample_rate, **settings)
+        blocks = sound.blocks(kept.first, kept.stop)
+        samples = [np.zeros(0, np.int16), *(to_int16(block, gain=kept.gain) for block in blocks)]
+    return np.concatenate(samples), kept
 
 
 def read_windows(
@@ -107,12 +82,13 @@ def read_windows(
         with the reason, as stages.audio.reading.read_file gives it. What is wrong with a file may
         show at its end only, so nothing made of its windows is to be used before all were read
     """
-    loudest = longest = 0.0
-    heard = Heard()
+    # Of all windows, the one that comes nearest to being used says why none is.
+    best = Kept()
+    tally = Tally()
     rate = conditioning["sample_rate"]
     with opened(path) as file:
         # Few samples of a low rate become many: a block is short in time as well.
-        blocks = read_blocks(file, heard=heard, at_most_s=window_s)
+        blocks = read_blocks(file, tally=tally, at_most_s=window_s)
         blocks = resampled(blocks, rate_hz=file.samplerate, sample_rate=rate)
         if hop_s is None:
             samples = round(file.frames * rate / file.samplerate)
@@ -122,13 +98,13 @@ def read_windows(
             length, hop = (max(1, round(seconds * rate)) for seconds in (window_s, hop_s))
             windows = _roll(blocks, length=length, hop=hop)
         for start, waveform in windows:
-            left = condition(waveform, **conditioning)
-            loudest, longest = max(loudest, left.peak), max(longest, left.duration_s)
-            yield Window(start / rate, (start + len(waveform)) / rate, left.samples)
+            samples, kept = condition(waveform, **conditioning)
+            best = max(kept, best, key=lambda part: (part.duration_s, part.peak))
+            yield Window(start / rate, (start + len(waveform)) / rate, samples)
         least = conditioning["min_duration_s"]
-        check_duration(heard.samples / file.samplerate, min_duration_s=least)
-    check_peak(loudest, min_peak=conditioning["min_peak"])
-    check_duration(longest, min_duration_s=least, what=AFTER_TRIMMING)
+        reason = short(tally.samples / file.samplerate, min_duration_s=least) or best.excluded
+    if reason:
+        raise ValueError(reason)
 
 
 def _cut(

@@ -92,7 +92,7 @@ def against_librosa(model: Model, checkpoint: Path, waveforms: list[np.ndarray])
         network(batch, torch.tensor([frames])).softmax(dim=1)
 
     def own(waveform: np.ndarray) -> None:
-        model.mean([condition(waveform, **model.audio).samples])
+        model.mean([condition(waveform, **model.audio)[0]])
 
     seconds = []
     for answer in (usual, own):

@@ -122,6 +122,13 @@ def exported_network() -> bytes:
         level=heard["level"],
         level_db=heard["level_db"],
     )
-    facts = {"labels": LABELS, "audio": heard, "model": "gru", "ua": 0.5, "speech": "synthetic"}
+    facts = {
+        "labels": LABELS,
+        "sample_rate": heard["sample_rate"],
+        "audio": heard,
+        "model": "gru",
+        "ua": 0.5,
+        "speech": "synthetic",
+    }
     texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in facts.items()}
     return to_onnx(recogniser.eval(), metadata=texts)

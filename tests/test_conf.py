@@ -52,20 +52,20 @@ def resolve(name: str):
     return getattr(import_module(module), attribute)
 
 
-def readme_row(name: str) -> str:
-    """The first row of a table of the README whose first cell has a name in code."""
-    lines = (ROOT / "README.md").read_text().splitlines()
+def documented_row(name: str) -> str:
+    """The first table row of docs/configuration.md whose first cell has a name in code."""
+    lines = (ROOT / "docs" / "configuration.md").read_text().splitlines()
     return next(line for line in lines if line[:1] == "|" and f"`{name}`" in line.split("|")[1])
 
 
 @pytest.mark.parametrize("group", sorted({group for group, _ in OPTIONS}))
-def test_the_readme_lists_every_option(group):
-    named = set(re.findall(r"\w+", readme_row(group)))
+def test_the_docs_list_every_option(group):
+    named = set(re.findall(r"\w+", documented_row(group)))
     assert {name for of, name in OPTIONS if of == group} <= named
 
 
 @pytest.mark.parametrize("name", [name for group, name in OPTIONS if group == "model"])
-def test_the_readme_says_how_many_parameters_a_model_has(name):
+def test_the_docs_say_how_many_parameters_a_model_has(name):
     params = composed(f"model={name}")
     build = bind(params["model"]["network"])
     if not issubclass(build.func, nn.Module):
@@ -73,7 +73,7 @@ def test_the_readme_says_how_many_parameters_a_model_has(name):
     features = {key: bind(of)(torch.zeros(4000)) for key, of in params["features"].items()}
     network = build({key: values.shape[-2] for key, values in features.items()}, 8)
     number = f"{sum(p.numel() for p in network.parameters()):,}".replace(",", " ")
-    _, names, _, numbers, _ = readme_row(name).split("|")
+    _, names, _, numbers, _ = documented_row(name).split("|")
     among = [text.strip(" `") for text in names.split(",")]
     assert numbers.split(",")[among.index(name)].strip() == number
 

@@ -1,4 +1,4 @@
-"""Decoding: any file's samples, mixed to mono and resampled, block by block; and why not."""
+"""Decode audio files of any format to mono at one rate, block by block."""
 
 from __future__ import annotations
 
@@ -17,23 +17,21 @@ import soxr
 
 from stages.audio.loudness import decibels
 
-AFTER_TRIMMING = " without its quiet ends"
 _BLOCK = 1 << 20  # samples, of all channels, that are read from a long file at a time
 _POINTER = b"version https://git-lfs"
-#: Lengths from here on are what a recorder writes that does not know the length yet.
+#: A recorder that does not know the length yet writes a number of at least this into the header.
 _LENGTH_UNKNOWN = 0x7FFFF000
-#: What libsndfile notes where a file is shorter than its header says.
+#: libsndfile notes this where a file is shorter than its header says.
 _DECLARED = re.compile(r"(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)")
 _UNFINISHED = "Last page lacks an end-of-stream bit"
-#: libsndfile keeps the reason why a file does not open in one place for all threads.
+#: libsndfile keeps the reason why a file does not open in one variable for all threads.
 _OPENING = Lock()
-#: Each thread's last resampler: to design its filter can take as long as to use it for a clip.
+#: Each thread's last resampler. Designing its filter can take as long as filtering a clip.
 _IDLE = local()
 
 
-class Heard:
-    """What was read of a file so far: how many samples, how many of them not finite, their sum of
-    squares, and their digest."""
+class Tally:
+    """Running facts of the samples read so far: count, non-finite count, energy and digest."""
 
     def __init__(self) -> None:
         self.samples = self.broken = 0
@@ -41,7 +39,7 @@ class Heard:
         self._digest = hashlib.sha256()
 
     def add(self, samples: np.ndarray) -> None:
-        """Take in float32 [samples, channels]."""
+        """Add a block, float32 [samples, channels]."""
         self.samples += len(samples)
         self.broken += np.count_nonzero(~np.isfinite(samples))
         if not self.broken:
@@ -54,13 +52,19 @@ class Heard:
         return decibels(self._energy / self.samples)
 
     def sha256(self) -> str:
-        """Equal for the same samples in two lossless containers."""
+        """Digest of the samples, the same in every lossless container."""
         return self._digest.hexdigest()
 
 
 @contextmanager
 def opened(path: str | Path) -> Iterator[soundfile.SoundFile]:
-    """An audio file of any format, whole as far as its header tells; a ValueError says why not."""
+    """Open an audio file of any format that libsndfile reads.
+
+    Raises
+    ------
+    ValueError
+        saying why the file cannot be read, decoded, or is shorter than its header says
+    """
     with ExitStack() as stack:
         try:
             raw = stack.enter_context(open(path, "rb", buffering=0))
@@ -72,7 +76,7 @@ def opened(path: str | Path) -> Iterator[soundfile.SoundFile]:
         raw.seek(0)
         try:
             with _OPENING:
-                # By its number: by its name, x.raw would be taken for samples without a header.
+                # By descriptor: libsndfile takes a file named x.raw for samples without a header.
                 file = soundfile.SoundFile(raw.fileno(), closefd=False)
             with file:
                 _check_header(file.extra_info)
@@ -80,7 +84,7 @@ def opened(path: str | Path) -> Iterator[soundfile.SoundFile]:
         except soundfile.LibsndfileError as error:
             raise ValueError(
                 f"cannot be decoded: {error.error_string.strip()} Got "
-                f"{os.fstat(raw.fileno()).st_size} bytes, want WAV, FLAC, OGG, MP3 or alike"
+                f"{os.fstat(raw.fileno()).st_size} bytes, want WAV, FLAC, OGG, MP3 or similar"
             ) from error
 
 
@@ -94,17 +98,17 @@ def _check_header(notes: str) -> None:
 
 
 def read_blocks(
-    file: soundfile.SoundFile, *, heard: Heard, at_most_s: float = math.inf
+    file: soundfile.SoundFile, *, tally: Tally, at_most_s: float = math.inf
 ) -> Iterator[np.ndarray]:
-    """Mono blocks, each short in memory and time; after the last one, the whole file is checked.
+    """Read a file as mono blocks, and check it as a whole after the last one.
 
     Parameters
     ----------
     file : SoundFile
-    heard : Heard
-        is told what was read
+    tally : Tally
+        counts what is read
     at_most_s : float
-        longest block
+        longest block, in seconds
 
     Yields
     ------
@@ -116,23 +120,23 @@ def read_blocks(
         if the file is empty, shorter than its header says, or not finite
     """
     size = max(1, int(min(_BLOCK // file.channels, at_most_s * file.samplerate)))
-    while heard.samples < file.frames:
+    while tally.samples < file.frames:
         samples = file.read(size, dtype="float32", always_2d=True)
         if not len(samples):
             break
-        heard.add(samples)
-        if not heard.broken:  # else only the counting goes on
+        tally.add(samples)
+        if not tally.broken:  # a file with broken samples is only counted to its end
             yield _mixed(samples)
-    if heard.samples < file.frames:
-        raise ValueError(f"truncated: {heard.samples} samples, its header says {file.frames}")
-    if not heard.samples:
+    if tally.samples < file.frames:
+        raise ValueError(f"truncated: {tally.samples} samples, its header says {file.frames}")
+    if not tally.samples:
         raise ValueError("empty: no samples")
-    if heard.broken:
-        raise ValueError(f"not finite: {heard.broken} samples are NaN or infinite")
+    if tally.broken:
+        raise ValueError(f"not finite: {tally.broken} samples are NaN or infinite")
 
 
 def _mixed(samples: np.ndarray) -> np.ndarray:
-    """One channel, float32 [samples], of [samples, channels]."""
+    """Average [samples, channels] over the channels to float32 [samples]."""
     if samples.shape[1] == 1:
         return samples[:, 0]
     return samples.mean(axis=1, dtype=np.float64).astype(np.float32)
@@ -141,12 +145,12 @@ def _mixed(samples: np.ndarray) -> np.ndarray:
 def resampled(
     blocks: Iterator[np.ndarray], *, rate_hz: int, sample_rate: int
 ) -> Iterator[np.ndarray]:
-    """The same samples as from `soxr.resample` of all blocks joined."""
+    """Resample mono blocks; their sum equals `soxr.resample` of all blocks joined."""
     if rate_hz == sample_rate:
         yield from blocks
         return
     rates, stream = getattr(_IDLE, "resampler", (None, None))
-    _IDLE.resampler = (None, None)  # whoever resamples meanwhile makes another one
+    _IDLE.resampler = (None, None)  # a nested call makes its own
     if rates == (rate_hz, sample_rate):
         stream.clear()
     else:
@@ -155,20 +159,3 @@ def resampled(
         yield stream.resample_chunk(block)
     yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
     _IDLE.resampler = ((rate_hz, sample_rate), stream)
-
-
-def check_duration(duration_s: float, *, min_duration_s: float, what: str = "") -> None:
-    """Raise a ValueError for a recording that is too short; `what` is left of it."""
-    if duration_s < min_duration_s:
-        raise ValueError(f"too short{what}: {duration_s:.3f} s, want at least {min_duration_s} s")
-
-
-def check_peak(peak: float, *, min_peak: float) -> None:
-    """Raise a ValueError for samples of this peak, if they are silent."""
-    if reason := silence(peak, min_peak=min_peak):
-        raise ValueError(reason)
-
-
-def silence(peak: float, *, min_peak: float) -> str:
-    """Why samples of this peak are not used; or "", if they are."""
-    return f"silent: peak {peak:.4f}, want over {min_peak}" if peak <= min_peak else ""

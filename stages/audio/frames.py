@@ -1,7 +1,7 @@
-"""The common frame clock: where every feature's frames lie.
+"""The common frame clock of all features.
 
-Frame t is centred on sample t * hop_length, so a clip has 1 + samples // hop_length frames whatever
-the window's length, and any features can be joined frame by frame.
+Frame t is centred on sample t * hop_length. So a clip has 1 + samples // hop_length frames whatever
+the window length, and any features can be joined frame by frame.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def frame_count(samples: int | np.ndarray, *, hop_length: int) -> int | np.ndarray:
-    """How many frames a clip of this many samples has.
+    """Number of frames of a clip.
 
     Parameters
     ----------
@@ -36,12 +36,12 @@ def frame_count(samples: int | np.ndarray, *, hop_length: int) -> int | np.ndarr
 def nearest_frames(
     centres_s: np.ndarray, *, samples: int, sample_rate: int, hop_length: int
 ) -> np.ndarray:
-    """Resample a clock of its own to the common one: which of its frames each common frame takes.
+    """Nearest frame of another clock to each frame of the common one.
 
     Parameters
     ----------
     centres_s : float [n]
-        where the frames of the other clock are centred, rising, in seconds
+        rising centres of the frames of the other clock, in seconds
     samples : int
         of the clip
     sample_rate : int
@@ -52,7 +52,7 @@ def nearest_frames(
     Returns
     -------
     int64 [frames]
-        positions in `centres_s` of the nearest, of two as near the earlier; frames =
+        positions in `centres_s`; of two equally near the earlier. frames =
         1 + samples // hop_length
     """
     times_s = np.arange(frame_count(samples, hop_length=hop_length)) * hop_length / sample_rate
@@ -60,12 +60,12 @@ def nearest_frames(
 
 
 def first_frames(frames: np.ndarray) -> np.ndarray:
-    """Row of each clip's first frame in a cache that holds all clips one after the other.
+    """Row of the first frame of each clip in a cache that holds all clips end to end.
 
     Parameters
     ----------
     frames : integer array [clips]
-        frames of each clip, in the cache's order; may be 0
+        frames of each clip, in the order of the cache; may be 0
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""How loud samples are."""
+"""Levels of waveforms in decibels, and the gain between two."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ _BLOCK = 1 << 20  # samples that are squared at a time
 
 
 def decibels(mean_square: float) -> float:
-    """A mean square in dB relative to 1; -200 of digital silence."""
+    """Convert a mean square to dB relative to 1; digital silence gives -200."""
     return 10.0 * math.log10(max(mean_square, _SILENCE))
 
 
 def rms_db(samples: np.ndarray, *, full_scale: float) -> float:
-    """Root mean square in dB relative to full scale; -200 of digital silence.
+    """Root mean square in dB relative to full scale; digital silence gives -200.
 
     Parameters
     ----------
     samples : [samples] or [samples, channels]
-        at least one, of any type; what is computed of them takes the memory of a block
+        at least one, of any type; squared block by block
     full_scale : float
-        what counts as 0 dB
+        the value that counts as 0 dB
     """
     flat = samples.reshape(-1)
     blocks = (flat[i : i + _BLOCK].astype(np.float64) for i in range(0, len(flat), _BLOCK))
@@ -34,19 +34,19 @@ def rms_db(samples: np.ndarray, *, full_scale: float) -> float:
 def gain_to_match(
     waveform: np.ndarray, *, like: np.ndarray, level: Literal["rms", "peak", "none"]
 ) -> float:
-    """What to multiply a waveform with, so that it is as loud as another one.
+    """Gain that makes a waveform as loud as another one.
 
     Parameters
     ----------
     waveform, like : float [samples]
         at least one each
     level : rms, peak or none
-        the measure in which they are to be equal; none: a gain of 1
+        the measure in which both become equal; none gives a gain of 1
 
     Returns
     -------
     float
-        held back where a sample would exceed 1; 1 for digital silence
+        limited so that no sample exceeds 1; 1 for digital silence
     """
     peak = float(np.abs(waveform).max())
     if not peak:

@@ -1,4 +1,4 @@
-"""A clip's samples: decoded from any file, mixed, resampled, denoised, trimmed and levelled."""
+"""From a file to the samples of a clip: decoded, resampled, denoised, trimmed and levelled."""
 
 from __future__ import annotations
 
@@ -10,16 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from stages.audio.decoding import (
-    AFTER_TRIMMING,
-    Heard,
-    check_duration,
-    check_peak,
-    opened,
-    read_blocks,
-    resampled,
-    silence,
-)
+from stages.audio.conditioning import keep, short, silent
+from stages.audio.decoding import Tally, opened, read_blocks, resampled
 from stages.audio.segments import cut
 from stages.audio.sound import Sound, denoised
 from stages.audio.store import AudioStore, to_int16
@@ -40,68 +32,68 @@ def read_file(
     segment_s: float | None,
     segment_overlap_s: float | None,
 ) -> dict:
-    """Decode, mix to mono, resample, denoise, trim and level a file: a clip, or several of it.
+    """Decode, mix to mono, resample, denoise, trim and level a file into one clip or several.
 
-    Memory does not grow with the file's length. All segments of a file have its gain, so that a
-    soft one beside a loud one stays soft, and pauses are not turned up.
+    Memory does not grow with the length of the file. All segments of a file share its gain, so a
+    soft one beside a loud one stays soft.
 
     Parameters
     ----------
     path : path
-        of any format that libsndfile reads, recognised from its content
+        of any format that libsndfile reads; the content decides, not the name
     write : callable
-        is given the clips' samples, one after the other, as int16 [samples] of any length
+        receives the samples of the clips in order, as int16 blocks of any length
     folder : Path or None
-        for temporary files of long recordings; None: where this machine keeps such
+        of temporary files for long recordings; None for the system's own
     sample_rate : int
         wanted, in Hz
     denoise : float or None
-        share of the noise to remove: see stages.audio.sound.denoised
-    trim_db : float or None
-        both ends are cut up to where a stretch of 20 ms is at most this much quieter than the
-        loudest one; None: nothing is cut
-    level : rms, peak or none
-        which level to set; none keeps the file's own
-    level_db : float
-        wanted level in dB relative to full scale; the gain is held back where a peak would clip
-    min_duration_s, min_peak : float
-        shorter or quieter files are not used
+        fraction of the noise to remove, see stages.audio.sound.denoised
+    trim_db, level, level_db, min_duration_s, min_peak
+        see stages.audio.conditioning.keep
     segment_s, segment_overlap_s : float or None
-        what is longer is cut into segments: see stages.audio.segments.cut
+        longer recordings are cut, see stages.audio.segments.cut
 
     Returns
     -------
     dict
         the clip table's columns channels, rate_hz, duration_s, level_db, sha256, samples and
-        excluded (the reason why nothing was written, or ""); `segments`: of each its own
-        duration_s, sha256, samples and excluded; empty if the file is one clip
+        excluded (the reason why nothing was written, or ""). `segments` lists duration_s, sha256,
+        samples and excluded of each segment; it is empty if the file is one clip
     """
     facts = {"channels": 0, "rate_hz": 0, "duration_s": 0.0, "level_db": math.nan}
     facts |= {"sha256": "", "samples": 0, "excluded": "", "segments": []}
-    heard = Heard()
+    tally = Tally()
     try:
         with opened(path) as file, Sound(sample_rate=sample_rate, folder=folder) as sound:
-            mono = read_blocks(file, heard=heard)
+            mono = read_blocks(file, tally=tally)
             mono = resampled(mono, rate_hz=file.samplerate, sample_rate=sample_rate)
             sound.fill(denoised(mono, sample_rate=sample_rate, denoise=denoise))
             facts |= {"channels": file.channels, "rate_hz": file.samplerate}
-            duration_s = heard.samples / file.samplerate
-            facts |= {"duration_s": round(duration_s, 6), "sha256": heard.sha256()}
-            facts |= {"level_db": round(heard.level_db(), 2)}
-            check_duration(duration_s, min_duration_s=min_duration_s)
-            check_peak(sound.peak(), min_peak=min_peak)
-            first, stop = sound.trimmed(trim_db)
-            duration_s = (stop - first) / sample_rate
-            check_duration(duration_s, min_duration_s=min_duration_s, what=AFTER_TRIMMING)
-            gain = sound.gain(first, stop, level=level, level_db=level_db)
+            duration_s = tally.samples / file.samplerate
+            facts |= {"duration_s": round(duration_s, 6), "sha256": tally.sha256()}
+            facts |= {"level_db": round(tally.level_db(), 2)}
+            if reason := short(duration_s, min_duration_s=min_duration_s):
+                raise ValueError(reason)
+            kept = keep(
+                sound,
+                sample_rate=sample_rate,
+                trim_db=trim_db,
+                level=level,
+                level_db=level_db,
+                min_duration_s=min_duration_s,
+                min_peak=min_peak,
+            )
+            if kept.excluded:
+                raise ValueError(kept.excluded)
             pieces = cut(
-                stop - first,
+                kept.stop - kept.first,
                 sample_rate=sample_rate,
                 segment_s=segment_s,
                 segment_overlap_s=segment_overlap_s,
             )
             for begin, end in pieces:
-                piece = {"first": first + begin, "stop": first + end}
+                piece = {"first": kept.first + begin, "stop": kept.first + end}
                 clip = facts
                 if len(pieces) > 1:
                     clip = _segment(sound, **piece, sample_rate=sample_rate, min_peak=min_peak)
@@ -109,15 +101,14 @@ def read_file(
                 if not clip["excluded"]:
                     clip["samples"] = end - begin
                     for block in sound.blocks(**piece):
-                        write(to_int16(block, gain=gain))
+                        write(to_int16(block, gain=kept.gain))
     except ValueError as error:
         facts["excluded"] = str(error)
     return facts
 
 
 def _segment(sound: Sound, first: int, stop: int, *, sample_rate: int, min_peak: float) -> dict:
-    """Facts of one segment; its digest is that of its samples before they are levelled, as the
-    gain comes from the whole file."""
+    """Describe one segment. Its digest is taken before levelling, as the gain is the file's."""
     digest, peak = hashlib.sha256(), 0.0
     for block in sound.blocks(first, stop):
         digest.update(block.astype("<f4", copy=False))
@@ -126,25 +117,25 @@ def _segment(sound: Sound, first: int, stop: int, *, sample_rate: int, min_peak:
         "duration_s": round((stop - first) / sample_rate, 6),
         "sha256": digest.hexdigest(),
         "samples": 0,
-        "excluded": silence(peak, min_peak=min_peak),
+        "excluded": silent(peak, min_peak=min_peak),
     }
 
 
 def read_files(root: Path, files: Sequence[str], *, output: Path, **settings) -> list[dict]:
-    """Read some files into an audio store; one that cannot be used does not stop the others.
+    """Read some files into an audio store; a file that cannot be used does not stop the others.
 
     Parameters
     ----------
     root, files : path, names below it
     output : Path
-        the store to write, with the samples of all clips in the order of what is returned
+        the store to write, with the clips in the order of the result
     settings
         of `read_file`
 
     Returns
     -------
     list of dict
-        of each file, see `read_file`
+        one per file, see `read_file`
     """
     with AudioStore(output) as store:
         return [

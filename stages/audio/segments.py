@@ -1,4 +1,4 @@
-"""Where a long recording is cut into clips."""
+"""Places at which a long recording is cut into clips."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ import math
 def cut(
     samples: int, *, sample_rate: int, segment_s: float | None, segment_overlap_s: float | None
 ) -> list[tuple[int, int]]:
-    """Segments of one length, each of which begins one step after the one before it.
+    """Cut a recording into segments of one length, each a step after the one before.
 
-    The step is the length less the overlap. What is left behind the last whole segment is a segment
-    of its own if it is at least half a step, and shorter than the others then; if it is less, the
-    last segment goes on to the end. So none is shorter than half, or longer than one and a half
-    times `segment_s`, and no sample is lost.
+    The step is the length less the overlap. A rest of at least half a step becomes a shorter
+    segment of its own; a smaller rest lengthens the last segment. So every segment has between half
+    and one and a half times `segment_s`, and no sample is lost.
 
     Parameters
     ----------
@@ -22,12 +21,12 @@ def cut(
     sample_rate : int
         in Hz
     segment_s, segment_overlap_s : float or None
-        length and overlap in seconds; no length: the recording is one segment
+        length and overlap in seconds; without a length the recording is one segment
 
     Returns
     -------
     list of (first, stop)
-        of each segment in samples; at least one
+        in samples, one pair per segment; at least one
     """
     if segment_s is None:
         return [(0, samples)]

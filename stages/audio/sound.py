@@ -1,7 +1,4 @@
-"""The samples of one recording while it is conditioned: any length, in the same memory.
-
-Imports no table or network library: processes that only decode should start quickly.
-"""
+"""Samples of one recording while it is conditioned, of any length in constant memory."""
 
 from __future__ import annotations
 
@@ -15,14 +12,15 @@ import numpy as np
 
 _BLOCK = 1 << 18  # samples that are worked on at a time
 _IN_MEMORY = 1 << 22  # bytes; a recording that takes more lies in a temporary file
-# The library's own: noise is told from the 37 s around it, and from as much again on both sides.
+# noisereduce's own chunk and margin at 16 kHz: 37 s, and 1.9 s on either side.
 _CHUNK, _MARGIN = 600_000, 30_000
 
 
 class Sound:
-    """Mono float32 samples of one recording, and how loud they are.
+    """Mono float32 samples of one recording, and their levels.
 
-    Few are held in memory, many in a file without a name that is gone when the block ends:
+    A short recording stays in memory. A long one lies in an unnamed temporary file, which is gone
+    when the block ends:
 
         with Sound(sample_rate=16000, folder=folder) as sound:
             sound.fill(blocks)
@@ -32,7 +30,7 @@ class Sound:
     sample_rate : int
         in Hz
     folder : Path or None
-        where the file would lie; None: where this machine keeps temporary files
+        of the temporary file; None for the system's own
     """
 
     def __init__(self, *, sample_rate: int, folder: Path | None) -> None:
@@ -47,7 +45,7 @@ class Sound:
         self._file.close()
 
     def fill(self, blocks: Iterable[np.ndarray]) -> None:
-        """Take all samples, float32 [samples] by blocks of any length, and measure them."""
+        """Store all samples, float32 blocks of any length, and measure them."""
         for block in blocks:
             self._file.write(np.ascontiguousarray(block, np.float32))
             self.samples += len(block)
@@ -56,31 +54,31 @@ class Sound:
             first = np.arange(0, len(block), self._stretch)
             energies.append(np.add.reduceat(np.square(block, dtype=np.float64), first))
             peaks.append(np.maximum.reduceat(np.abs(block), first))
-        # Of each stretch: the sum of its squares, and its largest sample.
+        # Sum of squares and largest sample of each stretch.
         self._energies, self._peaks = np.concatenate(energies), np.concatenate(peaks)
 
     def blocks(self, first: int, stop: int) -> Iterator[np.ndarray]:
-        """The samples from `first` to before `stop`: float32 [samples] by whole stretches."""
+        """Yield the samples from `first` to before `stop`, float32, in whole stretches."""
         size = self._stretch * max(1, _BLOCK // self._stretch)
         for start in range(first, stop, size):
             self._file.seek(4 * start)
             yield np.frombuffer(self._file.read(4 * min(size, stop - start)), np.float32)
 
     def peak(self) -> float:
-        """Size of the largest sample, 0 of none."""
+        """Largest absolute sample; 0 if there is none."""
         peak = float(self._peaks.max(initial=0.0))
         if not math.isfinite(peak):
             raise ValueError("not finite: its samples are too large to be resampled")
         return peak
 
     def trimmed(self, trim_db: float | None) -> tuple[int, int]:
-        """First sample and the one after the last, without quiet ends.
+        """Find the first sample, and the one after the last, without quiet ends.
 
         Parameters
         ----------
         trim_db : float or None
-            both ends are cut up to where a stretch of 20 ms is at most this much quieter than the
-            loudest one; None: nothing is cut
+            both ends are cut up to the first stretch of 20 ms that is at most this much quieter
+            than the loudest one; None cuts nothing
         """
         if trim_db is None:
             return 0, self.samples
@@ -98,16 +96,16 @@ class Sound:
         level: Literal["rms", "peak", "none"],
         level_db: float,
     ) -> float:
-        """What to multiply the samples with that are left by `trimmed`.
+        """Gain that levels the samples that `trimmed` leaves.
 
         Parameters
         ----------
         first, stop : int
-            what `trimmed` returned
+            as `trimmed` returns them
         level : rms, peak or none
             which level to set; none keeps the recording's own
         level_db : float
-            wanted, in dB relative to full scale; held back where a sample would exceed that
+            wanted, in dB relative to full scale; the gain is limited so that no sample exceeds it
         """
         kept = slice(first // self._stretch, -(-stop // self._stretch))
         peak = float(self._peaks[kept].max())
@@ -124,10 +122,10 @@ class Sound:
 def denoised(
     blocks: Iterable[np.ndarray], *, sample_rate: int, denoise: float | None
 ) -> Iterator[np.ndarray]:
-    """Remove a share of the noise by spectral gating.
+    """Remove a fraction of the noise by spectral gating.
 
-    What is weak in its band, measured against the mean of the seconds around it, is taken for
-    noise: steady sounds between the syllables, but soft and long vowels in part as well.
+    The gate takes for noise what is weak in its band against the mean of the seconds around it:
+    steady sounds between the syllables, but also parts of soft, long vowels.
 
     Parameters
     ----------
@@ -135,22 +133,22 @@ def denoised(
     sample_rate : int
         in Hz
     denoise : float or None
-        share of the noise to remove, 0 to 1; None: the blocks as they are
+        fraction of the noise to remove, 0 to 1; None passes the blocks on unchanged
 
     Yields
     ------
     float32 [samples]
-        all together as many as went in
+        as many samples in all as went in
 
     Raises
     ------
     ValueError
-        if the sample rate is too low for the library, which says for what
+        if the sample rate is too low for the library
 
     References
     ----------
-    noisereduce.reduce_noise, not stationary, with all else as the library has it; equal to it over
-    the whole recording
+    noisereduce.reduce_noise, non-stationary, with its other defaults; equal over the whole
+    recording
     """
     if not denoise:
         yield from blocks
@@ -162,7 +160,7 @@ def denoised(
             yield _gated(held[: _CHUNK + 2 * _MARGIN], sample_rate=sample_rate, share=denoise)
             held, begun = held[_CHUNK:], True
     while (left := len(held) - _MARGIN) > 0:
-        # The library takes a recording of one chunk as it is, and fills the last of several up.
+        # The library leaves a recording of one chunk as it is, and pads the last of several.
         size = left if not begun and left <= _CHUNK else _CHUNK
         around = np.zeros(size + 2 * _MARGIN, np.float32)
         around[: len(held)] = held
@@ -171,10 +169,10 @@ def denoised(
 
 
 def _gated(around: np.ndarray, *, sample_rate: int, share: float) -> np.ndarray:
-    """The samples between the margins, with less noise."""
+    """Gate a chunk with its margins, and return the samples between the margins."""
     from noisereduce import reduce_noise  # takes seconds, and most runs do without
 
-    if around.any():  # the mean that digital silence would be measured against is 0
+    if around.any():  # digital silence would be divided by a mean of 0
         with np.errstate(divide="ignore", invalid="ignore"):
             around = reduce_noise(
                 y=around, sr=sample_rate, prop_decrease=share, chunk_size=None, padding=0

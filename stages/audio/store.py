@@ -1,4 +1,4 @@
-"""The audio store: the samples of all clips end to end in one file."""
+"""The audio store: the samples of all clips, end to end in one file."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def to_int16(samples: np.ndarray, *, gain: float) -> np.ndarray:
 
 
 class AudioStore:
-    """Write an audio store: int16 samples of any number of clips, end to end, as one .npy vector.
+    """Writer of an audio store: int16 samples of any number of clips as one .npy vector.
 
-    The length is not known until the end; numpy pads its header so that it can be rewritten.
+    The length is known only at the end; numpy pads its header so that it can be rewritten.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -56,7 +56,7 @@ class AudioStore:
 
 
 class AudioReader:
-    """Read an audio store block by block: none of it stays in memory, as parts of a map would."""
+    """Reader of an audio store by blocks, which do not stay in memory as pages of a map would."""
 
     def __init__(self, path: str | Path) -> None:
         self._file: BinaryIO = open(path, "rb")  # noqa: SIM115 (closed by __exit__)
@@ -65,7 +65,7 @@ class AudioReader:
         self._first = self._file.tell()
 
     def blocks(self, start: int, samples: int) -> Iterator[np.ndarray]:
-        """So many samples from `start` on, as int16 [samples] of any length."""
+        """Yield a number of samples from `start` on, as int16 blocks of any length."""
         self._file.seek(self._first + 2 * start)
         for done in range(0, samples, _BLOCK):
             yield np.fromfile(self._file, "<i2", min(_BLOCK, samples - done))
@@ -78,6 +78,6 @@ class AudioReader:
 
 
 def open_audio(path: str | Path) -> np.ndarray:
-    """Map an audio store into memory: int16 [samples], never loaded whole."""
-    # A map of an empty vector cannot be made, and an np.memmap slows every slice down.
+    """Map an audio store into memory, int16 [samples], without loading it."""
+    # An empty vector cannot be mapped, and an np.memmap slows down every slice.
     return np.load(path, mmap_mode="r").view(np.ndarray)

@@ -57,30 +57,29 @@ def write_cache(
 ) -> None:
     """Compute one feature of every clip into one matrix.
 
-    On all processors, on a cluster (see stages.running.workers), or on the device that the
-    environment names: `INFLECT_DEVICE=cuda`.
+    Runs on all processors, on a cluster (see stages.running.workers), or on the device that the
+    environment names (`INFLECT_DEVICE=cuda`).
 
     Parameters
     ----------
     path : Path
-        the .npy file to write: float16 [frames of all clips, dimensions], in the order of `clips`
+        the .npy file to write, float16 [frames of all clips, dimensions] in the order of `clips`
     feature : waveform [samples] -> [dimensions, frames]
-        its settings already bound
+        with its settings bound
     clips : DataFrame
         a clip table
     audio : Path
         the audio store that the table's `start` and `samples` point into
     sample_rate : int
-        of the store, in Hz; only to size the tasks
+        of the store, in Hz; it only sizes the tasks
 
     Raises
     ------
     ValueError
-        for a bad setting, among them a window longer than any clip, a device that is not there, a
-        cluster that does not answer or a table without usable clips, and if the disk does not hold
-        the cache or memory not what the longest clip takes, before anything is written; naming the
-        clip that the store does not hold, or whose frames do not fit the table or are not finite in
-        float16
+        before anything is written, for a bad setting (such as a window longer than any clip), a
+        missing device, a cluster that does not answer, a table without usable clips, or too little
+        disk or memory; later, naming the clip, if the store does not hold it, or if its frames do
+        not fit the table or are not finite in float16
     """
     if not clips["frames"].any():
         raise ValueError(f"features.{path.stem}: got {len(clips)} clips, none usable, want one")
@@ -93,7 +92,7 @@ def write_cache(
     compute = partial(_compute, audio=audio, feature=feature, dimensions=dimensions, device=device)
     with cluster() as client, complete(path) as part:
         _check_disk(feature, shape=shape, name=path.stem, folder=part.parent)
-        # Made as a map and written as a file, as what is written to a map counts as memory.
+        # Created as a map but written as a file, because pages written to a map count as memory.
         header = np.lib.format.open_memmap(part, "w+", dtype=np.float16, shape=shape).offset
         with (
             open(part, "r+b") as file,
@@ -113,7 +112,7 @@ def write_cache(
             rest = todo[len(first) :]
             here = device.type == "cpu"
             many = here and each_s * sum(clip.samples for clip in rest) > _START_S
-            # Threads take no time to start, and share what torch and a model take in memory.
+            # Threads start at once, and share the memory of torch and of a model.
             threads = here and took_s / len(first) > _THREADS_S
             most = min(_WORK_S / each_s, _TASK_S * sample_rate)
             calls = [partial(compute, task) for task in _tasks(rest, most=most)]
@@ -128,15 +127,15 @@ def write_cache(
 
 
 def _device() -> torch.device:
-    """Where features are computed: the CPU unless the environment says otherwise.
+    """Device that computes features: the CPU unless the environment names another.
 
-    Not a parameter, as it changes results by no more than rounding.
+    It is not a parameter, as it changes results by no more than rounding.
     """
     name = os.environ.get(DEVICE) or "cpu"
     try:
-        torch.zeros(1, device=name).cpu()  # a name that torch knows need not be a device that works
+        torch.zeros(1, device=name).cpu()  # torch may know a name without having the device
         return torch.device(name)
-    except (RuntimeError, AssertionError) as error:  # torch's own for a device that is not there
+    except (RuntimeError, AssertionError) as error:  # torch raises either for a missing device
         reason = str(error).splitlines()[0]
         raise ValueError(
             f"{DEVICE}: got {name}, want cpu or a device that torch can use here: {reason}"
@@ -150,7 +149,7 @@ def _dimensions(
     name: str,
     device: torch.device,
 ) -> int:
-    """Dimensions of a feature, from silence as long as the longest clip: none takes more memory."""
+    """Dimensions of a feature, found on silence as long as the longest clip."""
     longest = clips.loc[clips["samples"].idxmax()]
     samples = max(1, int(longest["samples"]))
     try:
@@ -167,7 +166,7 @@ def _dimensions(
 
 
 def _check_kinds(feature: Callable) -> None:
-    """Refuse what stands for a number and is none, by the function's annotations."""
+    """Refuse a setting that is annotated as a number and is none."""
     kinds = getattr(getattr(feature, "func", None), "__annotations__", {})
     for key, value in getattr(feature, "keywords", {}).items():
         kind, _, other = str(kinds.get(key)).partition(" | ")
@@ -179,7 +178,7 @@ def _check_kinds(feature: Callable) -> None:
 
 
 def _check_windows(feature: Callable, *, longest: int) -> None:
-    """Refuse a window that is longer than any clip: mostly zeros would be under it."""
+    """Refuse a window that is longer than any clip, as it would hold mostly zeros."""
     for key, value in getattr(feature, "keywords", {}).items():
         if key in _WINDOWS and value > longest:
             raise ValueError(
@@ -194,7 +193,7 @@ def _check_disk(
     name: str,
     folder: Path,
 ) -> None:
-    """Refuse a cache that the disk does not hold: written to a map, it would kill the process."""
+    """Refuse a cache that the disk does not hold."""
     settings = ", ".join(f"{k} {v}" for k, v in getattr(feature, "keywords", {}).items())
     check_disk(
         f"features.{name}: got {shape[0]} frames of {shape[1]} dimensions ({settings}), want fewer "
@@ -205,12 +204,12 @@ def _check_disk(
 
 
 def _workers(tasks: int) -> int:
-    """Processes to use: each may grow as this one has, which had the longest clip."""
+    """Number of processes, each of which may grow as large as this one has."""
     return max(1, min(processes(tasks), free_memory() // peak_memory()))
 
 
 def _tasks(clips: Sequence[_Clip], *, most: float) -> Iterator[list[_Clip]]:
-    """The clips in their order, cut so that each task has about so many samples, or one clip."""
+    """Group the clips, in order, into tasks of about `most` samples, or of one longer clip."""
     ends = np.cumsum([clip.samples for clip in clips])
     for _, task in groupby(zip(ends // most, clips, strict=True), key=itemgetter(0)):
         yield [clip for _, clip in task]
@@ -224,10 +223,10 @@ def _compute(
     dimensions: int,
     device: torch.device,
 ) -> tuple[Sequence[_Clip], np.ndarray]:
-    """The frames of neighbouring clips, float16 [frames of all, dimensions], with the clips."""
+    """Compute neighbouring clips: float16 [frames of all, dimensions], with the clips."""
     torch.set_num_threads(1)
     samples = open_audio(audio)
-    # One for all clips: new memory takes a system longer to give than what is done here with it.
+    # One buffer for all clips, as allocating takes longer than scaling.
     waveform = np.empty(max(clip.samples for clip in clips), np.float32)
     values = torch.empty((sum(clip.frames for clip in clips), dimensions), dtype=torch.float16)
     scale, begin = np.float32(FULL_SCALE), clips[0].first
@@ -256,11 +255,11 @@ def open_caches(folder: Path, *, names: Sequence[str], frames: int) -> Mapping[s
     Parameters
     ----------
     folder : Path
-        holds <name>.npy
+        that holds <name>.npy
     names : sequence of str
-        the features wanted; other files beside them are not looked at
+        the wanted features; other files in the folder are not looked at
     frames : int
-        rows that each must have: the frames of all clips of the table
+        number of rows that each must have, the frames of all clips of the table
 
     Returns
     -------
@@ -269,7 +268,7 @@ def open_caches(folder: Path, *, names: Sequence[str], frames: int) -> Mapping[s
     Raises
     ------
     ValueError
-        naming the file whose rows do not fit the clip table
+        naming a file whose number of rows does not fit the clip table
     """
     caches = {}
     for name in names:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -15,8 +16,8 @@ _PACKAGES = ("stages", "app", "studies", "benchmarks")
 def reached(modules: Iterable[str]) -> list[Path]:
     """Files of the given modules and of all that they import from this project.
 
-    An import inside a function counts. A module that only a setting names does not: no import
-    shows it.
+    An import inside a function counts. A module that only a setting names does not, as no import
+    shows it. Neither does an `__init__.py` that holds no code but a docstring.
 
     Parameters
     ----------
@@ -41,8 +42,8 @@ def reached(modules: Iterable[str]) -> list[Path]:
         for file in _files(waiting.pop()):
             if file not in found:
                 found.add(file)
-                waiting += _imports(file)
-    return sorted(found)
+                waiting += imports(file)
+    return sorted(filter(has_code, found))
 
 
 def code_key(files: Iterable[Path]) -> str:
@@ -66,12 +67,25 @@ def _files(name: str) -> list[Path]:
     return own + above
 
 
-def _imports(file: Path) -> list[str]:
+def has_code(file: Path) -> bool:
+    """Whether a file holds more than a docstring."""
+    return not all(
+        isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        for node in _tree(file).body
+    )
+
+
+def imports(file: Path) -> list[str]:
     """Dotted names that a file imports; of `from a import b` both a and a.b."""
-    names = []
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    names: list[str] = []
+    for node in ast.walk(_tree(file)):
         if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
     return names
+
+
+@cache
+def _tree(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Writing files so that none ever stands half-written under its final name."""
+"""Outputs that appear under their final name only when they are complete."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 
 @contextmanager
 def complete(path: str | Path) -> Iterator[Path]:
-    """Give a name beside `path` to write a file or folder to; rename it when the block ends.
+    """Write a file or folder under a temporary name, and rename it when the block ends.
 
-    If the block raises, what was written is removed and `path` stays as it was. A folder of that
-    name is replaced as a whole.
+    If the block raises, the temporary output is removed and `path` stays as it was. An existing
+    folder of that name is replaced as a whole.
 
     Parameters
     ----------
     path : path
-        the final name; its parent folder is made if need be
+        the final name; missing parent folders are made
 
     Yields
     ------

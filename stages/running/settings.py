@@ -1,4 +1,4 @@
-"""What every stage starts with: the composed settings, messages, and how many processes to use."""
+"""Composed settings, the code that they name, messages, and the number of processes."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from omegaconf import DictConfig, OmegaConf
 
 
 def load_params(path: str | Path = "params.yaml") -> DictConfig:
-    """Read the composed settings of params.yaml and let messages through, one line each."""
+    """Read params.yaml, and send messages to standard error, one line each."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     return OmegaConf.load(path)
 
 
 def bind(settings: Any) -> Callable:
-    """The function or class that a `_target_` names, ready to be called, its settings filled in."""
+    """Bind the function or class that a `_target_` names to its settings."""
     from hydra.utils import instantiate  # takes as long to import as all else here
 
     bound = instantiate(settings, _partial_=True, _convert_="all")
-    # Hydra's own kind looks at its rules at every call again: for longer than a short clip takes.
+    # Hydra's own partial checks its rules at every call, which takes longer than a short clip.
     return partial(bound.func, *bound.args, **bound.keywords)
 
 
 def processes(jobs: int) -> int:
-    """How many worker processes to use: one per core that this process may use and per job."""
+    """Number of worker processes: one per available core, and no more than jobs."""
     return max(1, min(joblib.cpu_count(), jobs))

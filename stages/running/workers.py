@@ -1,8 +1,7 @@
-"""Where tasks run: in processes of this machine, or on a Dask cluster if the environment names one.
+"""Run tasks in processes of this machine, or on a Dask cluster that the environment names.
 
 `INFLECT_SCHEDULER=tcp://host:8786` is the address of a scheduler. It is not a parameter, because it
-changes no result. All machines see the same folder under the same name, and in it what tasks read
-and write.
+changes no result. All machines see the folder of the run under the same name.
 """
 
 from __future__ import annotations
@@ -82,23 +81,23 @@ def spread(
     Parameters
     ----------
     calls : sequence of callables
-        functions of this package, their arguments bound with functools.partial
+        functions of this project, their arguments bound with functools.partial
     processes : int
-        how many of this machine to use; 1 is this one
+        of this machine; 1 runs the calls in this process
     client : Client or None
-        of a cluster to use instead, as `cluster` yields it
+        of a cluster that runs them instead, as `cluster` yields it
     threads : bool
-        threads of this process instead, which share its memory: for calls that hardly ever hold the
+        run them in threads of this process, which share its memory; for calls that rarely hold the
         interpreter's lock
 
     Yields
     ------
-    what each call returns, in the order in which they end
+    the result of each call, in the order of completion
 
     Raises
     ------
     Exception
-        what a call raises; a cluster's KilledWorker if workers died four times over one call
+        of a call; KilledWorker of a cluster if one call killed its workers four times
     """
     if client is None:
         tasks = (delayed(call)() for call in calls)
@@ -109,8 +108,7 @@ def spread(
 
 
 def _on_cluster(calls: Sequence[Callable[[], _Result]], client: Client) -> Iterator[_Result]:
-    """Through futures and not through joblib's backend, which waits forever for a call whose
-    workers died, and for any call with an argument that lay on a worker that died."""
+    """Use futures instead of joblib's backend, which waits forever once a worker has died."""
     from distributed import as_completed
 
     code = code_key(sorted(STAGES.rglob("*.py")))
@@ -118,7 +116,7 @@ def _on_cluster(calls: Sequence[Callable[[], _Result]], client: Client) -> Itera
     waiting = iter(calls)
     done = as_completed(loop=client.loop, with_results=True)
     while True:
-        # A few at a time, as the scheduler keeps in memory what has been handed in.
+        # A few at a time, as the scheduler keeps submitted calls in memory.
         room = 2 * max(1, sum(client.nthreads().values())) - done.count()
         for call in islice(waiting, max(0, room)):
             packed = zlib.compress(pickle.dumps(call), 1)
@@ -130,11 +128,10 @@ def _on_cluster(calls: Sequence[Callable[[], _Result]], client: Client) -> Itera
 
 
 def _carrier(folder: str, root: str, code: str) -> Callable[[bytes], bytes]:
-    """A function that makes a call on a worker as this process would make it.
+    """Build the function that makes a call on a worker as this process would make it.
 
-    It is nested so that it travels whole: a worker may not find the package before it has run, and
-    what a worker that has lived for days imported of the package may no longer be what stands in
-    the folder.
+    The function is nested so that it travels whole: a worker may not find the package before it has
+    run, and a worker that has lived for days may have imported an older version of it.
     """
 
     def carry(packed: bytes) -> bytes:
@@ -148,8 +145,8 @@ def _carrier(folder: str, root: str, code: str) -> Callable[[bytes], bytes]:
 
         from threadpoolctl import threadpool_limits
 
-        # One call at a time, should a worker of several threads have joined: random numbers, the
-        # working folder and what is imported are of the whole process.
+        # One call at a time, in case a worker of several threads has joined: random numbers, the
+        # working folder and imports belong to the whole process.
         with sys.__dict__.setdefault("_inflect_lock", threading.Lock()):
             try:
                 os.chdir(folder)
