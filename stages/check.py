@@ -32,7 +32,6 @@ def missing_corpora(corpora: dict[str, dict], *, root: str) -> list[str]:
     Returns
     -------
     list of str
-        one message per missing corpus
     """
     messages = []
     for name, settings in corpora.items():

@@ -27,9 +27,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from stages.reporting.predictions import Predictions
 from stages.running.settings import bind, load_params
-from stages.splits.folds import ALL, RULES, folds_of, split_clips
+from stages.splits.assignment import split_clips
+from stages.splits.folds import ALL, folds_of
 from stages.splits.labels import label_clips
-from stages.splits.leaks import leakage_report, protocol_in_words, shared_in_words
+from stages.splits.leaks import RULES, leakage_report, protocol_in_words, shared_in_words
 from studies import experiment
 
 log = logging.getLogger(__name__)

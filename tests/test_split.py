@@ -20,7 +20,8 @@ from stages.protocols import (
     speaker,
     speaker_sentence,
 )
-from stages.splits.folds import ALL, folds_of, read_split, split_clips, write_split
+from stages.splits.assignment import split_clips
+from stages.splits.folds import ALL, folds_of, read_split, write_split
 from stages.splits.labels import label_clips, label_order
 from stages.splits.leaks import leakage
 from tests.support import composed

@@ -8,9 +8,29 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from stages.splits.folds import check_rules, folds_of
+from stages.splits.folds import folds_of
 
 log = logging.getLogger(__name__)
+#: Settings of a split that say what training and test may share.
+RULES = ("speaker_dependent", "sentences_held_out", "variants")
+
+
+def check_rules(*, speaker_dependent: bool, sentences_held_out: bool, variants: str) -> None:
+    """Refuse independent variants in a protocol that holds speakers or sentences out.
+
+    Raises
+    ------
+    ValueError
+        also if `variants` is neither with_source nor independent
+    """
+    if variants not in ("with_source", "independent"):
+        raise ValueError(f"split.variants: got {variants!r}, want with_source or independent")
+    if variants == "independent" and (sentences_held_out or not speaker_dependent):
+        raise ValueError(
+            "split.variants: got independent, want with_source: this protocol holds speakers or "
+            "sentences out, and variants of one clip would be in training and test; split=random "
+            "allows that"
+        )
 
 
 def leakage(
