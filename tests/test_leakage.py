@@ -232,7 +232,7 @@ def rows_of(folder) -> pd.DataFrame:
     return pd.read_csv(folder / "reports/inflation.csv").set_index("protocol")
 
 
-def test_inflation_measures_what_known_speakers_are_worth(tmp_path):
+def test_inflation_measures_the_effect_of_known_speakers(tmp_path):
     clips = pd.concat([clip_table(), clip_table("emodb")]).sort_values("clip", ignore_index=True)
     folder = finished(tmp_path, clips, "split=speaker")
     before = {p: p.read_bytes() for p in folder.rglob("*.*") if p.is_file()}

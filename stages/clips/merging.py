@@ -13,6 +13,7 @@ import pandas as pd
 from stages.audio.store import AudioReader, AudioStore
 from stages.clips.clip_table import count_reasons, read_clips, write_clips
 from stages.clips.variants import Variants, add_variants
+from stages.running.checks import check
 from stages.running.outputs import complete
 
 log = logging.getLogger(__name__)
@@ -110,8 +111,7 @@ def settle_duplicates(clips: pd.DataFrame, *, use: Literal["first", "all"]) -> p
     ValueError
         if `use` is neither first nor all
     """
-    if use not in ("first", "all"):
-        raise ValueError(f"duplicates: got {use!r}, want first or all")
+    check("duplicates", use, use in ("first", "all"), "first or all")
     clips = clips.copy()
     usable = clips[clips["excluded"] == ""]
     for _, same in usable[usable["sha256"].duplicated(keep=False)].groupby("sha256"):

@@ -1,4 +1,4 @@
-"""Assignment of clips to folds: by a protocol, and with the building blocks of protocols."""
+"""Assignment of clips to folds by a protocol, and the building blocks of protocols."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from stages.clips.names import variant_name
+from stages.running.checks import check_range
 from stages.splits.folds import ALL, PARTS
 from stages.splits.leaks import check_rules
 
@@ -70,8 +71,7 @@ def split_clips(
         sentences_held_out=sentences_held_out,
         variants=variants,
     )
-    if not 0 <= validation <= 0.5:
-        raise ValueError(f"split.validation: got {validation}, want at least 0 and at most 0.5")
+    check_range("split.validation", validation, low=0, high=0.5)
     unit = clips["source"]
     if variants == "independent":
         unit = variant_name(unit, clips["variant"])

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from stages.running.checks import check
 from stages.splits.folds import folds_of
 
 log = logging.getLogger(__name__)
@@ -23,8 +24,8 @@ def check_rules(*, speaker_dependent: bool, sentences_held_out: bool, variants: 
     ValueError
         also if `variants` is neither with_source nor independent
     """
-    if variants not in ("with_source", "independent"):
-        raise ValueError(f"split.variants: got {variants!r}, want with_source or independent")
+    known = variants in ("with_source", "independent")
+    check("split.variants", variants, known, "with_source or independent")
     if variants == "independent" and (sentences_held_out or not speaker_dependent):
         raise ValueError(
             "split.variants: got independent, want with_source: this protocol holds speakers or "
