@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from benchmarks.training import one_epoch, open_data
 from stages.learning.batches import Batch, TrainingBatches
+from stages.learning.learner import build_learner
 from stages.running.settings import bind, load_params, processes
 from stages.running.workers import spread
 from stages.splits.folds import folds_of, read_split
@@ -34,14 +35,19 @@ def job_ticks(fold: str, *, epochs: int) -> list[float]:
     torch.set_num_threads(1)
     params = load_params()
     data = open_data(Path(), params.features)
-    settings = OmegaConf.merge(params.train, {"epochs": epochs, "patience": None})
+    settings = {"train": {"epochs": epochs, "patience": None}}
+    learner = build_learner(OmegaConf.merge(params, settings))
     part = read_split("data/split.csv")[fold].to_numpy()
     ticks: list[float] = []
     with tempfile.TemporaryDirectory() as logs:
-        learner = bind(settings)(
-            bind(params.model.network), Path(logs), lambda: ticks.append(time.perf_counter())
+        learner.fit(
+            data,
+            train=np.flatnonzero(part == "train"),
+            validation=np.arange(0),
+            seed=0,
+            logs=Path(logs),
+            on_epoch=lambda: ticks.append(time.perf_counter()),
         )
-        learner.fit(data, train=np.flatnonzero(part == "train"), validation=np.arange(0), seed=0)
     return ticks
 
 
@@ -59,7 +65,7 @@ def floor_s(params: DictConfig, fold: str, *, epochs: int) -> tuple[float, float
         clips,
         size=train.batch_size,
         crop=round(train.crop_s * audio.sample_rate / audio.hop_length),
-        speed=train.speed,
+        speed=train.augment.speed,
         seed=0,
     )
     stay: list[Batch] = [batch.to(device) for batch in batches]

@@ -22,17 +22,18 @@ import numpy as np
 import pandas as pd
 import torch
 from dvc.exceptions import DvcException
-from torch import nn
 
 from stages.audio.frames import first_frames
 from stages.learning.batches import ClipData
+from stages.learning.checkpoints import build_network
+from stages.learning.learner import build_learner
 from stages.reporting import choice_figures, drawing
 from stages.reporting.comparison import check_comparable, describe
 from stages.running.outputs import complete
-from stages.running.settings import bind
 from studies.compare import read_experiments, read_file
 
 OUTPUT = Path("reports/models")
+_CONSTANT = "stages.learning.schedules.Constant"
 _EPOCHS = 2  # that are timed, after one to warm up
 
 
@@ -58,28 +59,30 @@ def made_up_data(experiment: str, checkpoint: dict[str, Any], *, labels: pd.Seri
 
 def epoch_s(checkpoint: dict[str, Any], data: ClipData) -> float:
     """CPU seconds of a training epoch over all clips, or of a classical model's fit."""
-    build, everything = bind(checkpoint["model"]["network"]), np.arange(len(data.labels))
+    build_learner(checkpoint)  # which names a setting of a form that is no longer read
+    # None of these settings changes the time; they need validation clips or other weights.
+    absent = {"patience": None, "schedule": {"_target_": _CONSTANT}, "warm_start": None}
+    train = checkpoint["train"] | {"epochs": 1 + _EPOCHS} | absent
+    learner = build_learner({"model": checkpoint["model"], "train": train})
+    everything = np.arange(len(data.labels))
     ticks: list[float] = [time.process_time()]
     with tempfile.TemporaryDirectory() as scratch:
-        if issubclass(build.func, nn.Module):
-            # Of no effect on the time; what validates, and where training started, is not here.
-            apart = {"patience": None, "schedule": "constant", "warm_start": None}
-            settings = checkpoint["train"] | {"epochs": 1 + _EPOCHS} | apart
-            learner = bind(settings)(
-                build, Path(scratch), lambda: ticks.append(time.process_time())
-            )
-            learner.fit(data, train=everything, validation=everything[:0], seed=0)
-            return min(np.diff(ticks[1:]))
-        build().fit(data, train=everything, validation=everything[:0], seed=0)
-    return time.process_time() - ticks[0]
+        learner.fit(
+            data,
+            train=everything,
+            validation=everything[:0],
+            seed=0,
+            logs=Path(scratch),
+            on_epoch=lambda: ticks.append(time.process_time()),
+        )
+    return min(np.diff(ticks)[-_EPOCHS:])
 
 
 def parameters(checkpoint: dict[str, Any]) -> int:
-    """How many numbers were learnt; the normalisation is not among them."""
-    build, state = bind(checkpoint["model"]["network"]), checkpoint["state"]
-    if not issubclass(build.func, nn.Module):
+    """Count the parameters of a model, without its normalisation."""
+    network, state = build_network(checkpoint), checkpoint["state"]
+    if network is None:
         return sum(state[name].numel() for name in ("weight", "bias"))
-    network = build(checkpoint["inputs"], len(checkpoint["labels"]))
     return sum(parameter.numel() for parameter in network.parameters())
 
 

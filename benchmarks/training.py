@@ -31,7 +31,10 @@ from stages.audio.frames import first_frames
 from stages.clips.cache import open_caches
 from stages.clips.clip_table import read_clips
 from stages.learning.batches import Batch, ClipData, TrainingBatches
-from stages.learning.jobs import SECTIONS, Job, Plan, make_plan, run_jobs
+from stages.learning.checkpoints import SECTIONS, Job
+from stages.learning.jobs import run_jobs
+from stages.learning.learner import build_learner
+from stages.learning.training_plan import Plan, make_plan
 from stages.running.settings import bind
 from stages.splits.folds import read_split
 from stages.splits.labels import label_order
@@ -81,15 +84,18 @@ def open_data(folder: Path, features: Iterable[str]) -> ClipData:
 def pipeline_epochs(params: DictConfig, data: ClipData, *, clock: Callable[[], float]) -> list:
     """Seconds of each epoch of the pipeline's own training, without the first."""
     ticks = []
-    settings = OmegaConf.merge(params.train, {"epochs": 1 + _EPOCHS, "patience": None})
+    epochs = {"epochs": 1 + _EPOCHS, "patience": None}
+    learner = build_learner(OmegaConf.merge(params, {"train": epochs}))
+    everything = np.arange(len(data.labels))
     with tempfile.TemporaryDirectory() as scratch:
-        learner = bind(settings)(
-            bind(params.model.network),
-            Path(scratch),
-            lambda: ticks.append(clock()),
+        learner.fit(
+            data,
+            train=everything,
+            validation=everything[:0],
+            seed=0,
+            logs=Path(scratch),
+            on_epoch=lambda: ticks.append(clock()),
         )
-        everything = np.arange(len(data.labels))
-        learner.fit(data, train=everything, validation=everything[:0], seed=0)
     return np.diff(ticks).tolist()
 
 
@@ -199,7 +205,7 @@ def over_floor(params: DictConfig, data: ClipData, *, crop: int) -> tuple[float,
         np.arange(len(data.labels)),
         size=params.train.batch_size,
         crop=crop,
-        speed=params.train.speed,
+        speed=params.train.augment.speed,
         seed=0,
     )
     batches = list(batches)

@@ -13,14 +13,13 @@ from omegaconf import OmegaConf
 from stages.running.outputs import complete
 from stages.running.settings import load_params
 
-SECTIONS = ("audio", "features", "model", "train")
-
 
 def main() -> None:
-    """Write models/exportable.ok, the same whatever is chosen: `train` waits for it alone."""
+    """Write models/exportable.ok, which `train` waits for, with the same content in every case."""
     params = load_params()
     if params.export:
         from stages.exporting.conversion import check_exportable  # takes seconds to import
+        from stages.learning.checkpoints import SECTIONS
 
         try:
             check_exportable(OmegaConf.to_container(OmegaConf.masked_copy(params, list(SECTIONS))))

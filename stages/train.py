@@ -11,7 +11,10 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from stages.clips.clip_table import read_clips
-from stages.learning import jobs
+from stages.learning.checkpoints import SECTIONS
+from stages.learning.jobs import all_jobs, run_jobs
+from stages.learning.results import gather, gather_validation
+from stages.learning.training_plan import make_plan
 from stages.running.outputs import complete
 from stages.running.settings import load_params
 from stages.splits.folds import read_split
@@ -20,24 +23,23 @@ from stages.splits.labels import label_order
 
 def main() -> None:
     params = load_params()
-    settings = OmegaConf.to_container(OmegaConf.masked_copy(params, list(jobs.SECTIONS)))
     clips, split = read_clips("data/merged/clips.csv"), read_split("data/split.csv")
-    plan = jobs.make_plan(
+    plan = make_plan(
         clips,
         split,
         labels=label_order(params.labels.map, split["label"]),
         caches=Path("data/features"),
         scratch=Path("models/unfinished"),
         logs=Path("logs"),
-        settings=settings,
+        settings=OmegaConf.to_container(OmegaConf.masked_copy(params, list(SECTIONS))),
     )
-    wanted = jobs.all_jobs(split, list(params.seeds))
-    jobs.run_jobs(wanted, plan)
-    predictions, history = jobs.gather(wanted, plan)
+    jobs = all_jobs(split, list(params.seeds))
+    run_jobs(jobs, plan)
+    predictions, history = gather(jobs, plan)
     speakers = clips[["clip", "corpus", "speaker", "sex"]]
     for name, table in (
         ("predictions", predictions),
-        ("validation", jobs.gather_validation(wanted, plan)),
+        ("validation", gather_validation(jobs, plan)),
     ):
         with complete(Path(f"data/{name}.csv")) as part:
             table = speakers.merge(table, on="clip", validate="one_to_many")
@@ -46,7 +48,7 @@ def main() -> None:
         history.to_csv(part, index=False, float_format="%.6f", lineterminator="\n")
     with complete(Path("models/folds")) as part:
         part.mkdir()
-        for job in wanted:
+        for job in jobs:
             shutil.copyfile(plan.scratch / job.name / "model.pt", part / f"{job.name}.pt")
     shutil.rmtree(plan.scratch)
     if not any(plan.scratch.parent.iterdir()):  # else another run was interrupted, and may go on

@@ -16,8 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from stages.clips.cache import open_caches
 from stages.clips.clip_table import read_clips
-from stages.learning.checkpoints import read_checkpoint
-from stages.learning.jobs import SECTIONS, Plan, all_jobs, gather, make_plan, run_jobs
+from stages.learning.checkpoints import SECTIONS, read_checkpoint
+from stages.learning.jobs import all_jobs, run_jobs
+from stages.learning.results import gather
+from stages.learning.training_plan import Plan, make_plan
 from stages.metrics import counts as metrics
 from stages.reporting import choice_figures, drawing, tables
 from stages.reporting.predictions import Predictions, arrange, read_predictions

@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -35,7 +36,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from stages.learning.jobs import all_jobs, gather, make_plan, run_jobs
+from stages.learning.checkpoints import SECTIONS
+from stages.learning.jobs import all_jobs, run_jobs
+from stages.learning.results import gather
+from stages.learning.training_plan import make_plan
 from stages.splits.folds import ALL, folds_of
 from stages.splits.leaks import shared_in_words
 from studies.experiment import CACHES, LOGS, SCRATCH, Experiment, clean_up
@@ -45,7 +49,7 @@ TRAINING = "reports/training.csv"
 #: Sections of params.yaml whose settings can be tuned. The others decide which clips validate, and
 #: as what: over them, figures could not be compared.
 TUNED = ("audio", "features", "model", "train", "variants")
-_HERE = ("model.network.", "train.")  # settings that leave the caches as they are
+_HERE = ("model.network.", "train.", "train/")  # settings that leave the caches as they are
 _STARTED = 5  # trials that are never stopped early, to have something to compare with
 
 
@@ -121,15 +125,19 @@ def _distribution(name: str, spec: Any) -> BaseDistribution:
 
 
 def _check_setting(name: str, params: DictConfig) -> None:
-    if name.split(".")[0] not in TUNED:
+    if re.split("[./]", name)[0] not in TUNED:
         raise ValueError(
             f"parameters.{name}: want a setting of {', '.join(TUNED)}: with others, validation "
             "figures of two trials are not of the same clips and labels"
         )
+    if Path("conf", name).is_dir():  # a group, whose options are tried
+        return
     *sections, last = name.split(".")
     parent = OmegaConf.select(params, ".".join(sections)) if sections else params
     if not isinstance(parent, DictConfig) or last not in parent:
         raise ValueError(f"parameters.{name}: no such setting in params.yaml")
+    if isinstance(parent[last], DictConfig):
+        raise ValueError(f"parameters.{name}: a section, want one of its settings, or a group")
 
 
 def compose_params(overrides: Sequence[str]) -> DictConfig:
@@ -144,7 +152,7 @@ def compose_params(overrides: Sequence[str]) -> DictConfig:
         with initialize_config_dir(str(Path("conf").resolve()), version_base=None):
             return compose("config", list(overrides))
     except HydraException as error:
-        raise ValueError(f"base: {str(error).splitlines()[0]}") from error
+        raise ValueError(str(error).splitlines()[0]) from error
 
 
 def open_storage(path: Path) -> JournalStorage:
@@ -278,11 +286,18 @@ def override(name: str, value: Any) -> str:
     return f"{name}={value if isinstance(value, str) else json.dumps(value)}"
 
 
+def _overrides(trial: Trial, study: Study) -> list[str]:
+    """Overrides of the base, then those of a trial."""
+    return [*study.base, *(override(*item) for item in trial.params.items())]
+
+
 def _train(trial: Trial, study: Study, experiment: Experiment) -> float:
     """Mean validation UA over folds and seeds, each reported when it has ended."""
-    settings = OmegaConf.create(dict(experiment.settings))
-    for name, value in trial.params.items():
-        OmegaConf.update(settings, name, value)
+    try:
+        params = compose_params(_overrides(trial, study))
+    except ValueError as error:
+        raise _Failed(str(error)) from error
+    settings = OmegaConf.to_container(params, resolve=True)
     plan = make_plan(
         experiment.clips,
         validation_only(experiment.split),
@@ -291,7 +306,7 @@ def _train(trial: Trial, study: Study, experiment: Experiment) -> float:
         # Of its own: another process may be trying the same settings.
         scratch=SCRATCH / f"{study.name}-{_first(trial)}",
         logs=LOGS,
-        settings=OmegaConf.to_container(settings),
+        settings={name: settings[name] for name in SECTIONS},
     )
     jobs = [job for job in all_jobs(experiment.split, experiment.seeds) if job.fold != ALL]
     for number in range(len(jobs)):
@@ -301,7 +316,7 @@ def _train(trial: Trial, study: Study, experiment: Experiment) -> float:
             clean_up([plan])
             raise _Failed(str(error)) from error
         _, history = gather(jobs[: number + 1], plan)
-        value = validated(history, patience=settings.train.patience)
+        value = validated(history, patience=params.train.patience)
         trial.report(value, number)
         if trial.should_prune():
             clean_up([plan])
@@ -330,7 +345,7 @@ def validation_only(split: pd.DataFrame) -> pd.DataFrame:
 def _run(trial: Trial, study: Study) -> float:
     """The same of an experiment that DVC runs apart from the workspace."""
     name = f"{study.name}-{trial.number}"
-    overrides = [*study.base, *(override(*item) for item in trial.params.items())]
+    overrides = _overrides(trial, study)
     flags = [part for override in overrides for part in ("-S", override)]
     command = [sys.executable, "-m", "dvc", "exp", "run", "--temp", "--name", name, *flags]
     result = subprocess.run(command, capture_output=True, text=True)
@@ -349,7 +364,7 @@ def validated(history: pd.DataFrame, *, patience: int | None) -> float:
     Parameters
     ----------
     history : DataFrame
-        fold, seed, epoch, validation_ua; see stages.learning.jobs.gather
+        fold, seed, epoch, validation_ua; see stages.learning.results.gather
     patience : int or None
         None: the last epoch is kept; otherwise the best one
 

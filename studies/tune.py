@@ -5,12 +5,12 @@ python -m studies.tune conf/tune/STUDY.yaml [--workers N] [--recipe NAME]
 The file says what every trial begins with (`base`), which settings are tried in which range
 (`parameters`) and how many trials are made (`trials`); Optuna chooses them. What validates are the
 speakers that each fold takes from its training side, so `split.validation` must not be 0. Settings
-of `model.network` and `train` are tried on the caches of the last run, which must be that of
-`base`; for others each trial is an experiment of its own, run by `dvc exp run --temp`. A trial that
-is behind the median of the others after a fold is stopped. The study is kept in
-models/tune/STUDY.journal: an interrupted one goes on, and several commands may work on it at a
-time. Writes reports/tune/STUDY/: trials.csv, history and importance as PNG and SVG, and best.yaml,
-the best setting as a recipe; with --recipe also as conf/experiment/NAME.yaml.
+of `model.network` and `train`, and options of `train/schedule`, are tried on the caches of the last
+run, which must be that of `base`; for others each trial is an experiment of its own, run by
+`dvc exp run --temp`. A trial that is behind the median of the others after a fold is stopped. The
+study is kept in models/tune/STUDY.journal: an interrupted one goes on, and several commands may
+work on it at a time. Writes reports/tune/STUDY/: trials.csv, history and importance as PNG and SVG,
+and best.yaml, the best setting as a recipe; with --recipe also as conf/experiment/NAME.yaml.
 """
 
 from __future__ import annotations

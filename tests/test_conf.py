@@ -9,9 +9,8 @@ import pytest
 import torch
 from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
-from torch import nn
 
-from stages.learning.schedules import _SCHEDULES
+from stages.learning.learner import is_network
 from stages.running.settings import bind
 from tests.support import ROOT, composed
 
@@ -30,12 +29,30 @@ SEVERAL = ("corpora", "degradations", "features", "variants")
 OTHER = ("experiment", "tune")
 RECIPES = sorted(path.stem for path in CONF.glob("experiment/*.yaml"))
 OPTIONS = sorted(
-    (path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name not in OTHER
+    (path.parent.relative_to(CONF).as_posix(), path.stem)
+    for path in CONF.glob("*/**/*.yaml")
+    if path.parent.name not in OTHER
 )
 
 
 def choose(group: str, name: str) -> str:
     return f"{group}=[{name}]" if group in SEVERAL else f"{group}={name}"
+
+
+def section(params: dict, group: str) -> dict:
+    """The settings of a group, such as train/schedule, of composed parameters."""
+    for name in group.split("/"):
+        params = params[name]
+    return params
+
+
+def leaves(node: dict, prefix: str = ""):
+    """Dotted name and value of every setting below a section."""
+    for name, value in node.items():
+        if isinstance(value, dict):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def targets(node):
@@ -67,10 +84,10 @@ def test_the_docs_list_every_option(group):
 @pytest.mark.parametrize("name", [name for group, name in OPTIONS if group == "model"])
 def test_the_docs_say_how_many_parameters_a_model_has(name):
     params = composed(f"model={name}")
-    build = bind(params["model"]["network"])
-    if not issubclass(build.func, nn.Module):
+    if not is_network(params["model"]):
         return
     features = {key: bind(of)(torch.zeros(4000)) for key, of in params["features"].items()}
+    build = bind(params["model"]["network"])
     network = build({key: values.shape[-2] for key, values in features.items()}, 8)
     number = f"{sum(p.numel() for p in network.parameters()):,}".replace(",", " ")
     _, names, _, numbers, _ = documented_row(name).split("|")
@@ -90,7 +107,7 @@ def test_params_equal_the_composed():
 
 @pytest.mark.parametrize(("group", "name"), OPTIONS)
 def test_option_composes_under_its_own_name(group, name):
-    chosen = composed(choose(group, name))[group]
+    chosen = section(composed(choose(group, name)), group)
     if group in SEVERAL:
         assert list(chosen) == [name]
     elif "name" in chosen:
@@ -106,7 +123,7 @@ def test_a_protocol_says_what_it_measures(name):
 
 @pytest.mark.parametrize(("group", "name"), OPTIONS)
 def test_targets_state_every_setting(group, name):
-    for node in targets(composed(choose(group, name))[group]):
+    for node in targets(section(composed(choose(group, name)), group)):
         assert node["_target_"].startswith("stages.")
         parameters = inspect.signature(resolve(node["_target_"])).parameters.values()
         settings = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
@@ -147,9 +164,12 @@ def test_every_training_setting_has_a_user():
     """Nothing is offered that neither the default nor a recipe turns on."""
     users = [composed("data=real")["train"]]
     users += [composed(f"+experiment={name}", "data=real")["train"] for name in RECIPES]
-    for setting in users[0]:
-        assert any(train[setting] not in (None, 0, "none") for train in users), setting
-    assert {train["schedule"] for train in users} == set(_SCHEDULES)
+    used = {setting for train in users for setting, value in leaves(train) if value}
+    assert used == {setting for train in users for setting, _ in leaves(train)}
+    schedules = {name for group, name in OPTIONS if group == "train/schedule"}
+    assert {train["schedule"]["_target_"] for train in users} == {
+        composed(f"train/schedule={name}")["train"]["schedule"]["_target_"] for name in schedules
+    }
     assert {train["balance"] for train in users} == {"none", "label", "corpus"}
 
 

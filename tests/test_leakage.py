@@ -5,7 +5,6 @@ import hashlib
 import json
 import re
 from itertools import product
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,8 +15,8 @@ from omegaconf import OmegaConf
 from stages import split, train
 from stages.clips.clip_table import COLUMNS, write_clips
 from stages.clips.names import variant_name
-from stages.learning import jobs
 from stages.learning.batches import ClipData
+from stages.learning.learner import build_learner
 from stages.networks import svm
 from stages.reporting import tables
 from stages.reporting.predictions import read_predictions
@@ -165,12 +164,14 @@ def states(model, folder) -> list[dict[str, torch.Tensor]]:
         caches = {name: cache.copy() for name, cache in data.caches.items()}
         for cache in caches.values():
             cache[held_out] = change * cache[held_out] + change
-        learner = jobs._learner(SimpleNamespace(settings=params), folder / "logs", lambda: None)
+        learner = build_learner(params)
         learner.fit(
             dataclasses.replace(data, caches=caches),
             train=np.arange(12),
             validation=np.arange(12, 16),
             seed=0,
+            logs=folder / "logs",
+            on_epoch=lambda: None,
         )
         found.append({name: value.clone() for name, value in learner.state().items()})
     return found

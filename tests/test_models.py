@@ -21,7 +21,7 @@ INPUTS = {"mfcc": 40}
 
 def checkpoint(model: str) -> dict:
     """What a job of that model leaves behind, with weights as they were at the start."""
-    choices = [f"model={model}", "features=[mfcc]", "train.epochs=9", "train.schedule=plateau"]
+    choices = [f"model={model}", "features=[mfcc]", "train.epochs=9", "train/schedule=plateau"]
     params = composed(*choices, "train.balance=corpus", "train.warm_start=gone.pt")
     settings = {name: params[name] for name in ("audio", "features", "model", "train")}
     if model == "svm":

@@ -23,6 +23,7 @@ from stages.clips.merging import merge_corpora
 from stages.clips.preparation import prepare_corpus
 from stages.degradations import Scene
 from stages.learning import degraded as robustness
+from stages.learning.learner import Learner
 from stages.learning.recogniser import Recogniser
 from stages.reporting import drawing, figures
 from stages.reporting.robustness_curves import COLUMNS, read_robustness, robustness_table
@@ -218,7 +219,7 @@ OVERRIDES = (
 )
 
 
-class Untrained:
+class Untrained(Learner):
     """A learner that fits the normalisation alone: quick, and it answers each clip otherwise."""
 
     fits_validation = True
@@ -229,7 +230,7 @@ class Untrained:
     def least_memory(self, data):
         return 0
 
-    def fit(self, data, *, train, validation, seed):
+    def fit(self, data, *, train, validation, seed, logs, on_epoch):
         torch.manual_seed(int(train.sum()) + seed)
         self.network = self.build(data.inputs, data.n_classes).eval()
         self.network.input.fit(data.statistics(train))
@@ -289,8 +290,8 @@ def pipeline(tmp_path_factory):
         )
     inside(folder, split_stage.main)
     with pytest.MonkeyPatch.context() as patch:
-        learner = "stages.learning.jobs._learner"
-        patch.setattr(learner, lambda plan, *_: Untrained(bind(plan.settings["model"]["network"])))
+        learner = "stages.learning.jobs.build_learner"
+        patch.setattr(learner, lambda settings: Untrained(bind(settings["model"]["network"])))
         inside(folder, train.main)
     return folder
 
@@ -438,16 +439,16 @@ def test_babble_is_of_other_speakers(tmp_path):
             voices[speaker] = np.array(clips)
     with AudioReader(tmp_path / "audio.npy") as reader:
         talk = partial(robustness._talk, voices=voices, store=reader)
-        speech = talk(5, 2 * RATE, own="s2", random=np.random.default_rng(0))
+        speech = talk(5, 2 * RATE, speaker="s2", random=np.random.default_rng(0))
         assert speech.shape == (5, 2 * RATE)
         np.testing.assert_allclose(np.square(speech).mean(axis=1), 1)
         spectrum = np.abs(np.fft.rfft(speech.sum(axis=0)))
         heard = {speaker: spectrum[int(2 * frequency)] for speaker, frequency in tones.items()}
         assert heard["s2"] < 0.02 * min(heard["s1"], heard["s3"])
-        assert talk(2, 1, own="s1", random=np.random.default_rng(0)).shape == (2, 1)
+        assert talk(2, 1, speaker="s1", random=np.random.default_rng(0)).shape == (2, 1)
         with pytest.raises(ValueError, match="got no speaker but s2, want others"):
             talk = partial(talk, voices={"s2": voices["s2"]})
-            talk(5, 10, own="s2", random=np.random.default_rng(0))
+            talk(5, 10, speaker="s2", random=np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("level", ["rms", "peak", "none"])
@@ -467,7 +468,7 @@ def test_segments_get_the_level_that_their_recording_gives_them(level):
     ]
     whole = levelled(np.concatenate(parts))
     for part, own, wanted in zip(parts, np.split(stored, 2), np.split(whole, 2), strict=True):
-        got = robustness._relevelled(part[None], like=own, level=level)[0]
+        got = robustness._relevelled(part[None], reference=own, level=level)[0]
         ratio = np.sqrt(np.square(got).mean() / np.square(wanted).mean())
         assert ratio == pytest.approx(1, abs=0.01 if level == "rms" else 0.4)
         np.testing.assert_allclose(got / ratio, wanted, atol=1e-6)
@@ -481,7 +482,7 @@ def test_a_model_that_is_no_network_is_named_and_what_to_do(pipeline, tmp_path, 
         for seed in (0, 1):
             checkpoint = {"model": composed("model=svm")["model"]}
             torch.save(checkpoint, tmp_path / f"fold_{fold}-seed_{seed}.pt")
-    monkeypatch.setattr(robustness, "_answer", None)
+    monkeypatch.setattr(robustness, "_predict", None)
     with pytest.raises(ValueError, match=r"holds svm, want a network.*-S 'degradations=\[\]'"):
         recognise(pipeline, monkeypatch, models=tmp_path)
 

@@ -175,6 +175,7 @@ def test_settings_that_come_to_nothing_do_not_end_the_study(pipeline):
         ({"trials": 0}, "trials: got 0, want a int"),
         ({"parameters": {"model.network.c": {"low": 1}}}, "want {choices: [...]}"),
         ({"parameters": {"model.network.depth": {"low": 1, "high": 2}}}, "no such setting"),
+        ({"parameters": {"train.schedule": {"choices": ["cosine"]}}}, "train.schedule: a section"),
         ({"parameters": {"labels.name": {"choices": ["four"]}}}, "want a setting of audio,"),
         ({"base": ["model=alexnet"]}, "model/alexnet"),
         ({"base": BASE[:3]}, "params.yaml: differs from base in split"),
@@ -184,6 +185,36 @@ def test_what_cannot_be_tuned_is_named(pipeline, changes, message):
     ended = run(pipeline, str(describe(pipeline, "bad", **changes)))
     assert ended.startswith("stopped: ") and message in ended
     assert not (pipeline / "models/tune/bad.journal").exists()
+
+
+def test_options_and_nested_settings_are_tried_on_the_caches_that_are_there(pipeline, monkeypatch):
+    """A svm ignores them, so what is trained with is looked at, not the figures."""
+    trained_with, make_plan = [], studies.make_plan
+
+    def spy(*tables, settings, **others):
+        trained_with.append(settings["train"])
+        return make_plan(*tables, settings=settings, **others)
+
+    monkeypatch.setattr(studies, "make_plan", spy)
+    options = {"cosine": "Cosine", "constant": "Constant"}
+    parameters = {
+        "train/schedule": {"choices": list(options)},
+        "train.augment.mixup": {"low": 0.0, "high": 0.4},
+    }
+    path = describe(pipeline, "nested", trials=2, parameters=parameters)
+    assert "-S train/schedule=" in run(pipeline, str(path))
+    table = trials(pipeline, "nested")
+    assert (table["state"] == "complete").all() and len(trained_with) == len(table) == 2
+    recipe = pipeline / "conf/experiment/nested.yaml"
+    shutil.copy(pipeline / "reports/tune/nested/best.yaml", recipe)
+    with initialize_config_dir(str(pipeline / "conf"), version_base=None):
+        found = compose("config", ["+experiment=nested"])
+    recipe.unlink()
+    assert found.train in trained_with
+    for row, train in zip(table.to_dict("records"), trained_with, strict=True):
+        assert train["augment"]["mixup"] == pytest.approx(row["train.augment.mixup"])
+        schedule = f"stages.learning.schedules.{options[row['train/schedule']]}"
+        assert train["schedule"] == {"_target_": schedule}
 
 
 def test_other_settings_under_the_same_name_are_refused(finished):
@@ -202,7 +233,7 @@ def test_a_recipe_is_never_overwritten(finished):
 
 def test_importance_tells_what_matters_from_what_does_not(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    both = {"train.lr": {"low": 0.0, "high": 1.0}, "train.noise": {"low": 0.0, "high": 1.0}}
+    both = {"train.lr": {"low": 0.0, "high": 1.0}, "train.augment.noise": {"low": 0.0, "high": 1.0}}
     path = tmp_path / "made_up.yaml"
     OmegaConf.save({"base": [], "trials": 20, "parameters": both}, path)
     study = studies.read_study(path)

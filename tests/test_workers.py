@@ -15,7 +15,8 @@ from distributed import KilledWorker, LocalCluster
 from stages.audio.store import AudioStore
 from stages.clips import cache
 from stages.clips.cache import write_cache
-from stages.learning.jobs import gather, gather_validation, run_jobs
+from stages.learning.jobs import run_jobs
+from stages.learning.results import gather, gather_validation
 from stages.running.workers import SCHEDULER, cluster, spread
 from tests.calls import HOP, RATE, RMS, broken_rms, dying_rms, signing_rms, surroundings
 from tests.support import ROOT

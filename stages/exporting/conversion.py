@@ -15,13 +15,13 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from stages.exporting import parity
 from stages.exporting.card import model_card
 from stages.exporting.graph import open_session, to_onnx, with_int8_weights
-from stages.learning.jobs import Job
+from stages.learning.checkpoints import Job
 from stages.learning.layers import window_frames
+from stages.learning.learner import is_network
 from stages.learning.recogniser import Recogniser, load_recogniser
 from stages.running.settings import bind
 from stages.splits.folds import ALL
@@ -53,8 +53,7 @@ def check_exportable(settings: Mapping[str, Any]) -> None:
         if a feature or the model cannot be exported, with the reason
     """
     name, rate = settings["model"]["name"], settings["audio"]["sample_rate"]
-    build = bind(settings["model"]["network"])
-    if not issubclass(build.func, nn.Module):
+    if not is_network(settings["model"]):
         raise ValueError(
             f"model {name}: cannot be exported: it is not a network, want another model, {_HINT}"
         )
@@ -65,7 +64,7 @@ def check_exportable(settings: Mapping[str, Any]) -> None:
         inputs[key] = _dimensions(key, features[key], samples=rate // 4)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = build(inputs, 3)
+        network = bind(settings["model"]["network"])(inputs, 3)
     recogniser = Recogniser(
         network.eval(),
         features=features,

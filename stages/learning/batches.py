@@ -12,15 +12,25 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """Some clips, padded with zeros to the longest of them."""
+    """Clips of a batch, padded with zeros to the longest of them.
 
-    features: dict[str, Tensor]  # float32 [batch, frames, dimensions] by feature
-    lengths: Tensor  # int64 [batch], frames that are not padding
-    labels: Tensor  # int64 [batch]
-    clips: Tensor  # int64 [batch], positions in the data
+    Attributes
+    ----------
+    features : float32 [batch, frames, dimensions] by feature
+    lengths : int64 [batch]
+        frames without padding
+    labels : int64 [batch]
+    clips : int64 [batch]
+        positions in the data
+    """
+
+    features: dict[str, Tensor]
+    lengths: Tensor
+    labels: Tensor
+    clips: Tensor
 
     def to(self, device: torch.device) -> Batch:
-        """The same, on a device."""
+        """Copy the batch to a device."""
         features = {name: values.to(device) for name, values in self.features.items()}
         return Batch(features, *(values.to(device) for values in self[1:]))
 
@@ -29,11 +39,16 @@ class Batch(NamedTuple):
 class ClipData:
     """The clips of an experiment, as positions 0, 1, ... into arrays that are never copied.
 
+    Attributes
+    ----------
     caches : float16 [frames of all clips, dimensions] by feature
-    first, frames : int64 [clips], each clip's first row and its number of rows
-    labels : int64 [clips], positions in the label set
+    first, frames : int64 [clips]
+        each clip's first row and its number of rows
+    labels : int64 [clips]
+        positions in the label set
     n_classes : int
-    names : the clips' names, corpus/name; where nothing asks for them there may be none
+    names : sequence of str
+        the clips' names, corpus/name; may be empty where no caller needs them
     """
 
     caches: Mapping[str, np.ndarray]
@@ -48,6 +63,11 @@ class ClipData:
         """Dimensions by feature."""
         return {name: cache.shape[1] for name, cache in self.caches.items()}
 
+    @property
+    def corpora(self) -> np.ndarray:
+        """Corpus of each clip, str [clips]."""
+        return np.array([name.partition("/")[0] for name in self.names])
+
     def cut(
         self,
         clips: np.ndarray,
@@ -56,24 +76,19 @@ class ClipData:
         frames: np.ndarray,
         speed: np.ndarray | float = 1.0,
     ) -> Batch:
-        """One gather per feature, whatever the number of clips.
+        """Cut a batch out of the caches, with one gather per feature.
 
         Parameters
         ----------
         clips, offset, frames : int64 [batch]
-            which clips; where in each to begin; how many frames to take
+            positions of the clips; first frame and number of frames to take of each
         speed : float [batch]
-            frames of a clip per frame taken: over 1, some are left out, below, some come twice
-
-        Returns
-        -------
-        Batch
+            frames of a clip per frame taken: above 1 some are left out, below 1 some are repeated
         """
         steps = np.arange(frames.max())
-        valid = steps < frames[:, None]
-        within = np.minimum(steps, frames[:, None] - 1) * np.reshape(speed, (-1, 1))
-        rows = (self.first[clips] + offset)[:, None] + within.astype(np.int64)
-        padding = ~valid
+        padding = steps >= frames[:, None]
+        advance = np.minimum(steps, frames[:, None] - 1) * np.reshape(speed, (-1, 1))
+        rows = (self.first[clips] + offset)[:, None] + advance.astype(np.int64)
         features = {}
         for name, cache in self.caches.items():
             values = np.take(cache, rows, axis=0)  # four times as fast as cache[rows]
@@ -86,40 +101,40 @@ class ClipData:
             torch.from_numpy(clips),
         )
 
-    @property
-    def corpora(self) -> np.ndarray:
-        """The corpus of each clip, str [clips], as its name says."""
-        return np.array([name.partition("/")[0] for name in self.names])
-
     def statistics(self, clips: np.ndarray) -> dict[str, tuple[Tensor, Tensor]]:
-        """Mean and deviation of every dimension over all frames of some clips.
+        """Compute mean and standard deviation of every dimension over all frames of some clips.
+
+        Parameters
+        ----------
+        clips : int64 [n]
+            positions
 
         Returns
         -------
-        dict of (mean, deviation), float32 [dimensions], by feature
+        dict of (mean, std), float32 [dimensions], by feature
         """
         total = int(self.frames[clips].sum())
         sums = {name: np.zeros((2, size)) for name, size in self.inputs.items()}
-        for some in np.array_split(clips, max(1, total // 100_000)):
+        for chunk in np.array_split(clips, max(1, total // 100_000)):
             rows = np.concatenate(
                 [
-                    np.arange(a, a + n)
-                    for a, n in zip(self.first[some], self.frames[some], strict=True)
+                    np.arange(start, start + count)
+                    for start, count in zip(self.first[chunk], self.frames[chunk], strict=True)
                 ]
             )
             for name, cache in self.caches.items():
                 values = cache[rows].astype(np.float64)
                 sums[name] += values.sum(axis=0), np.square(values).sum(axis=0)
         result = {}
-        for name, (first, second) in sums.items():
-            mean = first / total
-            deviation = np.sqrt(np.maximum(second / total - mean**2, 0))
-            result[name] = torch.tensor(mean).float(), torch.tensor(deviation).float()
+        for name, (total_value, total_square) in sums.items():
+            mean = total_value / total
+            std = np.sqrt(np.maximum(total_square / total - mean**2, 0))
+            result[name] = torch.tensor(mean).float(), torch.tensor(std).float()
         return result
 
 
 class TrainingBatches:
-    """Batches of clips of about equal length and even size, in another order on every pass.
+    """Batches of clips of similar length, shuffled, and of equal size but for one clip.
 
     Parameters
     ----------
@@ -127,20 +142,20 @@ class TrainingBatches:
     clips : int64 [n]
         positions of the clips to use
     size : int
-        clips per batch, at most; one more where a clip would be left alone, which could not be
-        normalised over clips
+        largest number of clips per batch. A batch may have one more, so that none has a single
+        clip, which cannot be normalised over clips
     crop : int
-        frames to cut longer clips to, at a place drawn anew on every pass
+        longer clips are cut to so many frames, at a place drawn anew on every pass
     speed : float
-        most by which clips are slowed down or hurried, as a share, drawn anew on every pass
+        largest change of a clip's speed, as a share, drawn anew on every pass
     seed : int
         of the order, the crops and the speeds
-    chance : float [n] or None
-        of each clip to be drawn next, their sum 1: as many are drawn on a pass as there are, some
-        of them several times. None: each once
+    probability : float [n] or None
+        of each clip to be drawn next, with the sum 1: a pass then draws n clips with replacement.
+        None: a pass has each clip once
     """
 
-    _POOL = 16  # batches that are sorted by length together, so that chance stays in the rest
+    _POOL = 16  # batches whose clips are sorted by length together; the rest stays random
 
     def __init__(
         self,
@@ -151,10 +166,10 @@ class TrainingBatches:
         crop: int,
         speed: float,
         seed: int,
-        chance: np.ndarray | None = None,
+        probability: np.ndarray | None = None,
     ) -> None:
         self._data, self._clips, self._size = data, clips, size
-        self._crop, self._speed, self._chance = crop, speed, chance
+        self._crop, self._speed, self._probability = crop, speed, probability
         self._random = np.random.default_rng(seed)
 
     def __len__(self) -> int:
@@ -162,38 +177,38 @@ class TrainingBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         clips = self._clips
-        if self._chance is not None:
-            clips = self._random.choice(clips, len(clips), p=self._chance)
-        whole = self._data.frames[clips]
-        speed = self._random.uniform(1 - self._speed, 1 + self._speed, len(whole))
-        frames = np.minimum(np.ceil(whole / speed).astype(np.int64), self._crop)
-        reach = np.minimum(np.ceil(frames * speed).astype(np.int64), whole)
-        offset = self._random.integers(0, whole - reach + 1)
-        order = self._random.permutation(len(whole))
+        if self._probability is not None:
+            clips = self._random.choice(clips, len(clips), p=self._probability)
+        available = self._data.frames[clips]
+        speed = self._random.uniform(1 - self._speed, 1 + self._speed, len(clips))
+        frames = np.minimum(np.ceil(available / speed).astype(np.int64), self._crop)
+        reach = np.minimum(np.ceil(frames * speed).astype(np.int64), available)
+        offset = self._random.integers(0, available - reach + 1)
+        order = self._random.permutation(len(clips))
         pool = np.arange(len(order)) * len(self) // len(order) // self._POOL
         order = order[np.lexsort((frames[order], pool))]
         batches = np.array_split(order, len(self))
         self._random.shuffle(batches)
-        for some in batches:
+        for batch in batches:
             yield self._data.cut(
-                clips[some], offset=offset[some], frames=frames[some], speed=speed[some]
+                clips[batch], offset=offset[batch], frames=frames[batch], speed=speed[batch]
             )
 
 
-def even_chance(groups: np.ndarray) -> np.ndarray:
-    """Chance of each clip to be drawn, float [n], so that each group is drawn as often.
+def balanced_probability(groups: np.ndarray) -> np.ndarray:
+    """Compute the probability of each clip to be drawn, float [n], that balances groups of clips.
 
     Parameters
     ----------
     groups : int64 or str [n]
-        which group each clip belongs to
+        group of each clip
     """
-    _, group, number = np.unique(groups, return_inverse=True, return_counts=True)
-    return 1 / (len(number) * number[group])
+    _, group, count = np.unique(groups, return_inverse=True, return_counts=True)
+    return 1 / (len(count) * count[group])
 
 
 class WholeBatches:
-    """Batches of whole clips, the longest first, always the same.
+    """Batches of whole clips, the longest first, in the same order on every pass.
 
     Parameters
     ----------
@@ -201,19 +216,20 @@ class WholeBatches:
     clips : int64 [n]
         positions of the clips to use
     size : int
-        clips per batch, at most
+        largest number of clips per batch
     most_frames : int
-        frames per batch with padding, at most, so that a batch of long clips takes no more memory
-        than one of short clips; a longer clip is a batch of its own
+        largest number of frames per batch, padding included, which bounds the memory of a batch;
+        a clip that is longer forms a batch of its own
     """
 
     def __init__(self, data: ClipData, clips: np.ndarray, *, size: int, most_frames: int) -> None:
-        self._data, self._batches = data, []
+        self._data = data
+        self._batches: list[np.ndarray] = []
         clips = clips[np.argsort(-data.frames[clips], kind="stable")]
         while len(clips):
-            number = min(size, max(1, most_frames // data.frames[clips[0]]))
-            self._batches.append(clips[:number])
-            clips = clips[number:]
+            count = min(size, max(1, most_frames // data.frames[clips[0]]))
+            self._batches.append(clips[:count])
+            clips = clips[count:]
 
     def __len__(self) -> int:
         return len(self._batches)

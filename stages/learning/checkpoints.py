@@ -1,17 +1,36 @@
-"""Checkpoints of the `train` stage: reading one, and proving that a training may start from it."""
+"""Checkpoints of the `train` stage: their names, reading them, the conditions of a warm start."""
 
 from __future__ import annotations
 
 import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from stages.clips.names import recording_of
+from stages.learning.learner import is_network
+from stages.running.checks import check
 from stages.running.settings import bind
+
+#: Sections of params.yaml that a job depends on besides its clips; its checkpoint holds them.
+SECTIONS = ("audio", "features", "model", "train")
+
+
+class Job(NamedTuple):
+    """One training: a fold of the split, or `all` for every clip, with one seed.
+
+    Its checkpoint is models/folds/<name>.pt.
+    """
+
+    fold: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"fold_{self.fold}-seed_{self.seed}"
 
 
 def read_checkpoint(path: str | Path) -> dict:
@@ -20,24 +39,23 @@ def read_checkpoint(path: str | Path) -> dict:
     Raises
     ------
     FileNotFoundError
-        saying how to make the file
+        naming the command that writes the file
     ValueError
-        if the file is no checkpoint
+        if the file is not a checkpoint
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such checkpoint; `dvc repro` trains and writes it")
     try:
         return torch.load(path, weights_only=True, map_location="cpu")
     except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        raise ValueError(f"{path}: no checkpoint; `dvc repro` trains and writes it") from error
+        raise ValueError(f"{path}: not a checkpoint; `dvc repro` trains and writes it") from error
 
 
 def build_network(checkpoint: Mapping) -> nn.Module | None:
-    """The trained network of a checkpoint, in evaluation mode; None for a model that is none."""
-    build = bind(checkpoint["model"]["network"])
-    if not issubclass(build.func, nn.Module):
+    """Build the trained network of a checkpoint, in evaluation mode; None for a classical model."""
+    if not is_network(checkpoint["model"]):
         return None
-    network = build(checkpoint["inputs"], len(checkpoint["labels"]))
+    network = bind(checkpoint["model"]["network"])(checkpoint["inputs"], len(checkpoint["labels"]))
     network.load_state_dict(checkpoint["state"])
     return network.eval()
 
@@ -50,7 +68,7 @@ def check_start(
     inputs: Mapping[str, int],
     held_out: Mapping[str, Iterable[str]],
 ) -> None:
-    """Prove that a training may start from the weights of a checkpoint.
+    """Refuse a checkpoint that does not fit a training or has heard its held-out clips.
 
     Parameters
     ----------
@@ -61,44 +79,46 @@ def check_start(
         of the training, in their order
     inputs : dimensions by feature
     held_out : clip names by fold
-        which the checkpoint must not have been trained on: neither they themselves nor a segment
-        or a variant of theirs
+        clips that the checkpoint must not have been trained on, nor on a segment or a variant of
+        their recordings
 
     Raises
     ------
     FileNotFoundError
         if there is no such file
     ValueError
-        naming what the checkpoint is of, and what is to be trained, where they differ; or a fold
-        and a clip that it holds out and the checkpoint was trained on
+        naming the setting in which checkpoint and training differ, with both values, or a fold and
+        one of its held-out clips that the checkpoint was trained on
     """
     try:
         checkpoint = read_checkpoint(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"train.warm_start: {error}; what stands in models/folds is replaced by the next run: "
-            "copy it to another folder first"
+            f"train.warm_start: {error}; copy it to another folder than models/folds, which every "
+            "run replaces"
         ) from error
-    if "seen" not in checkpoint:
-        raise ValueError(f"train.warm_start: {path}: does not say which clips it has seen")
+    prefix = f"train.warm_start: {path}"
     for name, got, want in (
         ("model", checkpoint["model"]["name"], settings["model"]["name"]),
         ("labels", checkpoint["labels"], labels),
         ("features", checkpoint["features"], settings["features"]),
         ("dimensions", checkpoint["inputs"], dict(inputs)),
     ):
-        if got != want:
-            raise ValueError(f"train.warm_start: {path}: {name}: got {got}, want {want}")
+        check(f"{prefix}: {name}", got, got == want, repr(want))
     state = bind(settings["model"]["network"])(inputs, len(labels)).state_dict()
-    if _shapes(checkpoint["state"]) != _shapes(state):
-        got, want = checkpoint["model"]["network"], settings["model"]["network"]
-        raise ValueError(f"train.warm_start: {path}: network: got {got}, want the sizes of {want}")
+    same = _shapes(checkpoint["state"]) == _shapes(state)
+    want = f"the sizes of {settings['model']['network']}"
+    check(f"{prefix}: network", checkpoint["model"]["network"], same, want)
+    if "seen" not in checkpoint:
+        raise ValueError(
+            f"{prefix}: does not list the clips that it was trained on; train it again"
+        )
     seen = {recording_of(clip) for clip in checkpoint["seen"]}
     for fold, clips in held_out.items():
         if known := [clip for clip in clips if recording_of(clip) in seen]:
             raise ValueError(
-                f"train.warm_start: {path}: was trained on {len(known)} of the clips that fold "
-                f"{fold} holds out, such as {known[0]}; want one that has heard none of them"
+                f"{prefix}: was trained on {len(known)} clips that fold {fold} holds out, such as "
+                f"{known[0]}; want a checkpoint that was trained on none of them"
             )
 
 

@@ -1,4 +1,4 @@
-"""Functionals: what a clip's frames come to, as one vector of fixed size for classical models."""
+"""Functionals: statistics of a clip's frames, as one vector of fixed size for classical models."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from stages.learning.batches import ClipData
+from stages.running.checks import check
 
 
 def mean(frames: np.ndarray) -> np.ndarray:
@@ -18,7 +19,7 @@ def deviation(frames: np.ndarray) -> np.ndarray:
 
 
 def slope(frames: np.ndarray) -> np.ndarray:
-    """Least-squares slope per dimension, in units per frame; 0 for a single frame."""
+    """Fit a straight line per dimension; its slope in units per frame, 0 for a single frame."""
     time = np.arange(len(frames)) - (len(frames) - 1) / 2
     return time @ frames / max(float(time @ time), 1.0)
 
@@ -28,23 +29,29 @@ def percentiles(frames: np.ndarray) -> np.ndarray:
 
 
 def change(frames: np.ndarray) -> np.ndarray:
-    """Mean size and deviation of the step from each frame to the next; 0 for a single frame."""
+    """Mean absolute value and standard deviation of the steps between frames; 0 for one frame."""
     steps = np.diff(frames, axis=0)
     if not len(steps):
         steps = np.zeros_like(frames)
     return np.concatenate([np.abs(steps).mean(axis=0), steps.std(axis=0)])
 
 
-def voiced(frames: np.ndarray, voice: np.ndarray) -> np.ndarray:
-    """Mean, deviation and percentiles over voiced frames, of none over all; last their share."""
-    heard = frames[voice] if voice.any() else frames
-    return np.concatenate([mean(heard), deviation(heard), percentiles(heard), [voice.mean()]])
+def voiced(frames: np.ndarray, is_voiced: np.ndarray) -> np.ndarray:
+    """Mean, deviation and percentiles over the voiced frames, and last the share of these.
+
+    Without voiced frames, over all.
+    """
+    chosen = frames[is_voiced] if is_voiced.any() else frames
+    return np.concatenate(
+        [mean(chosen), deviation(chosen), percentiles(chosen), [is_voiced.mean()]]
+    )
 
 
-#: What a name in conf/model stands for: frames [frames, dimensions] -> vector.
+#: Functionals by their names in conf/model: frames [frames, dimensions] -> vector.
 FUNCTIONALS = {f.__name__: f for f in (mean, deviation, slope, percentiles, change)}
 _PERCENTILES = ("p5", "p20", "p50", "p80", "p95")
-#: What each gives of every dimension; the vector holds all dimensions of the first, then the next.
+#: Values that each functional has per dimension. The vector holds the first of all dimensions, then
+#: the second of all.
 _VALUES = {
     "mean": ("mean",),
     "deviation": ("deviation",),
@@ -53,17 +60,17 @@ _VALUES = {
     "change": ("step_mean", "step_deviation"),
     "voiced": tuple(f"voiced_{value}" for value in ("mean", "deviation", *_PERCENTILES)),
 }
-# What says which frames are voiced: the second dimension of pitch, its strength, from here on.
+# A frame is voiced where the second dimension of pitch, its strength, reaches this value.
 _PITCH, _STRENGTH, _VOICED = "pitch", 1, 0.5
 
 
 def available(inputs: Mapping[str, int]) -> list[str]:
-    """Names of the functionals that features of these dimensions have: `voiced` takes a pitch."""
+    """List the functionals that features of these dimensions have; `voiced` needs pitch."""
     return [*FUNCTIONALS, *(["voiced"] if inputs.get(_PITCH, 0) > _STRENGTH else [])]
 
 
 def functional_names(inputs: Mapping[str, int], *, names: Sequence[str]) -> list[str]:
-    """Name every value of `functionals`: <feature>_<dimension>_<value>.
+    """Name every value of `functionals`, as <feature>_<dimension>_<value>.
 
     Parameters
     ----------
@@ -74,7 +81,7 @@ def functional_names(inputs: Mapping[str, int], *, names: Sequence[str]) -> list
     Raises
     ------
     ValueError
-        naming a functional that is not available and those that are
+        naming the functionals that are not available, and those that are
     """
     _check(names, inputs)
     dimensions = [f"{name}_{i}" for name, size in inputs.items() for i in range(size)]
@@ -86,7 +93,7 @@ def functional_names(inputs: Mapping[str, int], *, names: Sequence[str]) -> list
 
 
 def functionals(data: ClipData, clips: np.ndarray, *, names: Sequence[str]) -> np.ndarray:
-    """Functionals of all features of some clips.
+    """Compute the functionals of all features of some clips.
 
     Parameters
     ----------
@@ -103,7 +110,7 @@ def functionals(data: ClipData, clips: np.ndarray, *, names: Sequence[str]) -> n
     Raises
     ------
     ValueError
-        naming a functional that is not available and those that are
+        naming the functionals that are not available, and those that are
     """
     _check(names, data.inputs)
     result = []
@@ -121,8 +128,8 @@ def functionals(data: ClipData, clips: np.ndarray, *, names: Sequence[str]) -> n
 
 
 def _check(names: Sequence[str], inputs: Mapping[str, int]) -> None:
-    """Raise a ValueError unless features of these dimensions have these functionals."""
+    """Refuse functionals that features of these dimensions do not have."""
     known = available(inputs)
-    if unknown := [name for name in names if name not in known]:
-        hint = "" if "voiced" in known else "; voiced takes the feature pitch"
-        raise ValueError(f"functionals: got {unknown}, want some of {known}{hint}")
+    unknown = [name for name in names if name not in known]
+    hint = "" if "voiced" in known else "; voiced needs the feature pitch"
+    check("model.network.functionals", unknown, not unknown, f"some of {known}{hint}")

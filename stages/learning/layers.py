@@ -1,19 +1,21 @@
-"""Layers that the networks share. All take lengths, so that padding never changes a result."""
+"""Layers shared by the networks. All take lengths, so that padding never changes a result."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from stages.running.checks import check
+
 Normalisation = Literal["fold", "clip", "clip_limited", "fold_clip_mean"]
-_LIMIT = 5.0  # deviations, of clip_limited
+_LIMIT = 5.0  # standard deviations, of clip_limited
 
 
 def valid_frames(lengths: Tensor, frames: int) -> Tensor:
-    """Which frames are not padding: bool [batch, frames]."""
+    """Mark the frames that are not padding: bool [batch, frames]."""
     return torch.arange(frames, device=lengths.device) < lengths[:, None]
 
 
@@ -24,18 +26,22 @@ class InputLayer(nn.Module):
     ----------
     inputs : dimensions by feature
     normalisation : str
-        fold: mean and deviation of the training fold.
-        clip: each clip's own mean and deviation.
-        clip_limited: the same, and no value further than five deviations from the mean.
-        fold_clip_mean: deviation of the training fold, each clip's own mean
+        fold: by mean and standard deviation of the training fold.
+        clip: by each clip's own mean and standard deviation.
+        clip_limited: as clip, with values clipped at five standard deviations.
+        fold_clip_mean: by the standard deviation of the training fold and each clip's own mean
+
+    Raises
+    ------
+    ValueError
+        if the normalisation is none of these
     """
 
     def __init__(self, inputs: Mapping[str, int], *, normalisation: Normalisation) -> None:
         super().__init__()
-        if normalisation not in (known := get_args(Normalisation)):
-            raise ValueError(
-                f"normalisation: got {normalisation!r}, want one of {', '.join(known)}"
-            )
+        known = get_args(Normalisation)
+        want = f"one of {', '.join(known)}"
+        check("model.network.normalisation", normalisation, normalisation in known, want)
         self.names = tuple(inputs)
         self.normalisation = normalisation
         for name, dimensions in inputs.items():
@@ -43,14 +49,14 @@ class InputLayer(nn.Module):
             self.register_buffer(f"{name}_deviation", torch.ones(dimensions))
 
     def fit(self, statistics: Mapping[str, tuple[Tensor, Tensor]]) -> None:
-        """Set the training fold's mean and deviation, [dimensions] each, by feature."""
-        for name, (mean, deviation) in statistics.items():
+        """Set the training fold's mean and standard deviation, [dimensions] each, by feature."""
+        for name, (mean, std) in statistics.items():
             self.get_buffer(f"{name}_mean").copy_(mean)
-            self.get_buffer(f"{name}_deviation").copy_(deviation.clamp_min(1e-3))
+            self.get_buffer(f"{name}_deviation").copy_(std.clamp_min(1e-3))
 
     @property
-    def deviation(self) -> dict[str, Tensor]:
-        """The training fold's deviation, [dimensions], by feature."""
+    def std(self) -> dict[str, Tensor]:
+        """Standard deviation over the training fold, [dimensions], by feature."""
         return {name: self.get_buffer(f"{name}_deviation") for name in self.names}
 
     def forward(self, features: dict[str, Tensor], lengths: Tensor) -> dict[str, Tensor]:
@@ -63,12 +69,12 @@ class InputLayer(nn.Module):
                 values = values - self.get_buffer(f"{name}_mean")
                 values = values / self.get_buffer(f"{name}_deviation")
             if self.normalisation != "fold":
-                number = lengths[:, None, None].to(values.dtype)
-                mean = (values * valid).sum(dim=1, keepdim=True) / number
+                count = lengths[:, None, None].to(values.dtype)
+                mean = (values * valid).sum(dim=1, keepdim=True) / count
                 values = values - mean
                 if by_clip:
-                    square = (values.square() * valid).sum(dim=1, keepdim=True) / number
-                    values = values / (square + 1e-6).sqrt()
+                    variance = (values.square() * valid).sum(dim=1, keepdim=True) / count
+                    values = values / (variance + 1e-6).sqrt()
             if self.normalisation == "clip_limited":
                 values = values.clamp(-_LIMIT, _LIMIT)
             result[name] = values * valid
@@ -76,14 +82,14 @@ class InputLayer(nn.Module):
 
 
 class TimePooling(nn.Module):
-    """Mean of each `factor` frames, so that ceil(frames / factor) are left."""
+    """Average every `factor` frames, which leaves ceil(frames / factor) of them."""
 
     def __init__(self, factor: int) -> None:
         super().__init__()
         self.factor = factor
 
     def forward(self, values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Padding must be zero; a last group that is part padding is the mean of its frames."""
+        """Pool [batch, frames, size]; padding must be zero and is left out of the last mean."""
         if self.factor == 1:
             return values, lengths
         valid = valid_frames(lengths, values.shape[1]).to(values.dtype)[:, None]
@@ -94,34 +100,33 @@ class TimePooling(nn.Module):
         return pooled, torch.div(lengths + self.factor - 1, self.factor, rounding_mode="floor")
 
 
-def packed(recurrent: nn.RNNBase, values: Tensor, lengths: Tensor) -> Tensor:
-    """Run a batch-first recurrent layer over each clip's own frames only.
+def packed(recurrent: nn.Module, values: Tensor, lengths: Tensor) -> Tensor:
+    """Run a batch-first recurrent layer over the frames of each clip, without its padding.
 
     Parameters
     ----------
     recurrent : nn.RNNBase
-        whose backward direction, if it has one, begins at each clip's last frame
+        a backward direction begins at each clip's last frame
     values : Tensor [batch, frames, size]
     lengths : Tensor [batch]
 
     Returns
     -------
     Tensor [batch, frames, hidden of all directions]
-        zeros where there is padding
+        zeros in place of padding
     """
-    if torch.jit.is_tracing():  # waveforms of one length: no padding, and the exporter knows this
+    if torch.jit.is_tracing():  # the exporter traces waveforms of one length, without padding
         return recurrent(values)[0]
     sequence = nn.utils.rnn.pack_padded_sequence(
         values, lengths.cpu(), batch_first=True, enforce_sorted=False
     )
     states, _ = recurrent(sequence)
-    return nn.utils.rnn.pad_packed_sequence(states, batch_first=True, total_length=values.shape[1])[
-        0
-    ]
+    frames = values.shape[1]
+    return nn.utils.rnn.pad_packed_sequence(states, batch_first=True, total_length=frames)[0]
 
 
 class BidirectionalGRU(nn.Module):
-    """GRU in both directions; the backward one begins at each clip's last frame, not in padding."""
+    """GRU in both directions; the backward one begins at each clip's last frame."""
 
     def __init__(self, size: int, *, hidden: int, n_layers: int, dropout: float) -> None:
         super().__init__()
@@ -135,12 +140,12 @@ class BidirectionalGRU(nn.Module):
         )
 
     def forward(self, values: Tensor, lengths: Tensor) -> Tensor:
-        """[batch, frames, size] -> [batch, frames, 2 * hidden]; zeros where there is padding."""
+        """Map [batch, frames, size] to [batch, frames, 2 * hidden]; padding becomes zero."""
         return packed(self.gru, values, lengths)
 
 
 class AttentiveStatistics(nn.Module):
-    """Mean and deviation over time, weighted by a learned attention.
+    """Mean and standard deviation over time, weighted by a learned attention.
 
     References
     ----------
@@ -153,14 +158,14 @@ class AttentiveStatistics(nn.Module):
         self.score = nn.Sequential(nn.Linear(size, hidden), nn.Tanh(), nn.Linear(hidden, 1))
 
     def forward(self, values: Tensor, lengths: Tensor) -> Tensor:
-        """[batch, frames, size] -> [batch, 2 * size]."""
+        """Map [batch, frames, size] to [batch, 2 * size]."""
         weight = self.weights(values, lengths)[..., None]  # [batch, frames, 1]
         mean = (weight * values).sum(dim=1)
         variance = (weight * (values - mean[:, None]).square()).sum(dim=1)
         return torch.cat([mean, (variance + 1e-5).sqrt()], dim=1)
 
     def weights(self, values: Tensor, lengths: Tensor) -> Tensor:
-        """Attention: [batch, frames, size] -> [batch, frames], with the sum 1; 0 for padding."""
+        """Compute the attention to each frame, [batch, frames]: its sum is 1, padding has 0."""
         padding = ~valid_frames(lengths, values.shape[1])
         return self.score(values)[..., 0].masked_fill(padding, float("-inf")).softmax(dim=1)
 
@@ -168,7 +173,7 @@ class AttentiveStatistics(nn.Module):
 def windowed(
     network: nn.Module, features: dict[str, Tensor], lengths: Tensor, *, frames: int | None
 ) -> Tensor:
-    """What a network answers for clips, or on average for several windows of each.
+    """Apply a network to whole clips, or average its probabilities over windows of each clip.
 
     Parameters
     ----------
@@ -176,22 +181,22 @@ def windowed(
     features : float [batch, frames, dimensions] by feature
     lengths : int64 [batch]
     frames : int or None
-        of a window. A clip that is longer has as many as cover it, at equal distances from its
-        beginning to its end; any other has one. None: clips are whole
+        of a window. A longer clip has the least number of windows that cover it, evenly spaced
+        from its beginning to its end; any other clip has one. None: no windows
 
     Returns
     -------
     Tensor [batch, classes]
-        logits of whole clips; else the logarithm of the windows' mean probabilities, of which the
-        softmax is these means
+        logits of whole clips, or the logarithm of the windows' mean probabilities, whose softmax
+        equals these means
     """
     if frames is None:
         return network(features, lengths)
     longest = next(iter(features.values())).shape[1]
-    number = torch.div(lengths + frames - 1, frames, rounding_mode="floor")[:, None]
+    count = torch.div(lengths + frames - 1, frames, rounding_mode="floor")[:, None]
     window = torch.arange((longest + frames - 1) // frames, device=lengths.device)
     last = (lengths - frames).clamp_min(0)[:, None]
-    start = (window * (last / (number - 1).clamp_min(1))).round().long()  # [batch, windows]
+    start = (window * (last / (count - 1).clamp_min(1))).round().long()  # [batch, windows]
     steps = torch.arange(frames, device=lengths.device)[:longest]
     rows = torch.minimum(start, last)[..., None] + steps  # [batch, windows, frames]
     cut = {
@@ -200,18 +205,26 @@ def windowed(
         )
         for name, values in features.items()
     }
-    own = lengths.clamp_max(frames)[:, None].expand(-1, window.shape[0]).flatten()
-    answers = network(cut, own).log_softmax(dim=1)  # [batch * windows, classes]
-    answers = answers.reshape(lengths.shape[0], -1, answers.shape[1])
-    beyond = window >= number  # of the batch's longest clip only
-    answers = answers.masked_fill(beyond[..., None], float("-inf"))
-    return answers.logsumexp(dim=1) - number.to(answers.dtype).log()
+    window_lengths = lengths.clamp_max(frames)[:, None].expand(-1, window.shape[0]).flatten()
+    log_p = network(cut, window_lengths).log_softmax(dim=1)  # [batch * windows, classes]
+    log_p = log_p.reshape(lengths.shape[0], -1, log_p.shape[1])
+    surplus = window >= count  # windows that only longer clips of the batch have
+    log_p = log_p.masked_fill(surplus[..., None], float("-inf"))
+    return log_p.logsumexp(dim=1) - count.to(log_p.dtype).log()
 
 
-def window_frames(train: Mapping[str, float | None]) -> int | None:
-    """Frames of a window by the settings `window_s`, `sample_rate` and `hop_length`, or None.
+def window_frames(train: Mapping[str, Any]) -> int | None:
+    """Convert the settings `window_s`, `sample_rate` and `hop_length` to frames of a window.
 
-    Without `window_s`, as models were trained before there was one, there are no windows.
+    Parameters
+    ----------
+    train : mapping
+        the section `train` of the parameters
+
+    Returns
+    -------
+    int or None
+        None without windows
     """
     if train.get("window_s") is None:
         return None
@@ -219,15 +232,15 @@ def window_frames(train: Mapping[str, float | None]) -> int | None:
 
 
 def last_frame(values: Tensor, lengths: Tensor) -> Tensor:
-    """The last frame that is not padding: [batch, frames, size] -> [batch, size]."""
+    """Select each clip's last frame: [batch, frames, size] to [batch, size]."""
     index = (lengths - 1)[:, None, None].expand(-1, 1, values.shape[2])
     return values.gather(1, index)[:, 0]
 
 
 class RecurrentStack(nn.Module):
-    """Features side by side through two recurrent layers; each clip's last state is classified.
+    """All features through two recurrent layers; each clip's last state is classified.
 
-    A network names its layers in `kinds`.
+    A subclass names the layers in `kinds`.
 
     Parameters
     ----------
@@ -236,7 +249,7 @@ class RecurrentStack(nn.Module):
     normalisation : fold, clip, clip_limited or fold_clip_mean
         see InputLayer
     pooling : int
-        frames that are averaged before the first layer
+        frames averaged before the first layer
     hidden : two ints
         units of the first and the second recurrent layer
     dense : two ints
@@ -245,7 +258,7 @@ class RecurrentStack(nn.Module):
         after each recurrent layer and each dense layer
     """
 
-    kinds: ClassVar[tuple[type[nn.RNNBase], type[nn.RNNBase]]]
+    kinds: ClassVar[tuple[type[nn.GRU | nn.LSTM], type[nn.GRU | nn.LSTM]]]
 
     def __init__(
         self,
@@ -266,7 +279,7 @@ class RecurrentStack(nn.Module):
         self.second = second(hidden[0], hidden[1], batch_first=True)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Sequential(
-            # Over clips, after the last frame: padding has no part in it.
+            # Normalises each clip's last state over the batch, which no padding enters.
             nn.BatchNorm1d(hidden[1]),
             nn.Linear(hidden[1], dense[0]),
             nn.ReLU(),
@@ -290,19 +303,18 @@ class ConvolutionBlock(nn.Module):
 
     Parameters
     ----------
-    before, after : int
-        channels
+    in_channels, out_channels : int
     kernel, pooling : two ints each
-        bands and frames; kernels are odd, and of what is pooled a last part is pooled by itself
+        bands and frames; kernels are odd, and an incomplete last group is pooled by itself
     activation : nn.Module
-        0 for 0, as all of torch's linear units are
+        with the value 0 at 0, as every linear unit of torch
     dropout : float
     """
 
     def __init__(
         self,
-        before: int,
-        after: int,
+        in_channels: int,
+        out_channels: int,
         *,
         kernel: tuple[int, int],
         pooling: tuple[int, int],
@@ -311,36 +323,41 @@ class ConvolutionBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(
-            before, after, kernel, padding=(kernel[0] // 2, kernel[1] // 2), bias=False
+            in_channels,
+            out_channels,
+            kernel,
+            padding=(kernel[0] // 2, kernel[1] // 2),
+            bias=False,
         )
-        self.norm = nn.BatchNorm2d(after)
+        self.norm = nn.BatchNorm2d(out_channels)
         self.pooling = tuple(pooling)
         self.activation = activation
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Pool [batch, before, bands, frames] to [batch, after, ceil(.), ceil(.)]; new lengths.
+        """Map [batch, channels, bands, frames] to the pooled maps and their lengths.
 
-        Padding must be zero, and is so again.
+        Bands and frames are divided by the pooling, rounded up. Padding must be zero and is zero
+        in the result.
         """
         values = self.norm(self.convolution(values))
         factor = self.pooling[1]
-        if factor > 1:  # no frame of padding is the maximum
+        if factor > 1:  # padding must never be the maximum
             values = values.masked_fill(_padding(values, lengths), float("-inf"))
             lengths = torch.div(lengths + factor - 1, factor, rounding_mode="floor")
         values = nn.functional.max_pool2d(values, self.pooling, ceil_mode=True)
-        # Zeros before the activation, as not every one takes what is not finite.
+        # Zeros before the activation, as some activations of -inf are NaN.
         values = values.masked_fill(_padding(values, lengths), 0.0)
         return self.dropout(self.activation(values)), lengths
 
 
 def _padding(values: Tensor, lengths: Tensor) -> Tensor:
-    """Which frames of [batch, channels, bands, frames] are padding: bool [batch, 1, 1, frames]."""
+    """Mark the padding of [batch, channels, bands, frames]: bool [batch, 1, 1, frames]."""
     return ~valid_frames(lengths, values.shape[3])[:, None, None]
 
 
 def pooled_size(size: int, *, factors: Sequence[int]) -> int:
-    """What is left of so many bands after pooling by each factor in turn, rounded up each time."""
+    """Compute the number of bands left after pooling by each factor in turn, rounded up."""
     for factor in factors:
         size = -(-size // factor)
     return size

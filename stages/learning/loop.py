@@ -1,10 +1,10 @@
-"""What a training does over and over: steps, figures of an epoch, averaged weights."""
+"""The training loop of one network: steps, figures of an epoch, averaged weights."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -17,27 +17,29 @@ from stages.learning.schedules import Schedule
 
 
 class Loop:
-    """Epochs of training and validation of one network, which stays where it is in memory.
+    """Epochs of training and validation of one network, whose weights change in place.
 
-    By hand and not by a library's trainer: one costs two milliseconds a step, a sixteenth of those
-    of a small network, and seconds and a quarter of a gigabyte in each process that imports it.
+    Written by hand, as a library's trainer costs 2 ms per step, a sixteenth of a step of a small
+    network, and seconds and a quarter of a gigabyte in each process that imports it.
 
     Parameters
     ----------
     network : features, lengths -> logits
-        on the device that it is trained on
+        on the device of the training
     names : sequence
         of the clips, by position, for messages
     class_weight : float [classes]
     label_smoothing, weight_decay : float
     gradient_clip : float
-        largest norm of a step's gradient; 0: any
+        largest norm of a step's gradient; 0: no limit
     average : float
-        share of the averaged weights that is kept at each step, less in the first steps, so that it
-        is of the steps that there were; 0: nothing is averaged
+        decay of the moving average of the weights, lower in the first steps, so that the average
+        covers no more than these; 0: no average
     augment : batch, targets -> batch, targets
     window : int or None
-        frames of a window of clips that validate; see stages.learning.layers.windowed
+        frames of a window of validation clips; see stages.learning.layers.windowed
+    lr : float
+        highest learning rate
     schedule : Schedule
     steps : int
         of the whole training
@@ -55,6 +57,7 @@ class Loop:
         average: float,
         augment: Callable[[Batch, Tensor], tuple[Batch, Tensor]],
         window: int | None,
+        lr: float,
         schedule: Schedule,
         steps: int,
     ) -> None:
@@ -64,30 +67,31 @@ class Loop:
         self._loss = nn.CrossEntropyLoss(class_weight, label_smoothing=label_smoothing)
         self._loss.to(self._device)
         self._optimiser = torch.optim.AdamW(
-            self._weights, lr=schedule.lr, weight_decay=weight_decay, foreach=True
+            self._weights, lr=lr, weight_decay=weight_decay, foreach=True
         )
-        self._scheduler = schedule.of(self._optimiser, steps=steps)
+        self._scheduler = schedule.scheduler(self._optimiser, steps=steps)
         self._average = _Average(network, average) if average else None
         self._gradient_clip = gradient_clip
         self._names, self._augment, self._window = names, augment, window
         self.epoch = self.step = 0
 
     def train(self, batches: TrainingBatches) -> dict[str, float]:
-        """One epoch.
+        """Train for one epoch.
 
         Returns
         -------
         dict
-            train_loss, plain: neither weighted nor of mixed targets, and train_ua
+            train_loss, the plain cross-entropy without class weights and mixed targets, and
+            train_ua
 
         Raises
         ------
         ValueError
-            if the loss is no longer finite, naming epoch, batch and clips
+            if the loss is not finite, naming epoch, batch and clips
         """
         self.epoch += 1
         self._network.train()
-        seen = []
+        outputs = []
         for number, batch in enumerate(batches, 1):
             batch = batch.to(self._device)
             targets = nn.functional.one_hot(batch.labels, self._n_classes).float()
@@ -100,7 +104,7 @@ class Loop:
                     f"epoch {self.epoch}, batch {number} of {len(batches)}: the loss is "
                     f"{value}; want a lower train.lr, or other clips than {', '.join(clips)}"
                 )
-            for weight in self._weights:  # as zero_grad does, in a tenth of its time
+            for weight in self._weights:  # the effect of zero_grad in a tenth of its time
                 weight.grad = None
             loss.backward()
             if self._gradient_clip:
@@ -108,50 +112,43 @@ class Loop:
             self._optimiser.step()
             if self._average:
                 self._average.update()
-            if self._scheduler and not isinstance(self._scheduler, ReduceLROnPlateau):
+            if not isinstance(self._scheduler, ReduceLROnPlateau):
                 self._scheduler.step()
             self.step += 1
-            seen.append((logits.detach(), batch.labels))
-        return self._figures("train", seen)
+            outputs.append((logits.detach(), batch.labels))
+        return self._figures("train", outputs)
 
     @torch.inference_mode()
     def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """Loss and UA of clips with the weights as they are: validation_loss, validation_ua.
-
-        NaN where there are none.
-        """
+        """Compute validation_loss and validation_ua with the present weights; NaN without clips."""
         self._network.eval()
-        seen = []
+        outputs = []
         for batch in batches:
             batch = batch.to(self._device)
             logits = windowed(self._network, batch.features, batch.lengths, frames=self._window)
-            seen.append((logits, batch.labels))
-        figures = self._figures("validation", seen)
+            outputs.append((logits, batch.labels))
+        figures = self._figures("validation", outputs)
         if isinstance(self._scheduler, ReduceLROnPlateau):
             self._scheduler.step(figures["validation_loss"])
         return figures
 
-    @contextmanager
-    def averaged(self) -> Iterator[None]:
+    def averaged(self) -> AbstractContextManager[None]:
         """Give the network its averaged weights, if there are any, and then its own again."""
-        if self._average is None:
-            yield
-            return
-        with self._average.applied():
-            yield
+        return self._average.applied() if self._average else nullcontext()
 
     def state(self) -> dict[str, Tensor]:
-        """A copy of the network's weights and buffers."""
+        """Copy the network's weights and buffers."""
         return {name: values.clone() for name, values in self._network.state_dict().items()}
 
-    def _figures(self, part: str, seen: Sequence[tuple[Tensor, Tensor]]) -> dict[str, float]:
-        if not seen:
+    def _figures(self, part: str, outputs: Sequence[tuple[Tensor, Tensor]]) -> dict[str, float]:
+        """Compute loss and UA from the logits and labels of all batches."""
+        if not outputs:
             return {f"{part}_loss": math.nan, f"{part}_ua": math.nan}
-        logits, labels = (torch.cat(some).cpu() for some in zip(*seen, strict=True))
-        truth, guess = labels.numpy(), logits.argmax(dim=1).numpy()
-        number = np.bincount(truth, minlength=self._n_classes)
-        found = np.bincount(truth[truth == guess], minlength=self._n_classes)
-        ua = (found[number > 0] / number[number > 0]).mean()
+        logits, labels = (torch.cat(tensors).cpu() for tensors in zip(*outputs, strict=True))
+        truth, predicted = labels.numpy(), logits.argmax(dim=1).numpy()
+        count = np.bincount(truth, minlength=self._n_classes)
+        correct = np.bincount(truth[truth == predicted], minlength=self._n_classes)
+        ua = (correct[count > 0] / count[count > 0]).mean()
         loss = nn.functional.cross_entropy(logits, labels)
         return {f"{part}_loss": float(loss), f"{part}_ua": float(ua)}
 
@@ -166,7 +163,7 @@ class _Average:
         self._average = [tensor.clone() for tensor in self._current]
 
     def update(self) -> None:
-        """After a step; what is no floating point number, as counts of batches, stays as it is."""
+        """Include the weights after a step; integer buffers, such as counts, are not averaged."""
         steps = self._steps
         decay = min(self._decay, (1 + steps) / (10 + steps)) if steps else 0.0
         torch._foreach_copy_(
@@ -176,9 +173,10 @@ class _Average:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        own = [tensor.clone() for tensor in self._current]
+        """Give the network the average, and then its own weights again."""
+        saved = [tensor.clone() for tensor in self._current]
         torch._foreach_copy_(self._current, self._average)
         try:
             yield
         finally:
-            torch._foreach_copy_(self._current, own)
+            torch._foreach_copy_(self._current, saved)

@@ -16,7 +16,7 @@ from stages.signals.spectra import check_waveform
 
 
 class Recogniser(nn.Module):
-    """A trained network with everything that stands before it.
+    """A trained network with the level and the features that it was trained on.
 
     Parameters
     ----------
@@ -24,14 +24,14 @@ class Recogniser(nn.Module):
         features, lengths -> logits; its input layer holds the normalisation
     features : waveform [batch, samples] -> [batch, dimensions, frames], by name
     labels : list of str
-        of the logits, in their order
+        one per logit, in their order
     sample_rate : int
         of the waveforms, in Hz
     level : rms, peak or none
     level_db : float
-        see stages.audio.reading.read_file
+        see stages.audio.conditioning
     window : int or None
-        frames of the windows that are averaged; see stages.learning.layers.windowed
+        frames of the windows to average; see stages.learning.layers.windowed
     """
 
     def __init__(
@@ -46,15 +46,22 @@ class Recogniser(nn.Module):
         window: int | None = None,
     ) -> None:
         super().__init__()
-        if level not in ("rms", "peak", "none"):
-            raise ValueError(f"audio.level: got {level!r}, want rms, peak or none")
         self.network = network
         self.labels, self.sample_rate = labels, sample_rate
         self._features, self._window = dict(features), window
         self._level, self._target = level, 10.0 ** (level_db / 20)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """Logits [batch, labels] of mono waveforms [batch, samples] of one length, in [-1, 1].
+        """Compute the logits of waveforms of one length.
+
+        Parameters
+        ----------
+        waveform : Tensor [batch, samples]
+            mono, in [-1, 1]
+
+        Returns
+        -------
+        Tensor [batch, labels]
 
         Raises
         ------
@@ -65,7 +72,7 @@ class Recogniser(nn.Module):
         return self.logits(self._levelled(waveform))
 
     def logits(self, waveform: Tensor) -> Tensor:
-        """The same, of waveforms that have their level: segments have that of their recording."""
+        """Compute the logits of waveforms that have their level, as segments of a recording do."""
         features = {name: f(waveform).transpose(1, 2) for name, f in self._features.items()}
         first = next(iter(features.values()))  # [batch, frames, dimensions]
         lengths = torch.full(
@@ -74,14 +81,14 @@ class Recogniser(nn.Module):
         return windowed(self.network, features, lengths, frames=self._window)
 
     def _levelled(self, waveform: Tensor) -> Tensor:
-        """The same gain as in the `prepare` stage; none for a waveform of zeros."""
+        """Apply the gain of the `prepare` stage; a waveform of zeros stays as it is."""
         if self._level == "none":
             return waveform
         peak = waveform.abs().amax(dim=1, keepdim=True).clamp_min(1e-9)
         mean = waveform.square().mean(dim=1, keepdim=True).sqrt().clamp_min(1e-9)
         gain = self._target / (mean if self._level == "rms" else peak)
         gain = torch.minimum(gain, 1 / peak)
-        # A clip of the audio store has its level already, but for its rounding to 16 bits.
+        # A clip of the audio store has its level already, but for rounding to 16 bits.
         return waveform * torch.where((gain - 1).abs() < 1e-4, torch.ones_like(gain), gain)
 
 
@@ -98,22 +105,22 @@ def load_recogniser(path: str | Path) -> tuple[Recogniser, dict]:
     Recogniser
         in evaluation mode
     dict
-        settings of app.windows.read_windows, for files that are to be recognised: those of
-        training, but that no recording is cut into segments
+        settings of app.windows.read_windows for files to recognise: those of the training, without
+        segments
 
     Raises
     ------
     FileNotFoundError
-        saying how to make the file
+        naming the command that writes the file
     ValueError
-        if the file is no checkpoint, or none of a network; naming a setting of the audio that it
-        lacks, as it was trained before there was such a setting
+        if the file is not a checkpoint of a network, or naming a setting of the audio that the
+        checkpoint lacks
     """
     checkpoint = read_checkpoint(path)
     network = build_network(checkpoint)
     if network is None:
         raise ValueError(
-            f"{path}: holds {checkpoint['model']['name']}, want a network: it has no layers to join"
+            f"{path}: holds {checkpoint['model']['name']}, want a network, not a classical model"
         )
     try:
         audio = conditioning(checkpoint["audio"])

@@ -1,102 +1,117 @@
-"""How the learning rate changes in the course of a training."""
+"""Schedules of the learning rate: one class per option of conf/train/schedule."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import (
     CosineAnnealingLR,
+    LambdaLR,
     LRScheduler,
     OneCycleLR,
     ReduceLROnPlateau,
 )
 
+from stages.running.checks import check
+
+
+class Schedule(Protocol):
+    """How the learning rate changes in the course of a training.
+
+    Attributes
+    ----------
+    watches_validation : bool
+        whether the scheduler is stepped once per epoch with the validation loss, not once per
+        training step
+    """
+
+    watches_validation: ClassVar[bool] = False
+
+    def scheduler(self, optimiser: Optimizer, *, steps: int) -> LRScheduler:
+        """Attach the schedule to an optimiser.
+
+        Parameters
+        ----------
+        optimiser : Optimizer
+            its learning rate is the highest of the schedule
+        steps : int
+            of the whole training
+        """
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """A schedule of the learning rate by its name, and what belongs to it.
+class OneCycle(Schedule):
+    """Raise the learning rate to its maximum, then lower it to nearly 0; momentum inversely.
 
     Parameters
     ----------
-    name : str
-        onecycle: up to `lr`, then down to nearly nothing; the momentum the other way round.
-        cosine: from `lr` to 0 along half a cosine.
-        plateau: `lr`, times `factor` whenever the validation loss has not become less for more
-        than `patience` epochs.
-        constant: `lr`
-    lr : float
-        highest learning rate
     warmup : float
-        onecycle: share of the steps that the learning rate rises
-    factor : float
-    patience : int
-
-    Raises
-    ------
-    ValueError
-        naming the setting, what it is and what it should be
+        share of the steps in which the learning rate rises, between 0 and 1
 
     References
     ----------
-    Smith, Topin: Super-Convergence, 2018. Loshchilov, Hutter: SGDR, ICLR 2017
+    Smith, Topin: Super-Convergence, 2018
     """
 
-    name: str
-    lr: float
     warmup: float
+
+    def __post_init__(self) -> None:
+        check("train.schedule.warmup", self.warmup, 0 < self.warmup < 1, "a share between 0 and 1")
+
+    def scheduler(self, optimiser: Optimizer, *, steps: int) -> LRScheduler:
+        # OneCycleLR divides by the number of rising and of falling steps.
+        steps = max(steps, math.ceil(2 / min(self.warmup, 1 - self.warmup)))
+        highest = optimiser.defaults["lr"]
+        return OneCycleLR(optimiser, max_lr=highest, total_steps=steps, pct_start=self.warmup)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cosine(Schedule):
+    """Lower the learning rate to 0 along half a cosine.
+
+    References
+    ----------
+    Loshchilov, Hutter: SGDR, ICLR 2017
+    """
+
+    def scheduler(self, optimiser: Optimizer, *, steps: int) -> LRScheduler:
+        return CosineAnnealingLR(optimiser, T_max=steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plateau(Schedule):
+    """Lower the learning rate whenever the validation loss has stopped falling.
+
+    Parameters
+    ----------
+    factor : float
+        of the learning rate, between 0 and 1
+    patience : int
+        epochs without a lower validation loss that are tolerated
+    """
+
+    watches_validation = True
+
     factor: float
     patience: int
 
     def __post_init__(self) -> None:
-        if self.name not in _SCHEDULES:
-            raise ValueError(f"train.schedule: got {self.name!r}, want one of {list(_SCHEDULES)}")
-        for setting, value, right, want in (
-            ("lr", self.lr, self.lr > 0, "more than 0"),
-            ("warmup", self.warmup, 0 < self.warmup < 1, "a share between 0 and 1"),
-            ("plateau_factor", self.factor, 0 < self.factor < 1, "a share between 0 and 1"),
-            ("plateau_patience", self.patience, self.patience >= 0, "at least 0 epochs"),
-        ):
-            if not right:
-                raise ValueError(f"train.{setting}: got {value}, want {want}")
+        check("train.schedule.factor", self.factor, 0 < self.factor < 1, "a share between 0 and 1")
+        check("train.schedule.patience", self.patience, self.patience >= 0, "at least 0 epochs")
 
-    @property
-    def watches_validation(self) -> bool:
-        """Whether the learning rate depends on validation clips."""
-        return self.name == "plateau"
-
-    def of(self, optimiser: Optimizer, *, steps: int) -> LRScheduler | ReduceLROnPlateau | None:
-        """What changes the rate `lr` of an optimiser after each of so many steps, or epochs.
-
-        Of epochs under plateau, which is told their validation losses.
-        """
-        return _SCHEDULES[self.name](self, optimiser, steps)
+    def scheduler(self, optimiser: Optimizer, *, steps: int) -> LRScheduler:
+        return ReduceLROnPlateau(
+            optimiser, factor=self.factor, patience=self.patience, threshold=0.0
+        )
 
 
-def _one_cycle(schedule: Schedule, optimiser: Optimizer, steps: int) -> LRScheduler:
-    warmup = schedule.warmup
-    # Of few steps none would rise, which the schedule divides by.
-    steps = max(steps, math.ceil(2 / min(warmup, 1 - warmup)))
-    return OneCycleLR(optimiser, max_lr=schedule.lr, total_steps=steps, pct_start=warmup)
+@dataclass(frozen=True, kw_only=True)
+class Constant(Schedule):
+    """Keep the learning rate as it is."""
 
-
-def _cosine(_: Schedule, optimiser: Optimizer, steps: int) -> LRScheduler:
-    return CosineAnnealingLR(optimiser, T_max=steps)
-
-
-def _plateau(schedule: Schedule, optimiser: Optimizer, _: int) -> ReduceLROnPlateau:
-    return ReduceLROnPlateau(
-        optimiser, factor=schedule.factor, patience=schedule.patience, threshold=0.0
-    )
-
-
-_SCHEDULES: dict[
-    str, Callable[[Schedule, Optimizer, int], LRScheduler | ReduceLROnPlateau | None]
-] = {
-    "onecycle": _one_cycle,
-    "cosine": _cosine,
-    "plateau": _plateau,
-    "constant": lambda *_: None,
-}
+    def scheduler(self, optimiser: Optimizer, *, steps: int) -> LRScheduler:
+        return LambdaLR(optimiser, lambda _: 1.0)

@@ -17,7 +17,7 @@ from stages.learning.layers import (
 
 
 class BiGRU(nn.Module):
-    """Features side by side, pooled in time, through a bidirectional GRU.
+    """All features, averaged over a few frames, through a bidirectional GRU.
 
     Parameters
     ----------
@@ -26,9 +26,9 @@ class BiGRU(nn.Module):
     normalisation : fold, clip, clip_limited or fold_clip_mean
         see InputLayer
     pooling : int
-        frames that are averaged before the GRU
+        frames averaged before the GRU
     hidden, n_layers : int
-        per direction; GRU layers one over the other
+        units of a GRU layer per direction; GRU layers
     attention : int
         hidden units of the attention
     dropout : float

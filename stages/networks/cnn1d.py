@@ -1,17 +1,19 @@
-"""`cnn1d`: 1-D convolutions over time, mean and maximum of the clip, one dense layer."""
+"""`cnn1d`: 1-D convolutions over time, mean and maximum over the clip, one dense layer."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from stages.learning.layers import ConvolutionBlock, InputLayer, Normalisation
+from stages.running.checks import check
 
 
 class CNN1d(nn.Module):
-    """Features side by side as the channels of convolutions, each of which halves time.
+    """All features as channels of convolutions over time, each of which halves the frames.
 
     Parameters
     ----------
@@ -22,7 +24,7 @@ class CNN1d(nn.Module):
     channels : ints
         of the convolutions
     kernel : int
-        their frames, an odd number
+        frames that a convolution spans, an odd number
     block_dropout : float
         after each convolution
     dense : int
@@ -33,7 +35,7 @@ class CNN1d(nn.Module):
     Raises
     ------
     ValueError
-        for an even kernel
+        if the kernel is even
     """
 
     _POOLING = 2
@@ -51,19 +53,18 @@ class CNN1d(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        if kernel % 2 == 0:
-            raise ValueError(f"kernel: got {kernel}, want an odd number of frames")
+        check("model.network.kernel", kernel, kernel % 2 == 1, "an odd number of frames")
         self.input = InputLayer(inputs, normalisation=normalisation)
         self.blocks = nn.ModuleList(
             ConvolutionBlock(
-                before,
-                after,
+                in_channels,
+                out_channels,
                 kernel=(1, kernel),
                 pooling=(1, self._POOLING),
                 activation=nn.ReLU(),
                 dropout=block_dropout,
             )
-            for before, after in zip([sum(inputs.values()), *channels], channels, strict=False)
+            for in_channels, out_channels in pairwise([sum(inputs.values()), *channels])
         )
         self.classifier = nn.Sequential(
             nn.Linear(2 * channels[-1], dense),
@@ -79,5 +80,5 @@ class CNN1d(nn.Module):
             values, lengths = block(values, lengths)  # [batch, channels, 1, frames]
         values = values[:, :, 0]
         mean = values.sum(dim=2) / lengths[:, None].to(values.dtype)
-        # Padding is zero and no value is less: it is never the only maximum.
+        # Padding is zero and no value is lower, so padding never changes the maximum.
         return self.classifier(torch.cat([mean, values.amax(dim=2)], dim=1))  # [batch, classes]

@@ -1,4 +1,4 @@
-"""`cnn_gru`: one convolution branch per feature, fused, a GRU over time, attentive pooling."""
+"""`cnn_gru`: a convolutional branch per feature, fusion, a GRU over time, attentive statistics."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from stages.learning.layers import (
 
 
 class Branch(nn.Module):
-    """Convolutions over one feature, which shorten time by 4 and the feature's axis to one vector.
+    """Convolutions over one feature, which shorten time by 4 and make one vector of its dimensions.
 
-    Features of few dimensions, such as loudness, have no axis to convolve over: their dimensions
-    are channels of a convolution over time.
+    A feature of few dimensions, such as loudness, has no axis to convolve over: its dimensions are
+    channels of a convolution over time.
 
     Parameters
     ----------
@@ -31,27 +31,27 @@ class Branch(nn.Module):
     size : int
         dimensions of the result
     bands : int
-        a feature with more dimensions than this is halved by the first convolution already
+        largest number of dimensions that the first convolution does not halve
     """
 
-    _FEWEST = 16  # dimensions: four halvings
+    _FEWEST = 16  # dimensions, for four halvings
 
     def __init__(self, dimensions: int, *, channels: Sequence[int], size: int, bands: int) -> None:
         super().__init__()
         self.flat = dimensions < self._FEWEST
         height = 1 if self.flat else dimensions
-        before = dimensions if self.flat else 1
+        in_channels = dimensions if self.flat else 1
         blocks = []
-        for number, after in enumerate(channels):
+        for number, out_channels in enumerate(channels):
             stride = (2 if number == 0 and height > bands else 1, 2 if number < 2 else 1)
-            blocks.append(_Block(before, after, stride=stride))
+            blocks.append(_Block(in_channels, out_channels, stride=stride))
             height = -(-height // stride[0])  # of the convolution, then of the maximum
-            height, before = -(-height // 2), after
+            height, in_channels = -(-height // 2), out_channels
         self.blocks = nn.ModuleList(blocks)
-        self.project = nn.Linear(before * height, size)
+        self.project = nn.Linear(in_channels * height, size)
 
     def forward(self, values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """[batch, frames, dimensions] -> [batch, ceil(frames / 4), size], and the new lengths."""
+        """Map [batch, frames, dimensions] to [batch, ceil(frames / 4), size] and new lengths."""
         values = values.transpose(1, 2)  # [batch, dimensions, frames]
         values = values[:, :, None] if self.flat else values[:, None]
         for block in self.blocks:
@@ -61,16 +61,19 @@ class Branch(nn.Module):
 
 
 class _Block(nn.Module):
-    """Convolution, maximum of neighbouring bands, batch norm, GELU; zero beyond a clip's end.
+    """Convolution, maximum of neighbouring bands, batch norm, GELU; padding becomes zero.
 
-    Time is shortened by the convolution's stride, whose result at a clip's end depends on zeros
-    only, and bands by slices: torch's own maximum pooling takes longer than the convolution.
+    The stride of the convolution shortens time, so that a clip's last frames depend on zeros, not
+    on padding. Slices shorten the bands, as torch's maximum pooling takes longer than the
+    convolution.
     """
 
-    def __init__(self, before: int, after: int, *, stride: tuple[int, int]) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, stride: tuple[int, int]) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(after)
+        self.convolution = nn.Conv2d(
+            in_channels, out_channels, 3, stride=stride, padding=1, bias=False
+        )
+        self.norm = nn.BatchNorm2d(out_channels)
         self.stride = stride[1]
 
     def forward(self, values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -79,7 +82,7 @@ class _Block(nn.Module):
             even, odd = values[:, :, 0::2], values[:, :, 1::2]
             if even.shape[2] > odd.shape[2]:  # a last band without a neighbour
                 odd = torch.cat([odd, even[:, :, -1:]], dim=2)
-            # The maximum of both; the gradient of torch.maximum takes three times as long.
+            # Their maximum; the gradient of torch.maximum takes three times as long.
             values = nn.functional.relu(even - odd) + odd
         values = nn.functional.gelu(self.norm(values))
         lengths = torch.div(lengths + self.stride - 1, self.stride, rounding_mode="floor")
@@ -88,7 +91,7 @@ class _Block(nn.Module):
 
 
 class CNNGRU(nn.Module):
-    """The features' branches side by side, through a bidirectional GRU and attentive statistics.
+    """Fused branches of all features, through a bidirectional GRU and attentive statistics.
 
     Parameters
     ----------
@@ -102,9 +105,9 @@ class CNNGRU(nn.Module):
     bands : int
         see Branch
     branch : int
-        dimensions that each branch gives to the fusion
+        dimensions of each branch's result
     hidden : int
-        of the GRU, per direction
+        units of the GRU per direction
     attention : int
         hidden units of the attention
     dropout : float

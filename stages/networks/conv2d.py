@@ -1,8 +1,9 @@
-"""`conv2d`: four blocks of 2-D convolutions, the mean over time, two dense layers."""
+"""`conv2d`: four blocks of 2-D convolutions, mean over time, two dense layers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +12,12 @@ from stages.learning.layers import ConvolutionBlock, InputLayer, Normalisation, 
 
 
 class Conv2d(nn.Module):
-    """Features side by side as the bands of one picture, which each block halves both ways.
+    """All features as bands of one image, which each block halves in both directions.
 
     Parameters
     ----------
     inputs : dimensions by feature
-        a feature of many bands, such as a spectrogram
+        for a feature of many bands, such as a spectrogram
     n_classes : int
     normalisation : fold, clip, clip_limited or fold_clip_mean
         see InputLayer
@@ -47,20 +48,20 @@ class Conv2d(nn.Module):
         self.input = InputLayer(inputs, normalisation=normalisation)
         self.blocks = nn.ModuleList(
             ConvolutionBlock(
-                before,
-                after,
+                in_channels,
+                out_channels,
                 kernel=(3, 3),
                 pooling=(self._POOLING, self._POOLING),
                 activation=nn.ReLU(),
                 dropout=block_dropout,
             )
-            for before, after in zip([1, *channels], channels, strict=False)
+            for in_channels, out_channels in pairwise([1, *channels])
         )
         bands = pooled_size(sum(inputs.values()), factors=[self._POOLING] * len(channels))
         sizes = [channels[-1] * bands, *dense]
         layers: list[nn.Module] = []
-        for before, after in zip(sizes, dense, strict=False):
-            layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
+        for in_features, out_features in pairwise(sizes):
+            layers += [nn.Linear(in_features, out_features), nn.ReLU(), nn.Dropout(dropout)]
         self.classifier = nn.Sequential(*layers, nn.Linear(sizes[-1], n_classes))
 
     def forward(self, features: dict[str, Tensor], lengths: Tensor) -> Tensor:
@@ -68,6 +69,6 @@ class Conv2d(nn.Module):
         values = values.transpose(1, 2)[:, None]  # [batch, 1, dimensions, frames]
         for block in self.blocks:
             values, lengths = block(values, lengths)  # [batch, channels, bands, frames]
-        # The mean over the clip's own frames, so that a clip may have any length.
+        # The mean over the frames without padding, for clips of any length.
         values = values.sum(dim=3).flatten(1) / lengths[:, None].to(values.dtype)
         return self.classifier(values)  # [batch, classes]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -15,24 +16,25 @@ from stages.learning.layers import (
     Normalisation,
     pooled_size,
 )
+from stages.running.checks import check
 
 
 class CRNN(nn.Module):
-    """Features side by side as the bands of one picture, pooled in both directions, then a GRU.
+    """All features as bands of one image, pooled in both directions, then a GRU.
 
     Parameters
     ----------
     inputs : dimensions by feature
-        a feature of many bands, such as a spectrogram
+        for a feature of many bands, such as a spectrogram
     n_classes : int
     normalisation : fold, clip, clip_limited or fold_clip_mean
         see InputLayer
     channels : ints
         of the convolutions, 3 x 3 each
     pooling : two ints for each convolution
-        bands and frames that become one
+        bands and frames to pool
     hidden : int
-        of the GRU, per direction
+        units of the GRU per direction
     attention : int
         hidden units of the attention
     dropout : float
@@ -41,7 +43,7 @@ class CRNN(nn.Module):
     Raises
     ------
     ValueError
-        unless there is one pooling for each convolution
+        if the number of poolings differs from that of the convolutions
     """
 
     def __init__(
@@ -57,18 +59,16 @@ class CRNN(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        if len(pooling) != len(channels):
-            raise ValueError(
-                f"pooling: got {len(pooling)} pairs, want one for each of {len(channels)} channels"
-            )
+        fine = len(pooling) == len(channels)
+        check("model.network.pooling", pooling, fine, f"a pair for each of channels: {channels}")
         self.input = InputLayer(inputs, normalisation=normalisation)
         self.blocks = nn.ModuleList(
             ConvolutionBlock(
-                before, after, kernel=(3, 3), pooling=pool, activation=nn.GELU(), dropout=0.0
+                *sizes, kernel=(3, 3), pooling=factors, activation=nn.GELU(), dropout=0.0
             )
-            for before, after, pool in zip([1, *channels], channels, pooling, strict=False)
+            for sizes, factors in zip(pairwise([1, *channels]), pooling, strict=True)
         )
-        bands = pooled_size(sum(inputs.values()), factors=[pool[0] for pool in pooling])
+        bands = pooled_size(sum(inputs.values()), factors=[factors[0] for factors in pooling])
         self.dropout = nn.Dropout(dropout)
         self.gru = BidirectionalGRU(channels[-1] * bands, hidden=hidden, n_layers=1, dropout=0.0)
         self.statistics = AttentiveStatistics(2 * hidden, hidden=attention)

@@ -1,4 +1,4 @@
-"""`gru`: two GRU layers, the last state, two dense layers; the small system of many notebooks."""
+"""`gru`: two GRU layers, the last state, two dense layers: a common small network."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from stages.learning.layers import RecurrentStack
 
 
 class GRU(RecurrentStack):
-    """A GRU over a GRU; the settings are those of RecurrentStack."""
+    """Two GRU layers; for the settings see RecurrentStack."""
 
     kinds = (nn.GRU, nn.GRU)

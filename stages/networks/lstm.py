@@ -8,6 +8,6 @@ from stages.learning.layers import RecurrentStack
 
 
 class LSTM(RecurrentStack):
-    """An LSTM over an LSTM; the settings are those of RecurrentStack."""
+    """Two LSTM layers; for the settings see RecurrentStack."""
 
     kinds = (nn.LSTM, nn.LSTM)

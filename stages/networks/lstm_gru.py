@@ -8,6 +8,6 @@ from stages.learning.layers import RecurrentStack
 
 
 class LSTMGRU(RecurrentStack):
-    """A GRU over an LSTM; the settings are those of RecurrentStack."""
+    """An LSTM layer, then a GRU layer; for the settings see RecurrentStack."""
 
     kinds = (nn.LSTM, nn.GRU)

@@ -17,7 +17,7 @@ from stages.learning.layers import (
 
 
 class ResLSTM(nn.Module):
-    """Features side by side through LSTM layers, each of which adds to what it was given.
+    """All features through residual LSTM layers, each of which adds to its input.
 
     Parameters
     ----------
@@ -26,13 +26,13 @@ class ResLSTM(nn.Module):
     normalisation : fold, clip, clip_limited or fold_clip_mean
         see InputLayer
     pooling : int
-        frames that are averaged before the first layer
+        frames averaged before the first layer
     hidden, n_layers : int
         units of an LSTM layer per direction; LSTM layers
     attention : int
         hidden units of the attention
     dropout : float
-        of what each layer adds, and before the classifier
+        of each layer's output, and before the classifier
     """
 
     def __init__(

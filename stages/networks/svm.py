@@ -1,9 +1,10 @@
-"""`svm`: a linear support vector machine on functionals; what any network has to beat."""
+"""`svm`: a linear support vector machine on functionals, the baseline of every network."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,13 +17,13 @@ from torch import Tensor
 
 from stages.learning.batches import ClipData
 from stages.learning.functionals import functional_names, functionals
+from stages.learning.learner import Learner
 
 
-class LinearSVM:
+class LinearSVM(Learner):
     """One linear SVM per class against the rest, on standardised functionals.
 
-    Has the face of stages.learning.training.NetworkLearner. Its probabilities are the softmax of
-    the margins: their order is the SVM's, their size is not calibrated.
+    Probabilities are the softmax of the margins and are not calibrated.
 
     Parameters
     ----------
@@ -32,58 +33,61 @@ class LinearSVM:
         see stages.learning.functionals.available
     """
 
-    #: What it answers for validation clips in the end is of clips that it was fitted on.
     fits_validation = True
 
     def __init__(self, *, c: float, functionals: Sequence[str]) -> None:
         self._c, self._functionals = c, list(functionals)
 
     def least_memory(self, data: ClipData) -> int:
-        """Bytes that fitting takes at least: the functionals as they are, and standardised."""
+        """Compute the size of the functionals as they are and standardised, in bytes.
+
+        Raises
+        ------
+        ValueError
+            naming a functional that these features do not have
+        """
         values = len(functional_names(data.inputs, names=self._functionals))
         return 2 * 4 * len(data.labels) * values
 
     def fit(
-        self, data: ClipData, *, train: np.ndarray, validation: np.ndarray, seed: int
-    ) -> list[dict]:
-        """Fit on the training clips to score the validation clips, then on both: nothing is chosen.
+        self,
+        data: ClipData,
+        *,
+        train: np.ndarray,
+        validation: np.ndarray,
+        seed: int,
+        logs: Path,
+        on_epoch: Callable[[], None],
+    ) -> list[dict[str, float]]:
+        """Fit on the training clips, which scores the validation clips, then on both.
 
-        Parameters
-        ----------
-        data : ClipData
-        train, validation : int64 [n]
-            positions in the data
-        seed : int
-            of the solver
-
-        Returns
-        -------
-        list of one dict
-            losses and UA of training and validation, as epoch 1; NaN where no clip validates
+        See `Learner.fit`; nothing is written to `logs`.
         """
         self._n_classes = data.n_classes
-        vectors = functionals(data, np.concatenate([train, validation]), names=self._functionals)
-        truth = data.labels[np.concatenate([train, validation])]
+        clips = np.concatenate([train, validation])
+        vectors = functionals(data, clips, names=self._functionals)
+        truth = data.labels[clips]
         self._solve(vectors[: len(train)], truth[: len(train)], seed=seed)
         row = {"epoch": 1, "validation_loss": math.nan, "validation_ua": math.nan}
-        for part, where in (
+        for part, rows in (
             ("train", slice(None, len(train))),
             ("validation", slice(len(train), None)),
         ):
-            if not len(truth[where]):
+            if not len(truth[rows]):
                 continue
-            probabilities = self._probabilities(vectors[where])
+            probabilities = self._probabilities(vectors[rows])
             row[f"{part}_loss"] = log_loss(
-                truth[where], probabilities, labels=range(self._n_classes)
+                truth[rows], probabilities, labels=range(self._n_classes)
             )
             row[f"{part}_ua"] = recall_score(
-                truth[where],
+                truth[rows],
                 probabilities.argmax(axis=1),
-                labels=np.unique(truth[where]),
+                labels=np.unique(truth[rows]),
                 average="macro",
             )
         if len(validation):
             self._solve(vectors, truth, seed=seed)
+        on_epoch()
         return [row]
 
     def _solve(self, vectors: np.ndarray, truth: np.ndarray, *, seed: int) -> None:
@@ -101,11 +105,11 @@ class LinearSVM:
         return result
 
     def predict(self, data: ClipData, clips: np.ndarray) -> np.ndarray:
-        """Probabilities [clips, classes]; 0 for a class that training lacked."""
+        """Predict probabilities, float64 [clips, classes]; 0 for a class that training lacked."""
         return self._probabilities(functionals(data, clips, names=self._functionals))
 
     def state(self) -> dict[str, Tensor]:
-        """What the trained model consists of, by name."""
+        """Return the scaler's mean and scale, and the solver's classes, weight and bias."""
         scaler, solver = self._model["standardscaler"], self._model["linearsvc"]
         arrays = {
             "mean": scaler.mean_,

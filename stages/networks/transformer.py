@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from stages.learning.layers import AttentiveStatistics, InputLayer, Normalisation, valid_frames
+from stages.running.checks import check
 
 
 class Transformer(nn.Module):
-    """Patches of all features over a few frames, each of which attends to all others of its clip.
+    """A transformer encoder over patches of all features over a few frames.
 
-    Where a patch lies is told by a convolution over its neighbours, which is added to it: it works
-    at any length, and a crop looks the same wherever in its clip it was taken.
+    A convolution over neighbouring patches encodes relative positions. It works at any length, and
+    a crop has the same encoding wherever it was taken.
 
     Parameters
     ----------
@@ -23,7 +24,7 @@ class Transformer(nn.Module):
     normalisation : fold, clip, clip_limited or fold_clip_mean
         see InputLayer
     patch : int
-        frames of a patch; a last patch that is part padding ends in zeros
+        frames of a patch; zeros fill up the last one
     size : int
         dimensions of a patch's vector
     neighbours : int
@@ -32,22 +33,22 @@ class Transformer(nn.Module):
         encoder layers; attention heads of each; hidden units of its dense part, as a multiple of
         `size`
     attention : int
-        hidden units of the attention that pools over time
+        hidden units of the pooling over time
     dropout : float
-        of what each layer adds
+        of each residual branch
     classifier_dropout : float
         before the classifier
 
     Raises
     ------
     ValueError
-        if the heads do not divide the size, or for an even number of neighbours
+        if the heads do not divide the size, or the number of neighbours is even
 
     References
     ----------
-    Vaswani et al.: Attention Is All You Need, NeurIPS 2017; normalised before each part as in
-    Xiong et al.: On Layer Normalization in the Transformer Architecture, ICML 2020. Positions as in
-    Baevski et al.: wav2vec 2.0, NeurIPS 2020
+    Vaswani et al.: Attention Is All You Need, NeurIPS 2017; with the normalisation of Xiong et al.:
+    On Layer Normalization in the Transformer Architecture, ICML 2020, and the positions of Baevski
+    et al.: wav2vec 2.0, NeurIPS 2020
     """
 
     def __init__(
@@ -67,10 +68,9 @@ class Transformer(nn.Module):
         classifier_dropout: float,
     ) -> None:
         super().__init__()
-        if size % heads:
-            raise ValueError(f"heads: got {heads}, want a divisor of the size {size}")
-        if neighbours % 2 == 0:
-            raise ValueError(f"neighbours: got {neighbours}, want an odd number of patches")
+        check("model.network.heads", heads, size % heads == 0, f"a divisor of the size {size}")
+        fine = neighbours % 2 == 1
+        check("model.network.neighbours", neighbours, fine, "an odd number of patches")
         self.patch = patch
         self.input = InputLayer(inputs, normalisation=normalisation)
         self.embed = nn.Conv1d(sum(inputs.values()), size, patch, stride=patch)
@@ -89,7 +89,7 @@ class Transformer(nn.Module):
 
     def forward(self, features: dict[str, Tensor], lengths: Tensor) -> Tensor:
         values = torch.cat(list(self.input(features, lengths).values()), dim=2)
-        # So many zeros that the last patch is whole, whatever the number of frames.
+        # Zeros fill up the last patch, whatever the number of frames.
         values = nn.functional.pad(values.transpose(1, 2), (0, self.patch - 1))
         values = self.embed(values)  # [batch, size, patches]
         lengths = torch.div(lengths + self.patch - 1, self.patch, rounding_mode="floor")
@@ -102,10 +102,10 @@ class Transformer(nn.Module):
 
 
 class _Layer(nn.Module):
-    """Attention of each patch to all others of its clip, then a dense part; both are added.
+    """Attention of each patch to all others of its clip, then a dense part; both are residual.
 
-    torch.nn.TransformerEncoderLayer computes the same, in evaluation by an operator that ONNX does
-    not have.
+    torch.nn.TransformerEncoderLayer computes the same, but in evaluation by an operator that ONNX
+    lacks.
     """
 
     def __init__(self, size: int, *, heads: int, hidden: int, dropout: float) -> None:
@@ -124,11 +124,11 @@ class _Layer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, values: Tensor, valid: Tensor) -> Tensor:
-        """[batch, patches, size], valid [batch, patches] -> [batch, patches, size]."""
+        """Map [batch, patches, size] to the same shape; `valid` [batch, patches] masks padding."""
         parts = self.project(self.norm(values)).unflatten(2, (3, self.heads, -1))
         query, key, value = parts.permute(2, 0, 3, 1, 4)  # [batch, heads, patches, size / heads]
-        seen = nn.functional.scaled_dot_product_attention(
+        attended = nn.functional.scaled_dot_product_attention(
             query, key, value, attn_mask=valid[:, None, None]
         )
-        values = values + self.dropout(self.join(seen.transpose(1, 2).flatten(2)))
+        values = values + self.dropout(self.join(attended.transpose(1, 2).flatten(2)))
         return values + self.dropout(self.dense(values))

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from stages.audio.frames import first_frames
 from stages.learning.batches import ClipData, WholeBatches
-from stages.learning.checkpoints import build_network, read_checkpoint
-from stages.learning.jobs import Job
+from stages.learning.checkpoints import Job, build_network, read_checkpoint
 from stages.learning.layers import AttentiveStatistics
 from stages.reporting.predictions import Predictions
 

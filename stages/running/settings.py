@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -19,11 +18,23 @@ def load_params(path: str | Path = "params.yaml") -> DictConfig:
     return cast(DictConfig, OmegaConf.load(path))
 
 
-def bind(settings: Any) -> Callable:
-    """Bind the function or class that a `_target_` names to its settings."""
-    from hydra.utils import instantiate  # takes as long to import as all else here
+def bind(settings: Any) -> partial:
+    """Bind the function or class that a `_target_` names to its settings.
 
-    bound = instantiate(settings, _partial_=True, _convert_="all")
+    Raises
+    ------
+    ValueError
+        what a nested section with a `_target_` of its own refuses
+    """
+    from hydra.errors import InstantiationException  # takes as long to import as all else here
+    from hydra.utils import instantiate
+
+    try:
+        bound = instantiate(settings, _partial_=True, _convert_="all")
+    except InstantiationException as error:  # Hydra hides the message of the nested section
+        if isinstance(error.__cause__, ValueError):
+            raise error.__cause__ from None
+        raise
     # Hydra's own partial checks its rules at every call, which takes longer than a short clip.
     return partial(bound.func, *bound.args, **bound.keywords)
 
