@@ -36,6 +36,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from stages.learning.jobs import all_jobs, gather, make_plan, run_jobs
+from stages.running.settings import plain
 from stages.splits.folds import ALL, folds_of
 from stages.splits.leaks import shared_in_words
 from studies.experiment import CACHES, LOGS, SCRATCH, Experiment, clean_up
@@ -186,7 +187,7 @@ def open_study(
         seed=1000 * worker + len(opened.trials), constant_liar=True
     )
     settings = {
-        "params": OmegaConf.to_container(compose_params(study.base), resolve=True),
+        "params": plain(compose_params(study.base)),
         "parameters": {name: repr(values) for name, values in study.parameters.items()},
         "tables": [hashlib.sha256(t.to_csv(index=False).encode()).hexdigest() for t in tables],
     }
@@ -291,7 +292,7 @@ def _train(trial: Trial, study: Study, experiment: Experiment) -> float:
         # Of its own: another process may be trying the same settings.
         scratch=SCRATCH / f"{study.name}-{_first(trial)}",
         logs=LOGS,
-        settings=OmegaConf.to_container(settings),
+        settings=plain(settings),
     )
     jobs = [job for job in all_jobs(experiment.split, experiment.seeds) if job.fold != ALL]
     for number in range(len(jobs)):
