@@ -173,7 +173,7 @@ def test_an_error_is_that_of_the_call(where, scheduler, monkeypatch):
     if where == "there":
         monkeypatch.setenv(SCHEDULER, scheduler)
     with cluster() as client, pytest.raises(ValueError, match="invalid literal .* 'three'"):
-        list(spread([partial(int, "three")], processes=1, client=client))
+        list(spread([partial(int, "three")], processes=2, client=client))
 
 
 # A worker outlives the run: what it imported then is not what it runs now ----------------------
