@@ -20,17 +20,19 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 from dvc.api import DVCFileSystem
 from dvc.exceptions import DvcException
 from dvc.repo.experiments.utils import exp_refs_by_names
 from dvc.scm import RevError
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from stages.reporting import comparison_page as page
 from stages.reporting.comparison import Comparison, Experiment, arrange, compare
 from stages.running.outputs import complete
+from stages.running.settings import plain
 
 OUTPUT = Path("reports/comparison")
 PREDICTIONS, LEAKAGE, LOCK = "data/predictions.csv", "reports/leakage.json", "dvc.lock"
@@ -60,8 +62,8 @@ def read_experiment(name: str) -> Experiment:
         those that its dvc.lock says were evaluated
     """
     files, commit = _open(name)
-    lock = OmegaConf.to_container(OmegaConf.create(_read(files, LOCK, name=name).decode()))
-    stages = lock["stages"]
+    lock = OmegaConf.create(_read(files, LOCK, name=name).decode())
+    stages = plain(cast(DictConfig, lock))["stages"]
     if "evaluate" not in stages:
         raise ValueError(f"{name}: {LOCK} has no stage evaluate, want an experiment that has ended")
     record = stages["evaluate"]

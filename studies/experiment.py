@@ -24,6 +24,7 @@ from stages.metrics import counts as metrics
 from stages.reporting import choice_figures, drawing, tables
 from stages.reporting.predictions import Predictions, arrange, read_predictions
 from stages.running.outputs import complete
+from stages.running.settings import plain
 from stages.splits.folds import ALL, folds_of, read_split
 from stages.splits.labels import label_order
 
@@ -69,7 +70,7 @@ def read_experiment(params: DictConfig) -> Experiment:
         raise FileNotFoundError(f"missing: {', '.join(missing)}")
     clips, split = read_clips(CLIPS), read_split(SPLIT)
     labels = label_order(params.labels.map, split["label"])
-    settings = OmegaConf.to_container(OmegaConf.masked_copy(params, list(SECTIONS)))
+    settings = plain(OmegaConf.masked_copy(params, list(SECTIONS)))
     frames = open_caches(CACHES, names=features, frames=int(clips["frames"].sum()))
     inputs = {name: cache.shape[1] for name, cache in frames.items()}
     check_checkpoint(checkpoint, settings=settings | {"labels": labels, "inputs": inputs})

@@ -21,6 +21,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
@@ -46,7 +47,7 @@ def protocols(params: DictConfig) -> dict[str, DictConfig]:
         for name in PROTOCOLS
     }
     return {
-        name: OmegaConf.merge(settings, {"validation": params.split.validation})
+        name: cast(DictConfig, OmegaConf.merge(settings, {"validation": params.split.validation}))
         for name, settings in found.items()
     }
 

@@ -40,6 +40,7 @@ from stages.learning.checkpoints import SECTIONS
 from stages.learning.jobs import all_jobs, run_jobs
 from stages.learning.results import gather
 from stages.learning.training_plan import make_plan
+from stages.running.settings import plain
 from stages.splits.folds import ALL, folds_of
 from stages.splits.leaks import shared_in_words
 from studies.experiment import CACHES, LOGS, SCRATCH, Experiment, clean_up
@@ -194,7 +195,7 @@ def open_study(
         seed=1000 * worker + len(opened.trials), constant_liar=True
     )
     settings = {
-        "params": OmegaConf.to_container(compose_params(study.base), resolve=True),
+        "params": plain(compose_params(study.base)),
         "parameters": {name: repr(values) for name, values in study.parameters.items()},
         "tables": [hashlib.sha256(t.to_csv(index=False).encode()).hexdigest() for t in tables],
     }

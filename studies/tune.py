@@ -28,7 +28,7 @@ from optuna.trial import TrialState
 
 from stages.reporting import choice_figures, drawing
 from stages.running.outputs import complete
-from stages.running.settings import load_params, processes
+from stages.running.settings import load_params, plain, processes
 from stages.splits.leaks import protocol_in_words
 from studies import study as studies
 from studies.experiment import Experiment, read_experiment
@@ -49,10 +49,7 @@ def last_run(study: Study) -> Experiment:
     flags = " ".join(f"-S '{item}'" for item in study.base)
     advice = f"run `{' '.join(['dvc exp run', flags]).strip()}` first"
     params = load_params()
-    now, wanted = (
-        OmegaConf.to_container(p, resolve=True)
-        for p in (params, studies.compose_params(study.base))
-    )
+    now, wanted = plain(params), plain(studies.compose_params(study.base))
     if now != wanted:
         names = [name for name in wanted if now.get(name) != wanted[name]]
         raise ValueError(f"params.yaml: differs from base in {', '.join(names)}; {advice}")
@@ -72,7 +69,7 @@ def trial_table(opened: optuna.Study) -> pd.DataFrame:
             "state": trial.state.name.lower(),
             "validation_ua": trial.value
             if trial.state == TrialState.COMPLETE
-            else trial.intermediate_values.get(trial.last_step),
+            else trial.intermediate_values.get(trial.last_step or 0),
             **trial.params,
             "error": trial.user_attrs.get("error", ""),
         }
@@ -84,7 +81,8 @@ def trial_table(opened: optuna.Study) -> pd.DataFrame:
 def recipe(study: Study, opened: optuna.Study) -> str:
     """The base and the best setting as a file of conf/experiment."""
     best, made = opened.best_trial, len(studies.counted(opened))
-    choices, settings = [], OmegaConf.create()
+    choices: list[str] = []
+    settings = OmegaConf.create()
     marked = "".join(f", {words}" for words in study.shared)
     for key, value in [item.split("=", 1) for item in study.base] + list(best.params.items()):
         name = key.lstrip("+")
@@ -166,8 +164,8 @@ def main() -> None:
     except (OSError, ValueError) as error:
         sys.exit(str(error))
     if not opened.get_trials(states=(TrialState.COMPLETE,)):
-        error = opened.trials[-1].user_attrs.get("error")
-        sys.exit(f"{arguments.study}: none of its trials has ended well; the last one: {error}")
+        reason = opened.trials[-1].user_attrs.get("error")
+        sys.exit(f"{arguments.study}: none of its trials has ended well; the last one: {reason}")
     write(study, opened, output=REPORTS / study.name)
     if written:
         with complete(written) as part:

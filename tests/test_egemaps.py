@@ -2,6 +2,7 @@
 
 import sys
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ BOUND = {"sample_rate": RATE, "hop_length": HOP}
 class Smile:
     """Returns 100 n + i for descriptor i of row n, and NaN for a signal shorter than 60 ms."""
 
-    built = []
+    built: ClassVar[list] = []
 
     def __init__(self, *, feature_set: str, feature_level: str) -> None:
         self.built.append((feature_set, feature_level))

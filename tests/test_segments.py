@@ -1,5 +1,6 @@
 """Segments of long recordings: boundaries, names, splits and memory; and other sample rates."""
 
+import itertools
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -71,7 +72,7 @@ def test_segments_hold_every_sample_and_have_one_length_but_for_the_last(samples
     settings = {"sample_rate": 10, "segment_s": length / 10, "segment_overlap_s": overlap / 10}
     pieces = cut(samples, **settings)
     assert pieces[0][0] == 0 and pieces[-1][1] == samples
-    for (first, stop), (after, _) in zip(pieces, pieces[1:], strict=False):
+    for (first, stop), (after, _) in itertools.pairwise(pieces):
         assert (stop - first, stop - after) == (length, overlap)
     last = pieces[-1][1] - pieces[-1][0]
     if len(pieces) > 1:
