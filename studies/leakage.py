@@ -18,7 +18,6 @@ import argparse
 import logging
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -91,12 +90,7 @@ def in_common(found: Mapping[str, Predictions]) -> dict[str, Predictions]:
         chosen = predictions.clips["clip"].isin(shared).to_numpy()
         if not chosen.all():
             log.info("leakage: %d clips that not all test are left out", (~chosen).sum())
-        result[name] = replace(
-            predictions,
-            clips=predictions.clips[chosen].reset_index(drop=True),
-            truth=predictions.truth[chosen],
-            probabilities=predictions.probabilities[chosen],
-        )
+        result[name] = predictions.select(chosen)
     return result
 
 
@@ -141,7 +135,7 @@ def main() -> None:
         protocol_in_words(name, shared[name]): predictions
         for name, predictions in in_common(found).items()
     }
-    table = experiment.compare(marked, column="protocol")
+    table = experiment.tabulate(marked, column="protocol")
     table.insert(1, "folds", [predictions.n_folds for predictions in found.values()])
     table.insert(2, "trained_clips", trained_clips(splits.values()))
     corpora = ", ".join(sorted(set(last.predictions.clips["corpus"])))
