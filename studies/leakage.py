@@ -19,7 +19,6 @@ import argparse
 import logging
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -106,12 +105,7 @@ def in_common(found: Mapping[str, Predictions]) -> dict[str, Predictions]:
                 name,
                 (~chosen).sum(),
             )
-        result[name] = replace(
-            predictions,
-            clips=predictions.clips[chosen].reset_index(drop=True),
-            truth=predictions.truth[chosen],
-            probabilities=predictions.probabilities[chosen],
-        )
+        result[name] = predictions.select(chosen)
     return result
 
 
@@ -156,7 +150,7 @@ def main() -> None:
         protocol_in_words(name, shared[name]): predictions
         for name, predictions in in_common(found).items()
     }
-    table = experiment.compare(marked, column="protocol")
+    table = experiment.tabulate(marked, column="protocol")
     table.insert(1, "folds", [predictions.n_folds for predictions in found.values()])
     table.insert(2, "trained_clips", trained_clips(splits.values()))
     corpora = ", ".join(sorted(set(last.predictions.clips["corpus"])))

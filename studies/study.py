@@ -91,7 +91,7 @@ def read_study(path: Path) -> Study:
     ValueError
         naming the file, the entry, what it is and what it should be
     """
-    content = OmegaConf.to_container(OmegaConf.load(path))
+    content = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     wanted = {"base": list, "trials": int, "parameters": dict}
     if not isinstance(content, dict) or set(content) != set(wanted):
         raise ValueError(f"{path}: got {content}, want the entries {', '.join(wanted)}")
@@ -298,7 +298,7 @@ def _train(trial: Trial, study: Study, experiment: Experiment) -> float:
         params = compose_params(_overrides(trial, study))
     except ValueError as error:
         raise _Failed(str(error)) from error
-    settings = OmegaConf.to_container(params, resolve=True)
+    settings = plain(params)
     plan = make_plan(
         experiment.clips,
         validation_only(experiment.split),

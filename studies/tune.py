@@ -26,13 +26,14 @@ from joblib import Parallel, delayed
 from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
-from stages.reporting import choice_figures, drawing
+from stages.reporting.drawing import encode_all, style
 from stages.running.outputs import complete
 from stages.running.settings import load_params, plain, processes
 from stages.splits.leaks import protocol_in_words
 from studies import study as studies
 from studies.experiment import Experiment, read_experiment
 from studies.study import Study
+from studies.trials import importance_figure, trials_figure
 
 JOURNALS, REPORTS, RECIPES = Path("models/tune"), Path("reports/tune"), Path("conf/experiment")
 _FOR_IMPORTANCE = 4  # trials with different results
@@ -111,17 +112,11 @@ def write(study: Study, opened: optuna.Study, *, output: Path) -> None:
     table = trial_table(opened).assign(protocol=protocol)
     heading = f"Study {study.name}: {len(table)} trials"
     notes = study.shared + ["synthetic demo speech"] * (params.data.name == "demo")
-    with drawing.style():
-        drawn = {"history": choice_figures.trials_figure(table, heading=heading, notes=notes)}
+    with style():
+        drawn = {"history": trials_figure(table, heading=heading, notes=notes)}
         if importance := importances(opened):
-            drawn["importance"] = choice_figures.importance_figure(
-                importance, heading=heading, notes=notes
-            )
-        files = {
-            f"{name}.{kind}": drawing.encode(figure, kind)
-            for name, figure in drawn.items()
-            for kind in ("png", "svg")
-        }
+            drawn["importance"] = importance_figure(importance, heading=heading, notes=notes)
+        files = encode_all(drawn)
     files["trials.csv"] = table.to_csv(index=False, lineterminator="\n").encode()
     files["best.yaml"] = recipe(study, opened).encode()
     with complete(output) as folder:

@@ -134,3 +134,12 @@ def exported_network() -> bytes:
     }
     texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in facts.items()}
     return to_onnx(recogniser.eval(), metadata=texts)
+
+
+def run_of_clips(clips, *, store, settings, label_sets, dependent=False):
+    """A run as far as sections about clips read it, without predictions and models."""
+    from stages.reporting.run import Run
+
+    known = {"clips": clips, "store": store, "settings": settings, "label_sets": label_sets}
+    known |= {"leakage": {"speaker_dependent": dependent}}
+    return Run(**dict.fromkeys(Run.__dataclass_fields__) | known)

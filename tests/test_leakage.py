@@ -18,8 +18,8 @@ from stages.clips.names import variant_name
 from stages.learning.batches import ClipData
 from stages.learning.learner import build_learner
 from stages.networks import svm
-from stages.reporting import tables
 from stages.reporting.predictions import read_predictions
+from stages.reporting.sections.overall import headline, overall
 from stages.splits import folds, leaks
 from studies import leakage
 from studies import table as functionals_table
@@ -247,7 +247,8 @@ def test_inflation_measures_the_effect_of_known_speakers(tmp_path):
     trained = table["trained_clips"]
     assert trained["corpus"] == 72 < trained["speaker_sentence"] < trained["speaker"]
     known = clips["clip"]
-    own = tables.headline(read_predictions(folder / "data/predictions.csv", known=known))
+    predictions = read_predictions(folder / "data/predictions.csv", known=known)
+    own = headline(predictions, overall(predictions))
     for name in ("ua", "ua_low", "ua_high"):
         assert table.loc["speaker", name] == own[name]
     assert table.loc["speaker", "difference"] == 0
