@@ -1,16 +1,15 @@
-"""Every feature of conf/features against the usual loop of librosa and gammatone calls.
+"""Speed of every feature in conf/features against a loop of librosa and gammatone calls.
 
 python -m benchmarks.features --corpora DIR [--corpus emodb] [--clips 100] [--stages]
 
-The usual loop goes file by file through librosa.load, the features one after the other as people
-call them (librosa.feature.*, librosa.yin and pyin, gammatone's fft_gtgram and gtgram, approximate
-entropy as its definition reads, broadcast), and np.save, with the settings of conf/features where
-a function has them. Against it stands what the stage `features` does: each feature by itself, from
-the audio store to a cache. Both in this process and in one thread, on the same clips, after a first
-one to warm up, in CPU seconds. The floor is what no feature of spectra goes without: reading, one
-Fourier transform of the default size, writing. With --stages also whole stages, as processes of
-their own, on about 0.4, 1.5 and 3.5 h of speech. The last line is a JSON object; a feature that is
-not there is left out, and what stands against it.
+For each file, the loop calls librosa.load, one function per feature (librosa.feature.*, librosa.yin
+and pyin, gammatone's fft_gtgram and gtgram, and the definition of approximate entropy, broadcast)
+and np.save, with the settings of conf/features that a function takes. The stage `features` computes
+each feature by itself, from the audio store to a cache. Both run in this process and in one thread,
+on the same clips, after one clip to warm up; times are CPU seconds. The floor is the least that a
+spectral feature does: read, one Fourier transform of the default size, write. With --stages, whole
+stages also run as processes of their own, on about 0.4, 1.5 and 3.5 h of speech. The last line is a
+JSON object. A missing feature is left out, with its calls.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ SPECTRAL = (
     *("mfcc", "logmel", "spectrogram", "cochleagram"),
     *("chroma", "contrast", "shape", "zcr", "rms"),
 )
-#: Key of the JSON object -> our feature, and what the loop calls for it.
+#: Key of the JSON object -> the feature, and the loop's call for it.
 SINGLE = {
     "cochleagram_iir_times": ("cochleagram iir", "gtgram"),
     "pitch_yin_times": ("pitch", "yin"),
@@ -63,11 +62,11 @@ SINGLE = {
 SIZES = (["emodb"], ["ravdess"], ["emodb", "ravdess", "tess"])  # corpora
 HOURS = 9.2  # of speech, in RAVDESS, TESS, CREMA-D, SAVEE and EMO-DB together
 _ROUNDS = 2
-_SLOW, _EVERY = ("gtgram", "pyin", "entropy"), 10  # what takes long goes through every 10th clip
+_SLOW, _EVERY = ("gtgram", "pyin", "entropy"), 10  # slow calls run on every 10th clip
 
 
 def settings_of(folder: Path, *, corpora: Path) -> dict[str, Settings]:
-    """Of every feature that needs nothing beyond requirements.txt, and of its variants, by name."""
+    """Settings of all features that need nothing beyond requirements.txt, by name."""
     known = sorted(path.stem for path in (ROOT / "conf" / "features").glob("*.yaml"))
     own = [n for n in known if not hasattr(import_module(f"stages.acoustics.{n}"), "NEEDS")]
     chosen = f"features=[{','.join(own)}]"
@@ -77,7 +76,7 @@ def settings_of(folder: Path, *, corpora: Path) -> dict[str, Settings]:
 
 
 def usual_calls(settings: Mapping[str, Settings], *, rate: int) -> dict[str, Call]:
-    """What the loop calls for each feature, by name: waveform [samples] -> what is saved."""
+    """The loop's call for each feature, by name: waveform [samples] -> array to save."""
     extract = librosa.feature
 
     def stft(name: str) -> dict[str, int]:
@@ -88,12 +87,12 @@ def usual_calls(settings: Mapping[str, Settings], *, rate: int) -> dict[str, Cal
         return stft(name) | {key: settings[name][key] for key in ("n_mels", "fmin", "fmax")}
 
     def shape(samples: np.ndarray) -> np.ndarray:
-        of, framing = {"y": samples, "sr": rate}, stft("shape")
+        signal, framing = {"y": samples, "sr": rate}, stft("shape")
         return np.concatenate(
             [
-                extract.spectral_centroid(**of, **framing),
-                extract.spectral_bandwidth(**of, **framing),
-                extract.spectral_rolloff(**of, **framing),
+                extract.spectral_centroid(**signal, **framing),
+                extract.spectral_bandwidth(**signal, **framing),
+                extract.spectral_rolloff(**signal, **framing),
                 extract.spectral_flatness(y=samples, **framing),
             ]
         )
@@ -102,9 +101,10 @@ def usual_calls(settings: Mapping[str, Settings], *, rate: int) -> dict[str, Cal
         return {key: settings[name][key] for key in ("frame_length", "hop_length")}
 
     def seconds(name: str) -> tuple[float, float, int, float]:
-        """Of the gammatone package: window and hop in seconds, channels, lowest frequency."""
-        of = settings[name]
-        return of["win_length"] / rate, of["hop_length"] / rate, of["n_channels"], of["fmin"]
+        """Arguments of gammatone: window and hop in seconds, channels, lowest frequency."""
+        bound = settings[name]
+        window_s, hop_s = bound["win_length"] / rate, bound["hop_length"] / rate
+        return window_s, hop_s, bound["n_channels"], bound["fmin"]
 
     calls = {
         "mfcc": lambda y: extract.mfcc(
@@ -126,7 +126,7 @@ def usual_calls(settings: Mapping[str, Settings], *, rate: int) -> dict[str, Cal
         "zcr": lambda y: extract.zero_crossing_rate(y, **frames("zcr")),
         "rms": lambda y: extract.rms(y=y, **frames("rms")),
     }
-    if "pitch" in settings:  # with the library's own windows
+    if "pitch" in settings:  # with librosa's default windows
         bound = {key: settings["pitch"][key] for key in ("fmin", "fmax", "hop_length")}
         calls["yin"] = lambda y: librosa.yin(y, sr=rate, **bound)
         calls["pyin"] = lambda y: librosa.pyin(y, sr=rate, **bound)[0]
@@ -136,7 +136,7 @@ def usual_calls(settings: Mapping[str, Settings], *, rate: int) -> dict[str, Cal
 
 
 def textbook_entropy(settings: Settings) -> Call:
-    """Approximate entropy of each frame as its definition reads: all pairs of patterns at once."""
+    """Approximate entropy of each frame by its definition, on all pairs of patterns at once."""
     m, length, hop = (settings[key] for key in ("m", "frame_length", "hop_length"))
 
     def phi(frames: torch.Tensor, size: int, tolerance: torch.Tensor) -> torch.Tensor:
@@ -147,7 +147,7 @@ def textbook_entropy(settings: Settings) -> Call:
     def entropy(samples: np.ndarray) -> np.ndarray:
         padded = torch.nn.functional.pad(torch.from_numpy(samples), (length // 2, length // 2))
         values = []
-        for frames in padded.unfold(0, length, hop).split(64):  # as many as memory holds
+        for frames in padded.unfold(0, length, hop).split(64):  # more do not fit into memory
             tolerance = settings["r"] * frames.std(-1, correction=0)
             values.append(phi(frames, m, tolerance) - phi(frames, m + 1, tolerance))
         return torch.cat(values).numpy()
@@ -156,7 +156,7 @@ def textbook_entropy(settings: Settings) -> Call:
 
 
 def floor(clips: pd.DataFrame, *, audio: Path, settings: Settings, path: Path) -> None:
-    """Read each clip, transform it once, write as many numbers as a mel spectrogram has."""
+    """Read each clip, transform it once, and write as many numbers as a mel spectrogram has."""
     samples = open_audio(audio)
     framing = {key: settings[key] for key in ("n_fft", "win_length", "hop_length")}
     shape = (int(clips["frames"].sum()), settings["n_mels"])
@@ -171,7 +171,7 @@ def floor(clips: pd.DataFrame, *, audio: Path, settings: Settings, path: Path) -
 
 
 def write_store(path: Path, *, waveforms: Sequence[np.ndarray], hop_length: int) -> pd.DataFrame:
-    """An audio store of some waveforms; the table of its clips, numbered."""
+    """Write waveforms to an audio store; return the table of its clips, numbered."""
     with AudioStore(path) as store:
         for samples in waveforms:
             store.append(np.rint(samples.clip(-1, 1) * FULL_SCALE))
@@ -184,85 +184,85 @@ def write_store(path: Path, *, waveforms: Sequence[np.ndarray], hop_length: int)
 def compare(
     files: Sequence[Path], *, settings: Mapping[str, Settings], folder: Path
 ) -> tuple[dict[tuple[str, str], float], float]:
-    """CPU seconds of every feature, for each second of speech, and the mean clip in seconds.
+    """CPU seconds of every feature and call, per second of speech.
 
     Returns
     -------
-    dict
+    costs : dict
         by ("ours", feature), ("ours", "floor"), ("loop", call) and ("loop", "load")
-    float
+    clip_s : float
+        mean duration of a clip
     """
     rate, hop_length = (settings["logmel"][key] for key in ("sample_rate", "hop_length"))
     waveforms = [librosa.load(file, sr=rate)[0] for file in files]
     audio = folder / "audio.npy"
     clips = write_store(audio, waveforms=waveforms, hop_length=hop_length)
 
-    def cache(some: pd.DataFrame, name: str, feature: Callable) -> None:
+    def cache(clips: pd.DataFrame, name: str, feature: Callable) -> None:
         path = folder / "caches" / f"{name}.npy"
-        write_cache(path, feature=feature, clips=some, audio=audio, sample_rate=rate)
+        write_cache(path, feature=feature, clips=clips, audio=audio, sample_rate=rate)
 
-    def load(some: pd.DataFrame) -> None:
-        for number in some.index:
+    def load(clips: pd.DataFrame) -> None:
+        for number in clips.index:
             librosa.load(files[number], sr=rate)
 
-    def loop(some: pd.DataFrame, name: str, call: Call) -> None:
-        for number in some.index:
+    def loop(clips: pd.DataFrame, name: str, call: Call) -> None:
+        for number in clips.index:
             np.save(folder / f"{number}-{name}.npy", call(waveforms[number]))
 
     path = folder / "floor.npy"
     calls = {("ours", "floor"): partial(floor, audio=audio, settings=settings["logmel"], path=path)}
-    for name, of in settings.items():
-        calls["ours", name] = partial(cache, name=name, feature=bind(of))
+    for name, bound in settings.items():
+        calls["ours", name] = partial(cache, name=name, feature=bind(bound))
     calls["loop", "load"] = load
     for name, call in usual_calls(settings, rate=rate).items():
         calls["loop", name] = partial(loop, name=name, call=call)
     costs = Counter()
     for call in calls.values():
         call(clips[:1])  # warms up
-    for number in range(_ROUNDS):  # by turns: whatever else the machine does falls on all of them
+    for number in range(_ROUNDS):  # in turns: other load on the machine affects all calls alike
         for (side, name), call in calls.items():
-            some = clips[number::_EVERY] if name in _SLOW else clips
-            begun = time.process_time()
-            call(some)
-            cost_s = time.process_time() - begun
-            costs[side, name] += cost_s * rate / some["samples"].sum() / _ROUNDS
+            subset = clips[number::_EVERY] if name in _SLOW else clips
+            start = time.process_time()
+            call(subset)
+            cost_s = time.process_time() - start
+            costs[side, name] += cost_s * rate / subset["samples"].sum() / _ROUNDS
     return costs, clips["samples"].mean() / rate
 
 
 def report(costs: Mapping[tuple[str, str], float], *, clip_s: float) -> dict[str, float]:
-    """Print the table; the figures of the JSON object."""
+    """Print the table; return the figures of the JSON object."""
     ms = {key: 1000 * clip_s * cost for key, cost in costs.items()}
-    against = {name: [name] for name in SPECTRAL}
+    baselines = {name: [name] for name in SPECTRAL}
     for feature, call in SINGLE.values():
-        against.setdefault(feature, []).append(call)
+        baselines.setdefault(feature, []).append(call)
     print(f"{clip_s:.2f} s, ms of a CPU per clip{'real time':>10} {'floor':>7}   in the loop")
 
-    def line(name: str, own: float, rest: str = "") -> None:
-        share = f"{ms['ours', 'floor'] / own:7.0%}"
-        print(f"{name:20} {own:8.3f} {1000 * clip_s / own:9.0f}x {share}   {rest}")
+    def line(name: str, ours: float, loop: str = "") -> None:
+        floor = f"{ms['ours', 'floor'] / ours:7.0%}"
+        print(f"{name:20} {ours:8.3f} {1000 * clip_s / ours:9.0f}x {floor}   {loop}")
 
-    for (side, name), own in ms.items():
+    for (side, name), ours in ms.items():
         if side == "ours":
-            found = [
-                (call, ms["loop", call]) for call in against.get(name, []) if ("loop", call) in ms
-            ]
+            calls = [call for call in baselines.get(name, []) if ("loop", call) in ms]
+            times = {call: ms["loop", call] for call in calls}
             line(
                 name,
-                own,
-                ", ".join(f"{call} {its:.2f} ({its / own:.1f} times)" for call, its in found),
+                ours,
+                ", ".join(f"{call} {t:.2f} ({t / ours:.1f} times)" for call, t in times.items()),
             )
-    own = sum(ms["ours", name] for name in SPECTRAL)
+    ours = sum(ms["ours", name] for name in SPECTRAL)
     loop = ms["loop", "load"] + sum(ms["loop", name] for name in SPECTRAL)
     line(
         "spectral set",
-        own,
-        f"{loop:.2f} with load {ms['loop', 'load']:.2f} ({loop / own:.1f} times)",
+        ours,
+        f"{loop:.2f} with load {ms['loop', 'load']:.2f} ({loop / ours:.1f} times)",
     )
     hours_s = 3600 * HOURS / clip_s / 1000
     print(
-        f"spectral set at {HOURS} h: {own * hours_s:.0f} s of one CPU, loop {loop * hours_s:.0f} s"
+        f"spectral set at {HOURS} h: {ours * hours_s:.0f} s of one CPU, loop {loop * hours_s:.0f} s"
     )
-    figures = {"clip_s": clip_s, "spectral_ms": own, "spectral_times": loop / own}
+    figures = {"clip_s": clip_s, "spectral_ms": ours, "spectral_times": loop / ours}
     for key, (feature, call) in SINGLE.items():
         if ("ours", feature) in ms:
             figures[key] = ms["loop", call] / ms["ours", feature]
@@ -272,7 +272,7 @@ def report(costs: Mapping[tuple[str, str], float], *, clip_s: float) -> dict[str
 def stages(
     names: Sequence[str], *, corpora: Path, features: Sequence[str], folder: Path
 ) -> dict[str, float]:
-    """Print what each feature's stage takes on some corpora; all together, for the JSON object."""
+    """Print the cost of each feature's stage; return that of all for the JSON object."""
     write_params(
         folder, f"features=[{','.join(features)}]", corpora=corpora, names=names, model="svm"
     )
@@ -299,7 +299,7 @@ def stages(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpora", required=True, help="folder of all corpora")
-    parser.add_argument("--corpus", default="emodb", help="whose clips are compared")
+    parser.add_argument("--corpus", default="emodb", help="corpus whose clips are compared")
     parser.add_argument("--clips", type=int, default=100)
     parser.add_argument("--stages", action="store_true", help="whole stages as well: minutes")
     arguments = parser.parse_args()
@@ -310,13 +310,13 @@ def main() -> None:
         sys.exit(f"--clips: got {arguments.clips}, want 1 to {len(found)}")
     chosen = np.linspace(0, len(found) - 1, arguments.clips).astype(int)
     files = [corpora / arguments.corpus / found[number] for number in chosen]
-    # The time of worker processes, which a cache of many clips starts, would be counted nowhere.
+    # A cache of many clips would start worker processes, whose time is not counted here.
     os.environ["LOKY_MAX_CPU_COUNT"] = "1"
     with tempfile.TemporaryDirectory() as scratch:
         settings = settings_of(Path(scratch), corpora=corpora)
-        with threadpool_limits(1):  # else numpy's products spin on other cores, all of it counted
+        with threadpool_limits(1):  # else numpy's products spin on other cores, which is counted
             costs, clip_s = compare(files, settings=settings, folder=Path(scratch))
-    del os.environ["LOKY_MAX_CPU_COUNT"]  # whole stages use what there is
+    del os.environ["LOKY_MAX_CPU_COUNT"]  # whole stages use all cores
     figures = report(costs, clip_s=clip_s)
     if arguments.stages:
         features = [name for name in settings if " " not in name]

@@ -1,12 +1,12 @@
-"""Pitch against librosa's: speed, and how far both agree, on speech and on voices of known pitch.
+"""Pitch against librosa: speed, and agreement on real speech and on voices of known pitch.
 
 python -m benchmarks.pitch --corpora DIR [--corpus emodb] [--every 15]
 
-Times are milliseconds of the processor per clip, in one thread, after one call to warm up. librosa
-looks at frames of 2048 samples unless told otherwise; pitch is compared with librosa.pyin over
-frames of the feature's own length and over those. Of frames that both call voiced, the table has
-the share less than 20 and 50 cents apart, and over half an octave. The synthetic voices' own pitch
-is known: it says which of two that disagree is right. The last line is a JSON object.
+Times are CPU milliseconds per clip, in one thread, after one call to warm up. Pitch is compared
+with librosa.pyin over frames of the feature's own length and over librosa's default, 2048 samples.
+For frames that both call voiced, the table has the fractions that differ by less than 20 and 50
+cents and by more than half an octave. The pitch of the synthetic voices is known and decides
+between the two. The last line is a JSON object.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LIBROSA_LENGTH = 2048
 
 
 def speech(folder: Path, *, rate: int, every: int) -> list[np.ndarray]:
-    """Every so many-th file of a corpus, levelled."""
+    """Every n-th file of a corpus, levelled."""
     clips = []
     for file in audio_files(folder)[::every]:
         samples, _ = librosa.load(folder / file, sr=rate, mono=True)
@@ -42,14 +42,14 @@ def speech(folder: Path, *, rate: int, every: int) -> list[np.ndarray]:
 
 
 def voices(*, hop_length: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """Synthetic voices in each emotion, and the pitch of all their frames in Hz; 0 without one."""
+    """Synthetic voices in each emotion, and the pitch of all their frames in Hz; 0: unvoiced."""
     clips, known = [], []
     for emotion in prosody.EMOTIONS:
         for sex in ("female", "male"):
             with patch.object(voice, "_glottis", wraps=voice._glottis) as glottis:
                 clip = voice.utter(
-                    voice.sentence(emotion, syllables=6),
-                    who=voice.speaker(f"{emotion}/{sex}", sex=sex),
+                    voice.draw_sentence(emotion, syllables=6),
+                    speaker=voice.draw_speaker(f"{emotion}/{sex}", sex=sex),
                     emotion=emotion,
                     rng=np.random.default_rng(0),
                 )
@@ -61,26 +61,26 @@ def voices(*, hop_length: int) -> tuple[list[np.ndarray], np.ndarray]:
 
 
 def timed(function: Callable, clips: list[np.ndarray]) -> tuple[np.ndarray, float]:
-    """What a function gives of all clips, and milliseconds of the processor per clip."""
+    """Results of a function for all clips, and CPU milliseconds per clip."""
     function(clips[0])
-    begun = time.process_time()
+    start = time.process_time()
     results = [function(clip) for clip in clips]
-    return np.concatenate(results), 1000 * (time.process_time() - begun) / len(clips)
+    return np.concatenate(results), 1000 * (time.process_time() - start) / len(clips)
 
 
 def agreement(hz: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
-    """How far two pitches agree in frames where neither is 0."""
+    """Fraction of frames with both pitches, and of these the fractions that agree and differ."""
     both = (hz > 0) & (theirs > 0)
     cents = 1200 * np.abs(np.log2(hz[both] / theirs[both]))
-    shares = {"both": both, "20_cents": cents <= 20, "50_cents": cents <= 50, "octave": cents > 600}
-    return {name: round(float(share.mean()), 4) for name, share in shares.items()}
+    frames = {"both": both, "20_cents": cents <= 20, "50_cents": cents <= 50, "octave": cents > 600}
+    return {name: round(float(chosen.mean()), 4) for name, chosen in frames.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpora", required=True, help="folder of all corpora")
     parser.add_argument("--corpus", default="emodb")
-    parser.add_argument("--every", type=int, default=15, help="files of which one is taken")
+    parser.add_argument("--every", type=int, default=15, help="use every n-th file")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with initialize_config_dir(str(ROOT / "conf"), version_base=None):

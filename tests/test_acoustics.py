@@ -1,4 +1,4 @@
-"""The acoustic features: what must hold by mathematics, and equality with the reference library."""
+"""Acoustic features: mathematical properties, and equality with the reference library."""
 
 import librosa
 import numpy as np
@@ -133,7 +133,7 @@ def test_constants_first_built_without_gradients_let_them_through_later():
     ("feature", "bound"), [(logmel, MEL), (mfcc, MFCC | {"deltas": 2}), (rms, RMS), (zcr, ZCR)]
 )
 def test_a_traced_feature_follows_other_lengths_and_batches(feature, bound):
-    """What the ONNX exporter is given must not have the example's shape frozen into it."""
+    """The shape of the example must not be frozen into an exported graph."""
     traced = torch.jit.trace(lambda x: feature(x, **bound), torch.ones(2, 4000), check_trace=False)
     assert "view_as_real" not in str(traced.inlined_graph)  # it knows no complex numbers
     for shape in ((1, 1), (3, 300), (5, 9000)):
@@ -175,8 +175,8 @@ def reference_logmel(waveform: np.ndarray, bound: dict) -> np.ndarray:
 def test_logmel_equals_librosa(seconds, rate, changes):
     bound = MEL | {"sample_rate": rate} | changes
     waveform = speech_like(int(seconds * rate), rate=rate)
-    ours = logmel(torch.from_numpy(waveform), **bound).numpy()
-    np.testing.assert_allclose(ours, reference_logmel(waveform, bound), rtol=0, atol=1e-5)
+    actual = logmel(torch.from_numpy(waveform), **bound).numpy()
+    np.testing.assert_allclose(actual, reference_logmel(waveform, bound), rtol=0, atol=1e-5)
 
 
 @SHORT
@@ -192,9 +192,9 @@ def test_mfcc_equals_librosa(seconds, rate, changes):
         librosa.feature.delta(coefficients, order=order, mode="nearest")
         for order in range(1, bound["deltas"] + 1)
     ]
-    ours = mfcc(torch.from_numpy(waveform), **bound).numpy()
+    actual = mfcc(torch.from_numpy(waveform), **bound).numpy()
     # A coefficient sums 64 bands with weights of at most .18: 12 times the bands' tolerance.
-    np.testing.assert_allclose(ours, np.concatenate([coefficients, *slopes]), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(actual, np.concatenate([coefficients, *slopes]), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("win_length", [512, 400])
@@ -218,10 +218,10 @@ FRAMINGS = pytest.mark.parametrize(
 )
 
 
-def same_frames(ours: np.ndarray, theirs: np.ndarray, frame_length: int) -> np.ndarray:
-    """Ours, cut to the reference's frames: it may lack the last one of an odd frame length."""
-    assert ours.shape[1] - theirs.shape[1] in ((0, 1) if frame_length % 2 else (0,))
-    return ours[:, : theirs.shape[1]]
+def same_frames(actual: np.ndarray, expected: np.ndarray, frame_length: int) -> np.ndarray:
+    """Cut to the reference's frames: it may lack the last one of an odd frame length."""
+    assert actual.shape[1] - expected.shape[1] in ((0, 1) if frame_length % 2 else (0,))
+    return actual[:, : expected.shape[1]]
 
 
 @REFERENCES
@@ -232,10 +232,12 @@ def test_zcr_equals_librosa(seconds, rate, frame_length, hop_length):
     waveform[100:150] = 0
     waveform[200:250] *= 1e-9  # below what counts as zero
     framing = {"frame_length": frame_length, "hop_length": hop_length}
-    theirs = librosa.feature.zero_crossing_rate(waveform, **framing)
-    ours = zcr(torch.from_numpy(waveform), sample_rate=rate, **framing).numpy()
+    expected = librosa.feature.zero_crossing_rate(waveform, **framing)
+    actual = zcr(torch.from_numpy(waveform), sample_rate=rate, **framing).numpy()
     # Both count whole crossings: only the last bit of the division may differ.
-    np.testing.assert_allclose(same_frames(ours, theirs, frame_length), theirs, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        same_frames(actual, expected, frame_length), expected, rtol=0, atol=1e-12
+    )
 
 
 @REFERENCES
@@ -246,10 +248,12 @@ def test_rms_equals_librosa(seconds, rate, frame_length, hop_length, floor_db):
     waveform = speech_like(int(seconds * rate), rate=rate)
     framing = {"frame_length": frame_length, "hop_length": hop_length}
     amplitude = librosa.feature.rms(y=waveform, dtype=np.float64, **framing)
-    theirs = 20 * np.log10(np.maximum(amplitude, 10 ** (floor_db / 20)))
-    ours = rms(torch.from_numpy(waveform), sample_rate=rate, floor_db=floor_db, **framing).numpy()
+    expected = 20 * np.log10(np.maximum(amplitude, 10 ** (floor_db / 20)))
+    actual = rms(torch.from_numpy(waveform), sample_rate=rate, floor_db=floor_db, **framing).numpy()
     # Sums of at most 2048 squares in float64: 1e-13 relative, 1e-12 dB.
-    np.testing.assert_allclose(same_frames(ours, theirs, frame_length), theirs, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(
+        same_frames(actual, expected, frame_length), expected, rtol=0, atol=1e-9
+    )
 
 
 # Bad settings, named before any clip is looked at
@@ -268,22 +272,16 @@ def test_rms_equals_librosa(seconds, rate, frame_length, hop_length, floor_db):
         (logmel, MEL, {"fmax": 0}, "fmax: got 0, want over 0"),
         (logmel, MEL, {"fmin": 4000, "fmax": 4000}, "fmin: got 4000, want 0 to below 4000"),
         (logmel, MEL, {"fmin": -1}, "fmin: got -1, want 0 to below 8000"),
-        (logmel, MEL, {"n_mels": 0}, "n_mels: got 0, want at least 1"),
-        (logmel, MEL, {"n_mels": 256}, r"n_mels: got 256, want at most \d+ .*n_fft 512"),
-        (logmel, MEL, {"n_mels": 10**12}, r"n_mels: got 1000000000000, want at most \d+ "),
-        (
-            logmel,
-            MEL,
-            {"n_fft": 1 << 20, "n_mels": 500_000},
-            "n_fft: got 1048576, want less, or a smaller n_mels: the filterbank takes 4718.6 GB",
-        ),
-        (logmel, MEL, {"fmax": 51, "n_mels": 9}, "n_mels: got 9, want at most 0 .*fmax 51"),
+        (logmel, MEL, {"n_mels": 0}, "n_mels: got 0, want 1 to 511"),
+        (logmel, MEL, {"n_mels": 256}, "n_mels: got 256, want fewer bands .*n_fft 512"),
+        (logmel, MEL, {"n_mels": 10**12}, "n_mels: got 1000000000000, want 1 to 511"),
+        (logmel, MEL, {"fmax": 51, "n_mels": 9}, "n_mels: got 9, want fewer bands .*fmax 51"),
         (logmel, MEL, {"floor_db": 1}, "floor_db: got 1, want -120 to 0"),
         (logmel, MEL, {"floor_db": float("nan")}, "floor_db: got nan, want -120 to 0"),
         (mfcc, MFCC, {"n_mfcc": 65}, "n_mfcc: got 65, want 1 to 64"),
         (mfcc, MFCC, {"n_mfcc": 0}, "n_mfcc: got 0, want 1 to 64"),
         (mfcc, MFCC, {"n_mels": 39}, "n_mfcc: got 40, want 1 to 39"),
-        (mfcc, MFCC, {"n_mels": 10**12}, r"n_mels: got 1000000000000, want at most \d+ "),
+        (mfcc, MFCC, {"n_mels": 10**12}, "n_mels: got 1000000000000, want 1 to 511"),
         (mfcc, MFCC, {"deltas": 3}, "deltas: got 3, want 0 to 2"),
         (mfcc, MFCC, {"deltas": -1}, "deltas: got -1, want 0 to 2"),
         (mfcc, MFCC, {"fmax": 9000}, "fmax: got 9000"),
@@ -300,13 +298,21 @@ def test_bad_settings_are_named(feature, bound, change, message):
             feature(waveform, **bound | change)
 
 
-def test_the_number_of_bands_named_as_the_most_is_allowed():
-    with pytest.raises(ValueError, match="want at most") as refusal:
-        logmel(torch.zeros(RATE), **MEL | {"n_mels": 256})
-    most = int(str(refusal.value).split("at most ")[1].split()[0])
-    assert logmel(torch.zeros(RATE), **MEL | {"n_mels": most}).shape[0] == most
-    with pytest.raises(ValueError, match=f"at most {most} "):
-        logmel(torch.zeros(RATE), **MEL | {"n_mels": most + 1})
+@pytest.mark.filterwarnings("ignore:Empty filters detected:UserWarning")
+@pytest.mark.parametrize("changes", [{}, {"fmin": 0}, {"n_fft": 513, "fmin": 1000, "fmax": 2000}])
+def test_bands_are_refused_where_librosa_leaves_a_filter_empty(changes):
+    bound = MEL | changes
+    bank = {key: bound[key] for key in ("n_fft", "fmin", "fmax")}
+    refused = []
+    for n_mels in range(10, 200, 3):
+        empty = not librosa.filters.mel(sr=RATE, n_mels=n_mels, **bank).any(axis=1).all()
+        try:
+            assert logmel(torch.zeros(1), **bound | {"n_mels": n_mels}).shape == (n_mels, 1)
+            assert not empty
+        except ValueError as error:
+            assert empty and str(error).startswith(f"n_mels: got {n_mels}, want fewer bands")
+            refused.append(n_mels)
+    assert 0 < len(refused) < 60
 
 
 def test_a_float16_cache_of_all_coefficients_keeps_the_bands():

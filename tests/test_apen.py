@@ -1,5 +1,5 @@
-"""Approximate entropy: the textbook's definition, the reference's envelope, what must hold of it,
-and what every feature must keep."""
+"""Approximate entropy: the textbook definition, scipy's envelope, mathematical properties, and the
+contract of all features."""
 
 from itertools import product
 
@@ -18,7 +18,7 @@ BOUND = {"sample_rate": RATE, "hop_length": HOP, "frame_length": 400, "m": 2, "r
 
 
 def textbook(series: np.ndarray, *, m: int, r: float) -> float:
-    """Pincus's definition, of all pairs at once."""
+    """Pincus's definition, for all pairs at once."""
 
     def phi(length: int) -> float:
         places = np.lib.stride_tricks.sliding_window_view(series, length)
@@ -29,7 +29,7 @@ def textbook(series: np.ndarray, *, m: int, r: float) -> float:
 
 
 def envelope(waveform: np.ndarray, frame: int, *, frame_length: int, hop_length: int) -> np.ndarray:
-    """The reference's, of a frame with as much sound, or zeros, before and after it."""
+    """scipy's envelope of a frame, computed with a frame of sound or zeros on either side."""
     padded = np.pad(waveform, 3 * frame_length)
     first = 3 * frame_length + frame * hop_length - 3 * frame_length // 2
     signal = padded[first : first + 3 * frame_length]
@@ -58,17 +58,17 @@ def test_entropy_is_the_textbooks(m, r, length, seed, kind):
         series = series.cumsum(axis=1)
     if kind == "steps":  # differences that are equal to the limit, or nearly, and no deviation
         series = np.round(series)
-    ours = compiled(_entropies)(series, m, r, _CONSTANT)
+    actual = compiled(_entropies)(series, m, r, _CONSTANT)
     wanted = [textbook(row, m=m, r=r) if row.std() else 0 for row in series]
-    np.testing.assert_allclose(ours, wanted, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(actual, wanted, rtol=0, atol=1e-9)
 
 
 def test_a_series_that_repeats_itself_has_the_entropy_counted_on_paper():
     series = np.tile([85.0, 80.0, 89.0], 17)
-    ours = compiled(_entropies)(series[None], 2, 3 / series.std(), _CONSTANT)
+    actual = compiled(_entropies)(series[None], 2, 3 / series.std(), _CONSTANT)
     short = (2 * 17 * np.log(17 / 50) + 16 * np.log(16 / 50)) / 50
     long = (17 * np.log(17 / 49) + 2 * 16 * np.log(16 / 49)) / 49
-    np.testing.assert_allclose(ours, short - long, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(actual, short - long, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("length", [400, 401, 57])
@@ -78,10 +78,10 @@ def test_the_envelope_is_the_references(length):
     signals = np.pad(waveform, 3 * length)
     firsts = [3 * length + t * HOP - 3 * length // 2 for t in frames]
     cut = np.stack([signals[first : first + 3 * length] for first in firsts])
-    ours = _envelopes(torch.from_numpy(cut)).numpy()
-    for row, frame in zip(ours, frames, strict=True):
-        theirs = envelope(waveform, frame, frame_length=length, hop_length=HOP)
-        np.testing.assert_allclose(row, theirs, rtol=0, atol=1e-12)
+    actual = _envelopes(torch.from_numpy(cut)).numpy()
+    for row, frame in zip(actual, frames, strict=True):
+        expected = envelope(waveform, frame, frame_length=length, hop_length=HOP)
+        np.testing.assert_allclose(row, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -91,11 +91,11 @@ def test_a_frame_is_the_textbook_on_the_references_envelope(changes):
     bound = BOUND | {"frame_length": 100} | changes
     framing = {key: bound[key] for key in ("frame_length", "hop_length")}
     waveform = noise(1500)
-    ours = apen(torch.from_numpy(waveform), **bound)[0].numpy()
-    assert len(ours) == 1 + 1500 // bound["hop_length"]
-    for frame in range(len(ours)):
+    actual = apen(torch.from_numpy(waveform), **bound)[0].numpy()
+    assert len(actual) == 1 + 1500 // bound["hop_length"]
+    for frame in range(len(actual)):
         wanted = textbook(envelope(waveform, frame, **framing), m=bound["m"], r=bound["r"])
-        assert ours[frame] == pytest.approx(wanted, abs=1e-6)
+        assert actual[frame] == pytest.approx(wanted, abs=1e-6)
 
 
 def test_more_frames_than_are_taken_at_once():
@@ -181,7 +181,6 @@ def test_it_cannot_be_frozen_into_a_graph():
         ({"sample_rate": 0}, "sample_rate: got 0, want at least 1"),
         ({"hop_length": 0}, "hop_length: got 0, want at least 1"),
         ({"frame_length": 1}, "frame_length: got 1, want at least 2"),
-        ({"frame_length": 1 << 42}, "frame_length: got 4398046511104, want less, .* GB are free"),
         ({"m": 0}, "m: got 0, want 1 to 399"),
         ({"m": 400}, "m: got 400, want 1 to 399"),
         ({"r": 0}, "r: got 0, want over 0"),

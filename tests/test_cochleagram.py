@@ -1,6 +1,4 @@
-"""The cochleagram: what must hold by mathematics, and equality with the gammatone package."""
-
-import re
+"""Cochleagram: mathematical properties, and equality with the gammatone package."""
 
 import numpy as np
 import pytest
@@ -124,8 +122,8 @@ def test_traced_it_follows_other_lengths_and_batches():
         torch.testing.assert_close(traced(waveform), want, rtol=0, atol=1e-3)
 
 
-# Equality with the package. Its frames begin with the signal, ours are centred: it is given the
-# zeros that ours take beyond the ends. float64 on both sides.
+# Equality with gammatone, whose frames are not centred: it is given the padded signal. float64 on
+# both sides.
 
 SAMPLES = pytest.mark.parametrize("samples", [1, 300, 8000])
 GRID = pytest.mark.parametrize(
@@ -156,18 +154,18 @@ def test_fft_equals_the_package(samples, changes):
     # One more than half a transform behind: the package leaves a last full frame out.
     padded = np.pad(waveform, (n_fft // 2, n_fft // 2 + 1))
     if bound["fmax"] is None:
-        theirs = fft_gtgram(
+        expected = fft_gtgram(
             padded, rate, window / rate, hop / rate, bound["n_channels"], bound["fmin"]
         )
     else:  # which that function does not take
         weights, _ = fft_weights(
             n_fft, rate, bound["n_channels"], 1, bound["fmin"], bound["fmax"], n_fft // 2 + 1
         )
-        theirs = weights @ np.abs(specgram(padded, n_fft, rate, window, hop)) / n_fft
-    ours = cochleagram(torch.from_numpy(waveform), **bound).numpy()
-    theirs = decibels(theirs[:, : ours.shape[1]], -120)
+        expected = weights @ np.abs(specgram(padded, n_fft, rate, window, hop)) / n_fft
+    actual = cochleagram(torch.from_numpy(waveform), **bound).numpy()
+    expected = decibels(expected[:, : actual.shape[1]], -120)
     # The same sums in another order, 1e-16 of their largest term each: 1e-13 dB where it is quiet.
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-9)
 
 
 @SAMPLES
@@ -178,17 +176,17 @@ def test_iir_equals_the_package(samples, changes):
     waveform = noise(samples)
     padded = np.pad(waveform, (window // 2, window - window // 2))
     bank = (bound["n_channels"], bound["fmin"], bound["fmax"])
-    theirs = decibels(gtgram(padded, rate, window / rate, hop / rate, *bank), -120)
-    ours = cochleagram(torch.from_numpy(waveform), **bound).numpy()
+    expected = decibels(gtgram(padded, rate, window / rate, hop / rate, *bank), -120)
+    actual = cochleagram(torch.from_numpy(waveform), **bound).numpy()
     # Poles near 1 (20 Hz at 48 kHz) magnify the rounding of the same sums to 1e-11 dB.
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-9)
     single = cochleagram(torch.from_numpy(waveform).float(), **bound).numpy()
     # The filters run in float64 all the same: only samples and decibels are rounded, by 6e-8 and
     # 4e-6 dB, once or twice each.
-    np.testing.assert_allclose(single, theirs, rtol=0, atol=5e-5)
+    np.testing.assert_allclose(single, expected, rtol=0, atol=5e-5)
 
 
-# The contract of features, which tests/test_acoustics.py checks for the method that conf names
+# The contract of features, which tests/test_features.py checks for the method in conf
 
 
 @pytest.mark.parametrize("samples", [1, 255, 256, 4000])
@@ -230,11 +228,10 @@ def test_iir_cannot_be_frozen_into_a_graph():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"method": "FFT"}, "method: got FFT, want fft or iir"),
+        ({"method": "FFT"}, "method: got 'FFT', want fft or iir"),
         ({"hop_length": 0}, "hop_length: got 0, want at least 1"),
         ({"hop_length": -256}, "hop_length: got -256, want at least 1"),
         ({"win_length": 1}, "win_length: got 1, want at least 2"),
-        ({"win_length": 1 << 42}, "win_length: got 4398046511104, want less, .* GB are free"),
         ({"sample_rate": 0}, "sample_rate: got 0, want at least 1"),
         ({"n_channels": 0}, "n_channels: got 0, want at least 1"),
         ({"floor_db": -121}, "floor_db: got -121, want -120 to 0"),
@@ -251,38 +248,25 @@ def test_bad_settings_are_named(bound, change, message):
             cochleagram(waveform, **bound | change)
 
 
-def test_a_filterbank_that_memory_does_not_hold_is_refused_before_it_is_made():
-    many = {"win_length": 1 << 18, "n_channels": 250_000}
-    with pytest.raises(
-        ValueError, match="win_length: got 262144, .*the filterbank takes 2621.4 GB"
-    ):
-        cochleagram(torch.zeros(RATE), **FFT | many)
-
-
 @pytest.mark.parametrize(
-    ("bound", "wanted"), [(FFT, r"at most 509: the lines"), (IIR, "less, .* GB are free")]
+    ("change", "most"), [({"n_channels": 10**12}, 509), ({"n_channels": 64, "fmax": 800}, 48)]
 )
-def test_channels_beyond_number_are_refused_before_they_are_made(bound, wanted):
-    with pytest.raises(ValueError, match=f"n_channels: got 1000000000000, want {wanted}"):
-        cochleagram(torch.zeros(RATE), **bound | {"n_channels": 10**12})
-
-
-@pytest.mark.parametrize(
-    ("change", "name"),
-    [
-        ({"n_channels": 600}, "n_channels"),
-        ({"n_channels": 64, "fmax": 800}, "n_channels"),
-        ({"win_length": 64}, "win_length"),
-        ({"sample_rate": 48000}, "win_length"),
-    ],
-)
-def test_fft_asks_for_no_more_channels_than_it_can_tell_apart(change, name):
+def test_fft_has_no_more_channels_than_lines(change, most):
     bound = FFT | change
-    with pytest.raises(ValueError, match=f"{name}: got {bound[name]}, want at ") as refusal:
+    with pytest.raises(ValueError, match=f"n_channels: got .*, want at most {most}: the lines"):
         cochleagram(torch.zeros(0), **bound)
-    limit = int(re.search(r"want at (?:most|least) (\d+)", str(refusal.value))[1])
-    beyond = 1 if name == "n_channels" else -1
-    assert cochleagram(torch.zeros(RATE), **bound | {name: limit}).isfinite().all()
-    with pytest.raises(ValueError, match=f"{name}: got"):
-        cochleagram(torch.zeros(0), **bound | {name: limit + beyond})
-    assert cochleagram(torch.zeros(RATE), **bound | {"method": "iir"}).isfinite().all()
+    assert cochleagram(torch.zeros(RATE), **bound | {"n_channels": most}).isfinite().all()
+    with pytest.raises(ValueError, match=f"n_channels: got {most + 1}, want at most {most}"):
+        cochleagram(torch.zeros(0), **bound | {"n_channels": most + 1})
+
+
+@pytest.mark.parametrize(
+    ("change", "shortest"), [({"win_length": 64}, 129), ({"sample_rate": 48000}, 513)]
+)
+def test_fft_needs_a_window_whose_lines_are_close_enough_for_the_lowest_channel(change, shortest):
+    bound = FFT | change
+    for win_length in (bound["win_length"], shortest - 1):
+        with pytest.raises(ValueError, match=f"win_length: got {win_length}, want a longer window"):
+            cochleagram(torch.zeros(0), **bound | {"win_length": win_length})
+    for possible in ({"win_length": shortest}, {"method": "iir"}):
+        assert cochleagram(torch.zeros(RATE), **bound | possible).isfinite().all()

@@ -11,7 +11,7 @@ import soundfile
 from stages.audio.loudness import rms_db
 from stages.audio.store import FULL_SCALE, open_audio
 from stages.clips.clip_table import read_clips
-from stages.clips.completeness import Release, compare
+from stages.clips.completeness import Release, compare_release
 from stages.clips.preparation import prepare_corpus
 from stages.reporting import corpus_facts as corpora
 from stages.reporting import drawing
@@ -179,7 +179,7 @@ def test_completeness_is_that_of_the_clip_table(report):
 def test_a_complete_corpus_is_not_among_the_partial():
     release = Release(clips=1, emotions={"sad": 1}, speakers=1, names=None)
     rows = {"clip": ["x/a"], "file": ["a.wav"], "corpus": "x", "speaker": "x/1", "emotion": "sad"}
-    of = compare(pd.DataFrame(rows).assign(variant="clean", excluded=""), release=release)
+    of = compare_release(pd.DataFrame(rows).assign(variant="clean", excluded=""), release=release)
     for completeness in ({}, {"x": of}):
         assert len(corpora.missing_table(completeness)) == 0
 

@@ -1,4 +1,4 @@
-"""The demo's synthetic corpora: names, codes, levels, repeatability, and what is heard in them."""
+"""The demo's synthetic corpora: names, codes, levels, repeatability, and audible properties."""
 
 import hashlib
 import os
@@ -41,7 +41,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def files(folder: Path) -> dict[str, str]:
-    """Relative path -> hash of all that lies in a folder."""
+    """Relative path -> hash of all files in a folder."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
@@ -49,15 +49,15 @@ def files(folder: Path) -> dict[str, str]:
     }
 
 
-def say(who: voice.Speaker, emotion: str, *, take: int = 0) -> np.ndarray:
-    said = voice.sentence("test", syllables=6)
-    return voice.utter(said, who=who, emotion=emotion, rng=np.random.default_rng(take))
+def say(speaker: voice.Speaker, emotion: str, *, take: int = 0) -> np.ndarray:
+    said = voice.draw_sentence("test", syllables=6)
+    return voice.utter(said, speaker=speaker, emotion=emotion, rng=np.random.default_rng(take))
 
 
 def average(name: str, sex: str) -> voice.Speaker:
     """A speaker without habits."""
-    who = voice.speaker(name, sex=sex)
-    return who._replace(habits=(0.0,) * len(SPREAD), expression=1.0)
+    speaker = voice.draw_speaker(name, sex=sex)
+    return speaker._replace(habits=(0.0,) * len(SPREAD), expression=1.0)
 
 
 def pitch_hz(waveform: np.ndarray) -> float:
@@ -162,11 +162,11 @@ def test_what_a_corpus_lacks_is_named(
 
 
 def test_unknown_emotion_and_sex_are_named() -> None:
-    who = voice.speaker("x", sex="male")
+    speaker = voice.draw_speaker("x", sex="male")
     with pytest.raises(ValueError, match="emotion: got 'bliss', want one of neutral"):
-        say(who, "bliss")
+        say(speaker, "bliss")
     with pytest.raises(ValueError, match="speaker x: got sex 'm', want female or male"):
-        voice.speaker("x", sex="m")
+        voice.draw_speaker("x", sex="m")
 
 
 def test_the_table_of_emotions_lies_within_its_limits() -> None:
@@ -178,44 +178,44 @@ def test_the_table_of_emotions_lies_within_its_limits() -> None:
 
 @pytest.mark.parametrize("sex", ["female", "male"])
 def test_pitch_is_that_of_speaker_and_emotion(sex: str) -> None:
-    who = average("pitch", sex)
+    speaker = average("pitch", sex)
     # Own ways, takes, declination and accents: some semitones either way.
-    heard = {emotion: pitch_hz(say(who, emotion)) for emotion in ("neutral", "fear", "boredom")}
-    assert heard["neutral"] == pytest.approx(who.f0_hz, rel=0.3)
+    heard = {emotion: pitch_hz(say(speaker, emotion)) for emotion in ("neutral", "fear", "boredom")}
+    assert heard["neutral"] == pytest.approx(speaker.f0_hz, rel=0.3)
     assert heard["fear"] > 1.2 * heard["neutral"]
     assert heard["boredom"] < heard["neutral"]
 
 
 def test_women_speak_higher_than_men() -> None:
-    women = [pitch_hz(say(voice.speaker(f"w{n}", sex="female"), "neutral")) for n in range(6)]
-    men = [pitch_hz(say(voice.speaker(f"m{n}", sex="male"), "neutral")) for n in range(6)]
+    women = [pitch_hz(say(voice.draw_speaker(f"w{n}", sex="female"), "neutral")) for n in range(6)]
+    men = [pitch_hz(say(voice.draw_speaker(f"m{n}", sex="male"), "neutral")) for n in range(6)]
     assert min(women) > max(men)
 
 
 def test_anger_is_louder_and_sadness_softer_than_neutral() -> None:
     for index in range(4):
-        who = average(f"loud{index}", "male")
+        speaker = average(f"loud{index}", "male")
         angry, neutral, sad = (
-            np.mean([rms(say(who, emotion, take=take)) for take in range(3)])
+            np.mean([rms(say(speaker, emotion, take=take)) for take in range(3)])
             for emotion in ("angry", "neutral", "sad")
         )
         assert angry > 1.3 * neutral > 1.69 * sad
 
 
 def test_sadness_is_slower_than_fear() -> None:
-    who = average("tempo", "female")
+    speaker = average("tempo", "female")
     seconds = {
-        emotion: np.mean([len(say(who, emotion, take=take)) for take in range(3)])
+        emotion: np.mean([len(say(speaker, emotion, take=take)) for take in range(3)])
         for emotion in ("sad", "fear")
     }
     assert seconds["sad"] > 1.2 * seconds["fear"]
 
 
 def test_surprise_rises_at_the_end() -> None:
-    who = average("question", "male")
+    speaker = average("question", "male")
     ends = {}
     for emotion in ("surprise", "angry"):
-        waveform = say(who, emotion)
+        waveform = say(speaker, emotion)
         loud = np.flatnonzero(np.abs(waveform) > 0.1 * np.abs(waveform).max())
         end = waveform[: loud[-1]][-1600:]  # the last tenth of a second of the voice
         ends[emotion] = pitch_hz(end) / pitch_hz(waveform)
@@ -227,7 +227,7 @@ def test_vowels_have_their_formants() -> None:
         vowel = voice.Phone(1.0, 1.0, 0.0, 3000.0, formants_hz)
         waveform = voice.utter(
             [voice.Syllable((vowel,), False)],
-            who=average("vowel", "male")._replace(tract=1.0),
+            speaker=average("vowel", "male")._replace(tract=1.0),
             emotion="neutral",
             rng=np.random.default_rng(0),
         )
@@ -242,10 +242,10 @@ def test_vowels_have_their_formants() -> None:
 
 
 def test_sentences_and_speakers_depend_on_their_names_alone() -> None:
-    assert voice.sentence("a", syllables=6) == voice.sentence("a", syllables=6)
-    assert voice.sentence("a", syllables=6) != voice.sentence("b", syllables=6)
-    assert voice.speaker("a", sex="male") == voice.speaker("a", sex="male")
-    assert voice.speaker("a", sex="male") != voice.speaker("b", sex="male")
+    assert voice.draw_sentence("a", syllables=6) == voice.draw_sentence("a", syllables=6)
+    assert voice.draw_sentence("a", syllables=6) != voice.draw_sentence("b", syllables=6)
+    assert voice.draw_speaker("a", sex="male") == voice.draw_speaker("a", sex="male")
+    assert voice.draw_speaker("a", sex="male") != voice.draw_speaker("b", sex="male")
 
 
 def test_stage_replaces_its_folder_only_when_complete(

@@ -1,4 +1,4 @@
-"""The feature egemaps, with a stand-in for the library that it is not tested with."""
+"""The feature egemaps, with a stand-in for openSMILE, which the tests do not require."""
 
 import sys
 from types import SimpleNamespace
@@ -21,7 +21,7 @@ BOUND = {"sample_rate": RATE, "hop_length": HOP}
 
 
 class Smile:
-    """Gives of row n, descriptor i: 100 n + i; of a signal shorter than 60 ms NaN, as it does."""
+    """Returns 100 n + i for descriptor i of row n, and NaN for a signal shorter than 60 ms."""
 
     built = []
 
@@ -46,7 +46,7 @@ class Smile:
 
 @pytest.fixture
 def smile(monkeypatch):
-    """The extractor that the feature uses."""
+    """The feature's extractor."""
     library = SimpleNamespace(
         Smile=Smile,
         FeatureSet=SimpleNamespace(eGeMAPSv02="eGeMAPSv02"),
@@ -79,7 +79,7 @@ def test_the_nearest_of_its_frames_is_taken(smile):
 
 
 def test_a_clock_that_the_rate_bends_is_followed_as_stated(smile):
-    """At 22 050 Hz steps are of 220 samples, not of 220.5: 23 ms in ten seconds."""
+    """At 22 050 Hz a step has 220 samples, not 220.5: a drift of 23 ms in ten seconds."""
     values = egemaps(noise(10 * 22050), sample_rate=22050, hop_length=353)
     assert abs(float(values[0, 600]) / 100 - (600 * 353 / 22050 - 0.01) * 22050 / 220) <= 0.51
 

@@ -1,4 +1,4 @@
-"""The common frame clock, and what all features are cut from."""
+"""The common frame clock, centred frames and power spectra."""
 
 import librosa
 import numpy as np
@@ -19,7 +19,7 @@ def noise(samples: int, *, seed: int = 0) -> np.ndarray:
 
 
 def frame(waveform, *, frame_length, hop_length, pad_mode):
-    """What a frame is, cut out one by one."""
+    """Centred frames, cut out one by one."""
     padded = centre_pad(waveform, frame_length=frame_length, pad_mode=pad_mode)
     return padded.unfold(-1, frame_length, hop_length)
 
@@ -105,14 +105,14 @@ def test_first_frames_find_each_clip_in_the_cache():
 def test_power_spectrum_equals_librosa(samples, n_fft, win_length, hop_length):
     waveform = noise(samples)
     settings = {"n_fft": n_fft, "win_length": win_length, "hop_length": hop_length}
-    ours = power_spectrum(torch.from_numpy(waveform), **settings).numpy()
-    theirs = np.abs(librosa.stft(waveform, pad_mode="constant", **settings)) ** 2
-    assert ours.shape[1] == frame_count(samples, hop_length=hop_length)
+    actual = power_spectrum(torch.from_numpy(waveform), **settings).numpy()
+    expected = np.abs(librosa.stft(waveform, pad_mode="constant", **settings)) ** 2
+    assert actual.shape[1] == frame_count(samples, hop_length=hop_length)
     # An odd n_fft gives the reference no frame whose right half lies wholly beyond the end.
-    assert ours.shape[1] - theirs.shape[1] in ((0, 1) if n_fft % 2 else (0,))
+    assert actual.shape[1] - expected.shape[1] in ((0, 1) if n_fft % 2 else (0,))
     # Both round in float64 (1e-16), the sums run over at most 1024 samples.
-    ours = ours[:, : theirs.shape[1]]
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-10 * theirs.max())
+    actual = actual[:, : expected.shape[1]]
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-10 * expected.max())
 
 
 @pytest.mark.parametrize("samples", LENGTHS)
@@ -132,7 +132,7 @@ def test_matrix_products_give_the_same_spectrum(samples, n_fft, win_length, hop_
 
 
 def test_power_spectrum_keeps_the_energy():
-    """Parseval: a frame's power over all lines is its windowed energy times n_fft."""
+    """Parseval: the power of a frame over all lines is its windowed energy times n_fft."""
     waveform = torch.from_numpy(noise(2000))
     power = power_spectrum(waveform, n_fft=512, win_length=512, hop_length=256)
     both_sides = torch.cat([power, power[1:-1]]).sum(0)

@@ -1,5 +1,5 @@
-"""Pitch: tones, glides and voices whose pitch is known, the path against all paths, the reference
-library, and what every feature must keep."""
+"""Pitch: tones, glides and voices of known pitch, the path against all paths, librosa's pyin, and
+the contract of all features."""
 
 from itertools import product
 
@@ -27,7 +27,7 @@ BOUND = {
 
 
 def tone(f0_hz, *, rate: int = RATE, harmonics=(1.0,), snr_db: float = 20) -> np.ndarray:
-    """Harmonics of a pitch that is given for each sample, in white noise."""
+    """Harmonics of a pitch [samples], in white noise."""
     phase = 2 * np.pi * np.cumsum(f0_hz) / rate
     clear = sum(a * np.sin(k * phase + k) for k, a in enumerate(harmonics, start=1))
     noise = np.random.default_rng(0).standard_normal(len(clear))
@@ -51,8 +51,8 @@ def spoken(emotion: str, sex: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(voice, "_glottis", lambda *given: known.append(given) or glottis(*given))
         waveform = voice.utter(
-            voice.sentence(emotion, syllables=6),
-            who=voice.speaker(f"{emotion}/{sex}", sex=sex),
+            voice.draw_sentence(emotion, syllables=6),
+            speaker=voice.draw_speaker(f"{emotion}/{sex}", sex=sex),
             emotion=emotion,
             rng=np.random.default_rng(0),
         )
@@ -160,12 +160,12 @@ def test_a_higher_threshold_hears_fewer_voices():
 def test_correlations_are_those_of_the_definition():
     signal = np.random.default_rng(0).standard_normal((2, 300)).astype(np.float32) + 0.5
     starts, floor = np.array([0, 70, 200]), 0.25
-    ours = compiled(_correlations)(signal, starts, 100, 40, floor)
+    actual = compiled(_correlations)(signal, starts, 100, 40, floor)
     for w, (t, start), lag in product(range(2), enumerate(starts), range(40)):
         frame = signal[w, start : start + 100].astype(float)
         early, late = (frame - frame.mean())[: 100 - lag], (frame - frame.mean())[lag:]
         level = np.sqrt((early @ early) * (late @ late)) + floor * len(early)
-        assert ours[w, t, lag] == pytest.approx(early @ late / level, abs=1e-5)
+        assert actual[w, t, lag] == pytest.approx(early @ late / level, abs=1e-5)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -187,9 +187,9 @@ def test_the_path_is_the_best_of_all_paths(seed):
 
     best = max(product(range(most + 1), repeat=frames), key=worth)
     found = compiled(_best_path)(pitches, strengths, worths, silent, jump, switch)
-    for ours, table in zip(found, (pitches, strengths), strict=True):
+    for actual, table in zip(found, (pitches, strengths), strict=True):
         wanted = [0 if k == most else table[0, t, k] for t, k in enumerate(best)]
-        np.testing.assert_array_equal(ours[0], wanted)
+        np.testing.assert_array_equal(actual[0], wanted)
 
 
 # The reference library, over frames of the same length
@@ -198,14 +198,14 @@ def test_the_path_is_the_best_of_all_paths(seed):
 @pytest.mark.parametrize(("emotion", "sex"), VOICES)
 def test_voices_have_the_pitch_that_pyin_gives_them(emotion, sex):
     waveform, _, _ = spoken(emotion, sex)
-    theirs, voiced, _ = librosa.pyin(
+    expected, voiced, _ = librosa.pyin(
         waveform, sr=RATE, fmin=60, fmax=500, frame_length=1024, hop_length=HOP
     )
     hz, strength = track(waveform)
     both = voiced & (strength > 0)
     assert both.mean() > 0.4
     # It rounds to 10 cents, and its difference function leans to short periods by a few more.
-    assert (cents(hz, theirs)[both] < 20).mean() > 0.9
+    assert (cents(hz, expected)[both] < 20).mean() > 0.9
 
 
 # The contract of features
@@ -250,7 +250,6 @@ def test_it_cannot_be_frozen_into_a_graph():
         ({"sample_rate": 0}, "sample_rate: got 0, want at least 1"),
         ({"hop_length": 0}, "hop_length: got 0, want at least 1"),
         ({"frame_length": 533}, r"frame_length: got 533, want at least 534 \(two periods of fmin"),
-        ({"frame_length": 1 << 42}, "frame_length: got 4398046511104, want less, .* GB are free"),
         ({"fmax": 8001}, r"fmax: got 8001, want over 0 and at most 8000.0 \(half sample_rate\)"),
         ({"fmax": 0}, "fmax: got 0, want over 0"),
         ({"fmin": 0}, r"fmin: got 0, want over 0 and below 500 \(fmax\)"),

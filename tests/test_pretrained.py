@@ -1,5 +1,4 @@
-"""The features wav2vec2, hubert and wavlm, with small models of the same classes: nothing is
-downloaded."""
+"""The features wav2vec2, hubert and wavlm, on small models of the same classes."""
 
 import re
 from functools import cache
@@ -32,7 +31,7 @@ SMALL = {
 
 
 class Bundle(pipelines.Wav2Vec2Bundle):
-    """Random weights in place of those of the internet; counts how often they were asked for."""
+    """A bundle with random weights instead of downloaded ones; counts the requests for them."""
 
     asked = 0
 
@@ -43,7 +42,7 @@ class Bundle(pipelines.Wav2Vec2Bundle):
 
 
 class Ruler(nn.Module):
-    """A model without learning: each frame is the mean of its 400 samples."""
+    """A model without weights: each frame is the mean of its 400 samples."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +53,7 @@ class Ruler(nn.Module):
         return num_layers * [waveforms.unfold(1, 400, 320).mean(dim=2, keepdim=True)], None
 
 
-def small(name: str, *, of: type = Bundle, **changes: object) -> pipelines.Wav2Vec2Bundle:
+def small(name: str, *, kind: type = Bundle, **changes: object) -> pipelines.Wav2Vec2Bundle:
     like = getattr(pipelines, DEFAULTS[name])
     settings = {
         "_path": "tiny.pth",
@@ -63,12 +62,12 @@ def small(name: str, *, of: type = Bundle, **changes: object) -> pipelines.Wav2V
         "_normalize_waveform": False,
         "_model_type": like._model_type,
     }
-    return of(**settings | changes)
+    return kind(**settings | changes)
 
 
 @pytest.fixture
 def bundles(monkeypatch):
-    """Small models under the names of the yamls, of which none is built yet."""
+    """Small models under the names in conf, none of them built yet."""
     build = pretrained._model
     build.cache_clear()
     found = {name: small(name) for name in DEFAULTS}
@@ -111,7 +110,7 @@ def test_it_is_the_output_of_that_layer_at_the_nearest_frame(bundles, name, laye
 
 @EVERY
 def test_a_batch_equals_its_clips_one_by_one_and_any_run_another(bundles, name, monkeypatch):
-    """Also where the model normalises all it is given at once."""
+    """Even if the model normalises its whole input at once."""
     normalising = small(name, _normalize_waveform=True)
     monkeypatch.setattr(pipelines, DEFAULTS[name], normalising)
     feature = feature_of(name)
@@ -187,9 +186,9 @@ def test_a_network_can_be_trained_on_what_was_first_built_without_gradients(bund
         (
             "wav2vec2",
             {"bundle": "BERT"},
-            "bundle: got BERT, want one of WAV2VEC2_.*, WAV2VEC2_BASE, ",
+            "bundle: got 'BERT', want one of WAV2VEC2_.*, WAV2VEC2_BASE, ",
         ),
-        ("wav2vec2", {"bundle": "HUBERT_BASE"}, "bundle: got HUBERT_BASE, want one of WAV2VEC2_"),
+        ("wav2vec2", {"bundle": "HUBERT_BASE"}, "bundle: got 'HUBERT_BASE', want one of WAV2VEC2_"),
         ("hubert", {"bundle": "HUBERT_TINY"}, "want one of HUBERT_.*, HUBERT_BASE, HUBERT_LARGE, "),
         ("wavlm", {"bundle": None}, "got None, want one of WAVLM_BASE, WAVLM_BASE_PLUS, "),
         ("wavlm", {"layer": 0}, r"got 0, want 1 to 3, or -1 \(the last\) to -3 of WAVLM_BASE_PLUS"),
@@ -238,7 +237,7 @@ def half_a_download(url, target, *_, **__):
 def test_what_is_missing_is_said_before_any_clip_is_read(
     bundles, monkeypatch, tmp_path, capsys, download, reason
 ):
-    monkeypatch.setattr(pipelines, "HUBERT_BASE", small("hubert", of=pipelines.Wav2Vec2Bundle))
+    monkeypatch.setattr(pipelines, "HUBERT_BASE", small("hubert", kind=pipelines.Wav2Vec2Bundle))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("torch.hub.download_url_to_file", download)
     clips = pd.DataFrame({"clip": ["x/1"], "start": [0], "samples": [4000], "frames": [16]})

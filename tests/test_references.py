@@ -7,7 +7,7 @@ import pytest
 from matplotlib.collections import PathCollection
 from omegaconf import OmegaConf
 
-from stages.clips.completeness import compare, read_release
+from stages.clips.completeness import compare_release, read_release
 from stages.reporting import drawing, figures
 from stages.reporting.predictions import arrange
 from stages.reporting.references import PATH, references
@@ -58,7 +58,7 @@ def found(clips: pd.DataFrame, *options: str, **changes) -> pd.DataFrame:
         "predictions": arrange(table, known=clips["clip"], name="predictions"),
         "clips": clips,
         "completeness": {
-            corpus: compare(rows, release=release_of(corpus))
+            corpus: compare_release(rows, release=release_of(corpus))
             for corpus, rows in clips.groupby("corpus")
         },
         "settings": settings,

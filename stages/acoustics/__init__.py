@@ -1,8 +1,10 @@
-"""Acoustic features: in each module, the function of its name computes one.
+"""Acoustic features: each module computes one, in the function of its own name.
 
-A module may also define `describe`, which takes the settings of that function and says what its
-numbers are, and `NEEDS`, which says what it takes beyond requirements.txt: such a feature is
-optional, and refuses to run without.
+A module may import stages.signals, stages.audio, stages.running and another feature.
+
+A module may also define `describe`, which takes the settings of that function and describes its
+dimensions, and `NEEDS`, which names requirements beyond requirements.txt. A feature with NEEDS is
+optional and raises an error where they are missing.
 """
 
 from __future__ import annotations
@@ -13,16 +15,16 @@ import numpy as np
 
 
 class Description(NamedTuple):
-    """What the numbers of a feature are, for whoever draws or lists them.
+    """Quantities and units of a feature, for figures and tables.
 
     Attributes
     ----------
     values : str
-        their quantity, and its unit in brackets: "power (dB)"
+        quantity of the values, with its unit in brackets: "power (dB)"
     dimension : str
-        the quantity that the dimensions lie along: "frequency (Hz)"; "" for a single dimension
+        quantity along the dimensions: "frequency (Hz)"; "" for a single dimension
     centres : float [dimensions]
-        where on it each dimension lies, rising
+        position of each dimension along that quantity, increasing
     """
 
     values: str

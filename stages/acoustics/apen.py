@@ -1,4 +1,4 @@
-"""Approximate entropy: how little of a frame's envelope can be told from what it was before."""
+"""Approximate entropy: how unpredictable the envelope of a frame is."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 
 from stages.acoustics import Description
 from stages.audio.frames import frame_count
-from stages.running.checks import check_range
+from stages.running.checks import check, check_range
 from stages.signals.kernels import check_plain, compiled
-from stages.signals.spectra import centre_pad, check_room, check_waveform
+from stages.signals.spectra import centre_pad, check_waveform
 
-_AT_ONCE = 256  # frames
-_CONSTANT = 1e-9  # deviation, as a share of the largest value: what transforms leave by rounding
+_BLOCK = 256  # frames computed at a time
+_CONSTANT = 1e-9  # deviation of a constant envelope over its largest value: a transform's rounding
 
 
 def apen(
@@ -29,33 +29,34 @@ def apen(
 ) -> Tensor:
     """Approximate entropy of each frame's envelope.
 
-    Of all pairs of places in a frame where m samples are alike, the share of those where the next
-    one is alike as well, in nats: 0 for what goes on as it did, as a steady voice does, about 1
-    for breath and roughness. Loudness has no part in it.
+    It compares all stretches of m samples in a frame. Where two stretches match, their next samples
+    match with some probability; the entropy is the mean negative logarithm of that probability. It
+    is 0 nats for a signal that continues as before, such as a steady voice, and about 1 for breath
+    and roughness. Loudness has no effect.
 
-    The envelope is the magnitude of the analytic signal of the frame with as much sound before and
-    after it, so that the ends at which a transform meets itself lie outside the frame. Of a whole
-    clip, it would depend on all that is said later, and a long one would not fit into memory.
+    The envelope is the magnitude of the analytic signal. Its transform spans three frames, so the
+    edges, where it wraps around, lie outside the frame in the middle. The envelope of a whole clip
+    would make each frame depend on later speech, and its memory would grow with the clip.
 
     Parameters
     ----------
     waveform : Tensor [..., samples]
-        mono signal in [-1, 1]; computed in float64 on the CPU, whatever its type and device
+        mono signal in [-1, 1]; computed in float64 on the CPU, whatever its dtype and device
     sample_rate : int
-        in Hz; every feature is given it, this one does not need it
+        in Hz; every feature takes it, this one does not use it
     hop_length, frame_length : int
-        in samples; frames are centred, zeros are taken beyond the ends
+        in samples; frames are centred, the signal is padded with zeros
     m : int
-        samples in a row that are compared, 1 to frame_length - 1
+        length of the stretches that are compared, in samples, 1 to frame_length - 1
     r : float
-        largest difference of samples that are alike, over 0, in standard deviations of the frame's
-        envelope (of all its samples: divided by their number)
+        largest difference between samples that match, over 0, in standard deviations of the frame's
+        envelope (with the divisor n)
 
     Returns
     -------
     Tensor [..., 1, frames]
-        nats, at least 0 but for rounding by 1 / frame_length; 0 where the envelope is constant, as
-        in silence; frames = 1 + samples // hop_length
+        nats, at least 0 up to an error of 1 / frame_length; 0 where the envelope is constant, as in
+        silence; frames = 1 + samples // hop_length
 
     Raises
     ------
@@ -66,42 +67,37 @@ def apen(
     References
     ----------
     Pincus, Approximate entropy as a measure of system complexity, PNAS 88 (1991): natural
-    logarithm, each place counts as like itself; equal to 1e-9
-    scipy.signal.hilbert, of three frames' length; equal to 1e-9
+    logarithm, each stretch matches itself; equal to 1e-9
+    scipy.signal.hilbert over three frames; equal to 1e-9
     """
     check_range("sample_rate", sample_rate, low=1)
     check_range("hop_length", hop_length, low=1)
     check_range("frame_length", frame_length, low=2)
     check_range("m", m, low=1, high=frame_length - 1)
-    if not 0 < r < math.inf:
-        raise ValueError(f"r: got {r}, want over 0")
+    check("r", r, 0 < r < math.inf, "over 0")
     check_plain(waveform, name="apen")
+    check_waveform(waveform)
     samples = waveform.shape[-1]
     frames = frame_count(samples, hop_length=hop_length)
-    together = min(frames, _AT_ONCE)
-    # In float64: the padded waveform, and what its frames are on the way to envelopes.
-    numbers = 2 * (4 * (samples + 3 * frame_length) + 15 * frame_length * together + frames)
-    check_room("frame_length", frame_length, waveform=waveform, numbers=numbers)
-    check_waveform(waveform)
     flat = waveform.reshape(-1, samples).cpu().double()
     padded = centre_pad(flat, frame_length=3 * frame_length, pad_mode="constant")
     values = np.empty((len(flat), frames))
     for signal, row in zip(padded.unfold(-1, 3 * frame_length, hop_length), values, strict=True):
-        for first in range(0, frames, together):
-            part = slice(first, min(first + together, frames))
-            row[part] = compiled(_entropies)(_envelopes(signal[part]).numpy(), m, r, _CONSTANT)
+        for first in range(0, frames, _BLOCK):
+            block = slice(first, first + _BLOCK)
+            row[block] = compiled(_entropies)(_envelopes(signal[block]).numpy(), m, r, _CONSTANT)
     return torch.from_numpy(values).to(waveform).reshape(*waveform.shape[:-1], 1, frames)
 
 
 def describe(**_: object) -> Description:
-    """Nats, of a single dimension. Settings as of `apen`."""
+    """One dimension, in nats. Takes the settings of `apen`."""
     return Description("approximate entropy (nats)", "", np.zeros(1))
 
 
 def _envelopes(signals: Tensor) -> Tensor:
-    """Magnitude of the analytic signal in the middle third of each: [frames, samples / 3]."""
+    """Magnitude of the analytic signal in the middle third of signals [frames, samples]."""
     length = signals.shape[-1]
-    # A quarter period later: the transform's inverse has no use for the ends' imaginary parts.
+    # The Hilbert transform. The inverse ignores the imaginary parts at 0 Hz and half the rate.
     shifted = torch.fft.irfft(-1j * torch.fft.rfft(signals), n=length)
     middle = slice(length // 3, 2 * length // 3)
     return torch.hypot(signals[:, middle], shifted[:, middle])
@@ -110,8 +106,8 @@ def _envelopes(signals: Tensor) -> Tensor:
 def _entropies(frames: np.ndarray, m: int, r: float, constant: float) -> np.ndarray:
     """Approximate entropy of each frame.
 
-    Pairs of places are taken by their distance, and each distance in whole rows, because one
-    instruction then compares several pairs: faster than to stop at the first difference.
+    The loops compare all pairs at one lag before those at the next, so one instruction compares
+    several pairs. That is faster than a loop that stops at the first difference.
 
     Parameters
     ----------
@@ -119,7 +115,7 @@ def _entropies(frames: np.ndarray, m: int, r: float, constant: float) -> np.ndar
     m, r
         see `apen`
     constant : float
-        standard deviation, as a share of the largest magnitude, up to which a frame is constant
+        largest standard deviation of a constant frame, as a fraction of its largest magnitude
 
     Returns
     -------
@@ -128,36 +124,37 @@ def _entropies(frames: np.ndarray, m: int, r: float, constant: float) -> np.ndar
     length = frames.shape[1]
     places = length - m + 1
     entropies = np.zeros(len(frames))
-    near, alike = np.empty((2, length), np.uint8)
+    close, match = np.empty((2, length), np.uint8)
     for f in range(len(frames)):
         frame = frames[f].copy()
-        deviation = frame.std()
-        if deviation <= constant * np.abs(frame).max():
+        std = frame.std()
+        if std <= constant * np.abs(frame).max():
             continue
-        reach = r * deviation
-        # Places that m samples, and the next one too, are alike to: itself, those after, before.
-        after, after_long = np.ones(places, np.int32), np.ones(places - 1, np.int32)
-        before, before_long = np.zeros(places, np.int32), np.zeros(places - 1, np.int32)
-        for apart in range(1, places):
-            pairs = places - apart
-            later = frame[apart:]
-            for i in range(length - apart):
-                near[i] = abs(frame[i] - later[i]) <= reach
+        tolerance = r * std
+        # Matches of each stretch of m and of m + 1 samples: with itself and later ones, and with
+        # earlier ones.
+        later, later_long = np.ones(places, np.int32), np.ones(places - 1, np.int32)
+        earlier, earlier_long = np.zeros(places, np.int32), np.zeros(places - 1, np.int32)
+        for lag in range(1, places):
+            pairs = places - lag
+            shifted = frame[lag:]
+            for i in range(length - lag):
+                close[i] = abs(frame[i] - shifted[i]) <= tolerance
             for i in range(pairs):
-                alike[i] = near[i]
+                match[i] = close[i]
             for k in range(1, m):
-                following = near[k:]
+                following = close[k:]
                 for i in range(pairs):
-                    alike[i] &= following[i]
-            found = before[apart:]
+                    match[i] &= following[i]
+            counts = earlier[lag:]
             for i in range(pairs):
-                after[i] += alike[i]
-                found[i] += alike[i]
-            following, found = near[m:], before_long[apart:]
+                later[i] += match[i]
+                counts[i] += match[i]
+            following, counts = close[m:], earlier_long[lag:]
             for i in range(pairs - 1):
-                longer = alike[i] & following[i]
-                after_long[i] += longer
-                found[i] += longer
-        short = np.log((after + before) / places).mean()
-        entropies[f] = short - np.log((after_long + before_long) / (places - 1)).mean()
+                match_long = match[i] & following[i]
+                later_long[i] += match_long
+                counts[i] += match_long
+        phi = np.log((later + earlier) / places).mean()
+        entropies[f] = phi - np.log((later_long + earlier_long) / (places - 1)).mean()
     return entropies

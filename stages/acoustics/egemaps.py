@@ -1,4 +1,4 @@
-"""eGeMAPS: the 25 low-level descriptors that emotion research agreed on, by openSMILE."""
+"""eGeMAPS: 25 low-level descriptors for emotion research, computed by openSMILE."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from stages.audio.store import FULL_SCALE
 from stages.running.checks import check_range
 from stages.signals.spectra import check_waveform
 
-#: What the feature needs beyond requirements.txt.
+#: Requirements beyond requirements.txt.
 NEEDS = "opensmile: pip install opensmile==2.6.0 (its licence allows research only)"
-#: The library's names of the dimensions, in their order.
+#: openSMILE's names of the dimensions, in their order.
 DESCRIPTORS = (
     "Loudness_sma3",
     "alphaRatio_sma3",
@@ -46,22 +46,23 @@ DESCRIPTORS = (
     "F3bandwidth_sma3nz",
     "F3amplitudeLogRelF0_sma3nz",
 )
-_WINDOW_S = 0.06  # of the pitch, the longest; shorter clips are followed by zeros
-_STATED_S = 0.02  # what the library states as a frame's duration, from its start on
-_INT16 = 32768  # what the library multiplies with before it cuts off what follows the point
+_WINDOW_S = 0.06  # the longest window, that of the pitch; shorter clips are padded with zeros
+_STATED_S = 0.02  # duration of a frame according to openSMILE's table
+_INT16 = 32768  # openSMILE's factor from float to integer, before it truncates
 
 
 def egemaps(waveform: Tensor, *, sample_rate: int, hop_length: int) -> Tensor:
     """Low-level descriptors of the extended Geneva minimalistic acoustic parameter set, version 2.
 
-    Loudness, balance of the spectrum, pitch, voice quality and formants, of windows of 20 ms (of
-    the voice: 60 ms) every 10 ms, smoothed over three of them; the nearest to each frame is taken.
-    On a CPU and in one thread, clip by clip.
+    They describe loudness, spectral balance, pitch, voice quality and formants. openSMILE computes
+    them every 10 ms from windows of 20 ms (60 ms for pitch and voice quality) and smooths them over
+    three windows; each frame takes the nearest. Clips are processed one by one, on a CPU and in one
+    thread.
 
     Parameters
     ----------
     waveform : Tensor [..., samples]
-        mono signal in [-1, 1]; used in 16 bits, what exceeds full scale is clipped
+        mono signal in [-1, 1]; rounded to 16 bits and clipped at full scale
     sample_rate : int
         in Hz, at least 8000
     hop_length : int
@@ -70,13 +71,13 @@ def egemaps(waveform: Tensor, *, sample_rate: int, hop_length: int) -> Tensor:
     Returns
     -------
     Tensor [..., 25, frames]
-        DESCRIPTORS in the library's units: semitones over 27.5 Hz, Hz, dB, shares; 0 where the
-        voice has none of it, or it is not defined; frames = 1 + samples // hop_length
+        DESCRIPTORS in openSMILE's units: semitones above 27.5 Hz, Hz, dB, ratios; 0 where a
+        descriptor is not defined, as pitch in an unvoiced frame; frames = 1 + samples // hop_length
 
     Raises
     ------
     ImportError
-        if opensmile is not installed, saying how to
+        if opensmile is not installed, with the command that installs it
     ValueError
         for a setting outside its range; if the waveform is empty or holds NaN or infinity
 
@@ -86,7 +87,7 @@ def egemaps(waveform: Tensor, *, sample_rate: int, hop_length: int) -> Tensor:
     affective computing", IEEE Transactions on Affective Computing 7 (2016); equal to
     opensmile.FeatureSet.eGeMAPSv02, LowLevelDescriptors, at the nearest frame
     """
-    check_range("sample_rate", sample_rate, low=8000)  # the formants' range begins to lack below
+    check_range("sample_rate", sample_rate, low=8000)  # a lower rate cuts off the formants' range
     check_range("hop_length", hop_length, low=1)
     check_waveform(waveform)
     clips = waveform.detach().reshape(-1, waveform.shape[-1]).cpu().numpy()
@@ -95,14 +96,14 @@ def egemaps(waveform: Tensor, *, sample_rate: int, hop_length: int) -> Tensor:
 
 
 def describe(**_: object) -> Description:
-    """DESCRIPTORS, each in a unit of its own, by number. Settings as of `egemaps`."""
+    """DESCRIPTORS by number, each in its own unit. Takes the settings of `egemaps`."""
     return Description("value (own unit)", "eGeMAPS descriptor", np.arange(len(DESCRIPTORS)))
 
 
 def _descriptors(clip: np.ndarray, sample_rate: int, hop_length: int) -> np.ndarray:
     """Descriptors [25, frames] of one clip [samples]."""
     samples = np.zeros(max(len(clip), math.ceil(_WINDOW_S * sample_rate)), dtype=np.float32)
-    # The audio store's own integers: at full scale the library's would overflow to the other side.
+    # The integers of the audio store. openSMILE's own scale would overflow at full scale.
     samples[: len(clip)] = np.rint(clip.clip(-1, 1) * FULL_SCALE) / _INT16
     table = _smile().process_signal(samples, sample_rate)
     starts = table.index.get_level_values("start").total_seconds().to_numpy()
@@ -115,7 +116,7 @@ def _descriptors(clip: np.ndarray, sample_rate: int, hop_length: int) -> np.ndar
 
 @lru_cache
 def _smile() -> Any:
-    """The library's extractor, built once per process."""
+    """The openSMILE extractor, built once per process."""
     try:
         import opensmile  # optional
     except ImportError as error:

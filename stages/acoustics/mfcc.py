@@ -1,4 +1,4 @@
-"""Mel-frequency cepstral coefficients, with their slopes over time if wanted."""
+"""Mel-frequency cepstral coefficients, optionally with their derivatives over time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stages.acoustics.logmel import logmel
 from stages.running.checks import check_range
 from stages.signals.spectra import weighted_sums
 
-_DELTA_FRAMES = 9  # frames that a slope is fitted to: librosa's default
+_DELTA_FRAMES = 9  # frames of the polynomial fit behind a derivative: librosa's default
 
 
 def mfcc(
@@ -33,7 +33,7 @@ def mfcc(
     n_mfcc: int,
     deltas: int,
 ) -> Tensor:
-    """Cosine transform of the mel spectrogram in decibels: the spectrum's envelope, decorrelated.
+    """Cosine transform of the mel spectrogram in decibels: a decorrelated spectral envelope.
 
     Parameters
     ----------
@@ -42,10 +42,10 @@ def mfcc(
     sample_rate, hop_length, n_fft, win_length, n_mels, fmin, fmax, floor_db
         of the mel spectrogram: see `stages.acoustics.logmel.logmel`
     n_mfcc : int
-        coefficients kept, the 0th (loudness) among them; at most n_mels
+        number of coefficients, the 0th (loudness) included; at most n_mels
     deltas : int
-        0: coefficients alone; 1: and their slope over 9 frames; 2: and their curvature as well.
-        Beyond the ends the first and last frame are repeated.
+        0: the coefficients alone; 1: also their first derivative over 9 frames; 2: also their
+        second derivative. The first and last frame are repeated beyond the ends.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def mfcc(
     References
     ----------
     librosa.feature.mfcc (type-2 orthonormal cosine transform) of `logmel`, and
-    librosa.feature.delta with mode "nearest" of that; equal to 1e-4 in float64
+    librosa.feature.delta of the coefficients with mode "nearest"; equal to 1e-4 in float64
     """
     check_range("n_mels", n_mels, low=1)
     check_range("n_mfcc", n_mfcc, low=1, high=n_mels)
@@ -78,39 +78,39 @@ def mfcc(
     )
     basis = _cosines(n_mfcc, n_mels, waveform.dtype, waveform.device)  # [n_mfcc, n_mels]
     coefficients = weighted_sums(basis, mel_db)  # [..., n_mfcc, frames]
-    slopes = [_delta(coefficients, order=order) for order in range(1, deltas + 1)]
-    return torch.cat([coefficients, *slopes], dim=-2)
+    derivatives = [_delta(coefficients, order=order) for order in range(1, deltas + 1)]
+    return torch.cat([coefficients, *derivatives], dim=-2)
 
 
 def describe(*, n_mfcc: int, deltas: int, **_: object) -> Description:
-    """Decibels, as the transform keeps its input's unit, by number. Settings as of `mfcc`."""
+    """Coefficients by number, in decibels like the bands. Takes the settings of `mfcc`."""
     kinds = ("coefficient", f"{n_mfcc} on: slope", f"{2 * n_mfcc} on: curvature")
     numbers = np.arange(n_mfcc * (1 + deltas))
     return Description("coefficient (dB)", ", ".join(kinds[: 1 + deltas]), numbers)
 
 
 def _delta(coefficients: Tensor, *, order: int) -> Tensor:
-    """Derivative over frames, of a polynomial of that order fitted to each 9 frames."""
+    """Derivative of that order over frames, from polynomials fitted to 9 frames each."""
     frames = coefficients.shape[-1]
     margin = _DELTA_FRAMES // 2
-    flat = coefficients.reshape(-1, frames)  # replication takes no other shape
+    flat = coefficients.reshape(-1, frames)  # the only shape that torch can pad by replication
     padded = F.pad(flat, (margin, margin), mode="replicate")
-    # A sum of shifted copies and not a convolution: GPUs convolve in TensorFloat-32 by default,
-    # whose 10 bits are too few for a small difference of large coefficients.
-    shifted = (weight * padded[:, i : i + frames] for i, weight in enumerate(_fit(order)))
-    return sum(shifted).reshape(coefficients.shape)
+    # A sum of shifted copies instead of a convolution: GPUs convolve in TensorFloat-32 by default,
+    # whose 10 bits are too few for small differences of large coefficients.
+    first, *rest = (weight * padded[:, i : i + frames] for i, weight in enumerate(_fit(order)))
+    return sum(rest, start=first).reshape(coefficients.shape)
 
 
 @lru_cache
 def _fit(order: int) -> list[float]:
-    """What to weight the 9 frames with to get that derivative in their middle."""
+    """Weights of 9 frames for the derivative of that order in their middle."""
     return scipy.signal.savgol_coeffs(_DELTA_FRAMES, order, deriv=order, use="dot").tolist()
 
 
-# Inference mode is left while a constant is built: it would stay barred from gradients ever after.
+# Built outside inference mode: a constant cached from inside it would block gradients for ever.
 @lru_cache
 @torch.inference_mode(False)
 def _cosines(n_mfcc: int, n_mels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The first rows [n_mfcc, n_mels] of the cosine transform, once per process."""
+    """First rows [n_mfcc, n_mels] of the cosine transform; built once per process."""
     transform = scipy.fft.dct(np.eye(n_mels), type=2, norm="ortho", axis=0)
     return torch.from_numpy(transform[:n_mfcc].copy()).to(device, dtype)

@@ -9,7 +9,7 @@ from stages.acoustics import Description
 from stages.audio.frames import frame_count
 from stages.running.checks import check_range
 from stages.signals.kernels import compiled, is_plain
-from stages.signals.spectra import centre_pad, check_frames, frame_mean
+from stages.signals.spectra import centre_pad, check_waveform, frame_mean
 
 
 def rms(
@@ -17,24 +17,24 @@ def rms(
 ) -> Tensor:
     """Root mean square of each frame, in decibels relative to full scale.
 
-    In decibels, because the amplitude itself is skewed: most of its range belongs to a few frames,
-    and what a network could tell pauses, breath and soft speech by lies close to zero.
+    The amplitude itself has a skewed distribution: a few frames take up most of its range, while
+    pauses, breath and soft speech all lie close to zero. Decibels spread them out.
 
     Parameters
     ----------
     waveform : Tensor [..., samples]
         mono signal in [-1, 1]
     sample_rate : int
-        in Hz; every feature is given it, this one does not need it
+        in Hz; every feature takes it, this one does not use it
     hop_length, frame_length : int
-        in samples; frames are centred, zeros are taken beyond the ends
+        in samples; frames are centred, the signal is padded with zeros
     floor_db : float
         smallest value, -120 to 0; see `stages.acoustics.logmel.logmel`
 
     Returns
     -------
     Tensor [..., 1, frames]
-        20 log10 of the root mean square, 0 for a signal that is always at full scale;
+        20 log10 of the root mean square; 0 for a signal that stays at full scale;
         frames = 1 + samples // hop_length
 
     Raises
@@ -44,14 +44,14 @@ def rms(
 
     References
     ----------
-    librosa.feature.rms, floored and in decibels, equal to 1e-5 dB in float64
+    librosa.feature.rms, with a floor and in decibels; equal to 1e-5 dB in float64
     """
     check_range("sample_rate", sample_rate, low=1)
     check_range("frame_length", frame_length, low=1)
     check_range("hop_length", hop_length, low=1)
     check_range("floor_db", floor_db, low=-120, high=0)
     if is_plain(waveform):
-        check_frames(waveform, frame_length=frame_length)
+        check_waveform(waveform)
         frames = frame_count(waveform.shape[-1], hop_length=hop_length)
         power = waveform.new_empty(*waveform.shape[:-1], 1, frames)
         samples = waveform.reshape(-1, waveform.shape[-1]).numpy()
@@ -63,12 +63,12 @@ def rms(
 
 
 def describe(**_: object) -> Description:
-    """Decibels, of a single dimension. Settings as of `rms`."""
+    """One dimension, in decibels. Takes the settings of `rms`."""
     return Description("level (dB)", "", np.zeros(1))
 
 
 def _power(waveforms: np.ndarray, frame_length: int, hop_length: int, power: np.ndarray) -> None:
-    """Fill [waveforms, frames] with the mean square of each centred frame."""
+    """Fill power [waveforms, frames] with the mean square of each centred frame."""
     for waveform in range(len(power)):
         for frame in range(power.shape[1]):
             start = frame * hop_length - frame_length // 2

@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from stages.acoustics import Description
-from stages.running.checks import check_range
+from stages.running.checks import check, check_range
 from stages.signals.spectra import power_spectrum
 
 
@@ -23,10 +23,10 @@ def spectrogram(
 ) -> Tensor:
     """Power in bins of equal width in Hz, in decibels.
 
-    Line k of the transform lies at k * sample_rate / n_fft. The lines over 0 Hz up to fmax are cut
-    into `bins` groups of neighbours, as many in each, and a bin is the mean of its group's power.
-    The line at 0 Hz is left out: it holds a recording's offset and no speech. As in
-    `stages.acoustics.logmel.logmel`, nothing is measured against the clip's own maximum.
+    Line k of the transform lies at k * sample_rate / n_fft. The lines above 0 Hz and up to fmax are
+    divided into `bins` groups of equal size; a bin is the mean power of its group. The line at 0 Hz
+    holds the offset of a recording and no speech, and is left out. As in
+    `stages.acoustics.logmel.logmel`, levels are not relative to the maximum of the clip.
 
     Parameters
     ----------
@@ -35,11 +35,11 @@ def spectrogram(
     sample_rate : int
         in Hz
     hop_length, n_fft, win_length : int
-        in samples; frames are centred, zeros are taken beyond the ends
+        in samples; frames are centred, the signal is padded with zeros
     fmax : float
-        highest line that is kept, in Hz; None is half the sample rate
+        highest frequency, in Hz; None is half the sample rate
     bins : int
-        a divisor of the number of lines kept; None keeps each line for itself
+        a divisor of the number of lines; None keeps every line
     floor_db : float
         smallest value, -120 to 0
 
@@ -56,50 +56,52 @@ def spectrogram(
 
     References
     ----------
-    librosa.stft (Hann window), its magnitude squared, grouped, floored and in decibels, equal to
+    librosa.stft (Hann window), magnitude squared, grouped, with a floor and in decibels; equal to
     1e-9 dB in float64
     """
-    bins, each = _groups(sample_rate, n_fft, fmax, bins)
-    # Under -120 dB a float16 cache would be coarser than .06 dB.
+    bins, size = _groups(sample_rate, n_fft, fmax, bins)
+    # Below -120 dB, a float16 cache would be coarser than .06 dB.
     check_range("floor_db", floor_db, low=-120, high=0)
     power = power_spectrum(waveform, n_fft=n_fft, win_length=win_length, hop_length=hop_length)
-    # Every so many lines at a time: a reduction over few is slow.
-    first, *rest = (power[..., 1 + line : 1 + bins * each : each, :] for line in range(each))
-    grouped = sum(rest, start=first) / each
+    # A sum of strided slices: a reduction over the few lines of a group is slow.
+    first, *rest = (power[..., 1 + line : 1 + bins * size : size, :] for line in range(size))
+    grouped = sum(rest, start=first) / size
     return 10 * grouped.clamp_min(10 ** (floor_db / 10)).log10()
 
 
 def describe(
     *, sample_rate: int, n_fft: int, fmax: float | None, bins: int | None, **_: object
 ) -> Description:
-    """Decibels by bin: the mean frequency of its lines, in Hz. Settings as of `spectrogram`."""
-    bins, each = _groups(sample_rate, n_fft, fmax, bins)
-    lines = np.arange(1, bins * each + 1).reshape(bins, each)
+    """Decibels by the mean frequency of each bin, in Hz. Takes the settings of `spectrogram`."""
+    bins, size = _groups(sample_rate, n_fft, fmax, bins)
+    lines = np.arange(1, bins * size + 1).reshape(bins, size)
     return Description("power (dB)", "frequency (Hz)", lines.mean(axis=1) * sample_rate / n_fft)
 
 
 def _groups(sample_rate: int, n_fft: int, fmax: float | None, bins: int | None) -> tuple[int, int]:
-    """How many bins there are and how many lines each holds, settings checked."""
+    """Number of bins, and of lines in each bin, settings checked."""
     check_range("sample_rate", sample_rate, low=1)
     check_range("n_fft", n_fft, low=2)
     lines = _lines(sample_rate, n_fft, fmax)
     bins = lines if bins is None else bins
-    if bins < 1 or lines % bins:
-        raise ValueError(
-            f"bins: got {bins}, want a divisor of {lines}, the lines over 0 Hz "
-            f"(fmax {fmax}, n_fft {n_fft})"
-        )
+    check(
+        "bins",
+        bins,
+        bins >= 1 and lines % bins == 0,
+        f"a divisor of {lines}, the lines over 0 Hz (fmax {fmax}, n_fft {n_fft})",
+    )
     return bins, lines // bins
 
 
 def _lines(sample_rate: int, n_fft: int, fmax: float | None) -> int:
-    """How many lines of the transform lie over 0 Hz and at most at fmax."""
+    """Number of lines of the transform above 0 Hz and up to fmax."""
     if fmax is None:
         return n_fft // 2
     lowest, nyquist = sample_rate / n_fft, sample_rate / 2
-    if not lowest <= fmax <= nyquist:
-        raise ValueError(
-            f"fmax: got {fmax}, want {lowest} (the first line over 0 Hz) to {nyquist} "
-            "(half sample_rate)"
-        )
+    check(
+        "fmax",
+        fmax,
+        lowest <= fmax <= nyquist,
+        f"{lowest} (the first line over 0 Hz) to {nyquist} (half sample_rate)",
+    )
     return int(fmax * n_fft // sample_rate)

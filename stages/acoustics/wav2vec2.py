@@ -1,4 +1,4 @@
-"""wav2vec 2.0: how a model hears speech that learnt to guess masked stretches of it."""
+"""wav2vec 2.0: a speech model pre-trained to identify masked stretches of speech."""
 
 from __future__ import annotations
 
@@ -6,27 +6,26 @@ from torch import Tensor
 
 from stages.signals.pretrained import layer_output
 
-#: What the feature needs beyond requirements.txt.
+#: Requirements beyond requirements.txt.
 NEEDS = "weights, which torchaudio downloads the first time: 0.4 GB for WAV2VEC2_BASE"
 
 
 def wav2vec2(
     waveform: Tensor, *, sample_rate: int, hop_length: int, bundle: str, layer: int, window_s: float
 ) -> Tensor:
-    """Output of one transformer layer of a wav2vec 2.0 model, pre-trained and frozen.
+    """Output of one transformer layer of a wav2vec 2.0 model with frozen weights.
 
     Parameters
     ----------
     waveform : Tensor [..., samples]
         mono signal in [-1, 1]
     sample_rate, hop_length, bundle, layer, window_s
-        see `stages.signals.pretrained.layer_output`; bundles are those named WAV2VEC2_...
+        see `stages.signals.pretrained.layer_output`; the bundles are named WAV2VEC2_...
 
     Returns
     -------
     Tensor [..., dimensions, frames]
-        as many dimensions as the model has: 768 of a base model, 1024 of a large one; frames =
-        1 + samples // hop_length
+        768 dimensions for a base model, 1024 for a large one; frames = 1 + samples // hop_length
 
     Raises
     ------

@@ -6,10 +6,14 @@ the window length, and any features can be joined frame by frame.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 
+_Samples = TypeVar("_Samples", int, np.ndarray)
 
-def frame_count(samples: int | np.ndarray, *, hop_length: int) -> int | np.ndarray:
+
+def frame_count(samples: _Samples, *, hop_length: int) -> _Samples:
     """Number of frames of a clip.
 
     Parameters

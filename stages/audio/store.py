@@ -36,7 +36,7 @@ class AudioStore:
 
     def append(self, samples: np.ndarray) -> None:
         """Add int16 samples at the end."""
-        self._file.write(np.ascontiguousarray(samples, "<i2"))
+        self._file.write(np.ascontiguousarray(samples, "<i2").data)
         self.samples += len(samples)
 
     def append_store(self, path: str | Path) -> None:

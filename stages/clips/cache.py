@@ -158,11 +158,18 @@ def _dimensions(
             need=2 * samples * np.dtype(np.float32).itemsize,  # before and after scaling
         )
         _check_kinds(feature)
-        dimensions = feature(torch.zeros(samples, device=device)).shape[-2]
         _check_windows(feature, longest=samples)
-        return dimensions
-    except (ValueError, RuntimeError, MemoryError) as error:  # torch's own when memory ends
-        raise ValueError(f"features.{name}: {error}") from error
+        return feature(torch.zeros(samples, device=device)).shape[-2]
+    except (ValueError, RuntimeError, MemoryError) as error:
+        reason = str(error)
+        # torch raises a RuntimeError, with one text on a CPU and another on a GPU.
+        ran_out = "allocate memory" in reason or "out of memory" in reason
+        if ran_out or isinstance(error, MemoryError):
+            reason = (
+                f"got {samples} samples of {longest['clip']}, the longest clip, want fewer, a "
+                "shorter window or fewer dimensions: memory ran out"
+            )
+        raise ValueError(f"features.{name}: {reason}") from error
 
 
 def _check_kinds(feature: Callable) -> None:

@@ -1,8 +1,10 @@
-"""Degradations of a clip: in each module, the function of its name does one.
+"""Degradations of a clip: each module holds one, in the function of its own name.
 
-It is given the samples, float64 [samples], and the scene that they are heard in, and returns as
-many samples. A module also says, as `UNITS`, which settings may have several amounts, and what
-these are measured in; {} where there is one way only.
+A module may import stages.running.
+
+The function takes the samples, float64 [samples], and a `Scene`, and returns as many samples. The
+module's `UNITS` maps each setting that may have several amounts to its unit; it is {} for a
+degradation of one kind.
 """
 
 from __future__ import annotations
@@ -17,18 +19,18 @@ from stages.running.checks import check_range
 
 
 class Scene(NamedTuple):
-    """What a degradation has besides the clip.
+    """Inputs of a degradation besides the clip.
 
     Attributes
     ----------
     random : Generator
-        seeded by the names of the degradation and of the clip: each clip has its own noise, the
-        same at every amount
+        seeded by the names of the degradation and the clip, so each clip has its own noise, which
+        is the same at every amount
     sample_rate : int
         of the clip, in Hz
     voices : (number, samples) -> float64 [number, samples]
-        speech of other speakers than the clip's, without pauses between their clips, each with a
-        mean power of 1; drawn with `random`
+        draws speech of other speakers with `random`: their clips without pauses in between, each
+        voice with a mean power of 1
     """
 
     random: np.random.Generator
@@ -39,8 +41,8 @@ class Scene(NamedTuple):
 def add_noise(waveform: NDArray, noise: NDArray, *, snr_db: float) -> NDArray[np.float64]:
     """Add noise at a signal-to-noise ratio.
 
-    It is the ratio of two mean powers over the whole clip, pauses and all. A silent clip stays as
-    it is, because no noise has a ratio to it.
+    The ratio is that of the mean powers over the whole clip, pauses included. A silent clip remains
+    silent, because its ratio to any noise is undefined.
 
     Parameters
     ----------
@@ -52,7 +54,7 @@ def add_noise(waveform: NDArray, noise: NDArray, *, snr_db: float) -> NDArray[np
     Returns
     -------
     float64 [samples]
-        may go beyond full scale: only levels are set behind it, no sample is clipped
+        may exceed full scale: no sample is clipped, only the level is set afterwards
 
     Raises
     ------
@@ -61,5 +63,5 @@ def add_noise(waveform: NDArray, noise: NDArray, *, snr_db: float) -> NDArray[np
     """
     check_range("snr_db", snr_db, low=-100, high=100)
     power = np.square(noise).mean()
-    wanted = np.square(waveform).mean() * 10 ** (-snr_db / 10)
-    return waveform + noise * np.sqrt(wanted / power if power else 0.0)
+    target = np.square(waveform).mean() * 10 ** (-snr_db / 10)
+    return waveform + noise * np.sqrt(target / power if power else 0.0)

@@ -1,4 +1,4 @@
-"""Babble: several other people who talk at the same time."""
+"""Babble: several other people talking at the same time."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ UNITS = {"snr_db": "dB SNR", "voices": "voices"}
 
 
 def babble(waveform: NDArray, scene: Scene, *, snr_db: float, voices: int) -> NDArray[np.float64]:
-    """Add the sum of clips of other speakers, all equally loud; the same at every ratio.
+    """Add the sum of equally loud clips of other speakers; they are the same at every ratio.
 
-    They are of the same corpora: the recogniser may have been trained on these voices, though never
-    on the one that it is asked about. With fewer other speakers than voices, some talk twice.
+    The other speakers come from the same corpora. The recogniser may have been trained on their
+    voices, but never on the speaker of the clip. If there are fewer of them than voices, some talk
+    twice.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Level: a recording that is too soft for its 16 bits, or so loud that it clips."""
+"""Level: a recording too soft for its 16 bits, or so loud that it clips."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def level(waveform: NDArray, scene: Scene, *, peak_db: float) -> NDArray[np.floa
     waveform : float [samples]
         silence stays as it is
     scene : Scene
-        not needed
+        not used
     peak_db : float
-        where the largest sample of the clip would come to lie, in dB relative to full scale, -100
-        to 100: over 0, what goes beyond full scale is cut off
+        level of the clip's largest sample before clipping, in dB relative to full scale, -100 to
+        100
 
     Returns
     -------

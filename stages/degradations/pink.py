@@ -1,4 +1,4 @@
-"""Pink noise: as strong in every octave, so that low frequencies prevail, as in most rooms."""
+"""Pink noise: equal power in every octave, so that low frequencies dominate, as in most rooms."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UNITS = {"snr_db": "dB SNR"}
 def pink(
     waveform: NDArray, scene: Scene, *, snr_db: float, lowest_hz: float
 ) -> NDArray[np.float64]:
-    """Add Gaussian noise whose power density falls with 1 / frequency, the same at every ratio.
+    """Add Gaussian noise with a power density of 1 / frequency; it is the same at every ratio.
 
     Parameters
     ----------
@@ -24,8 +24,8 @@ def pink(
     snr_db : float
         see `add_noise`
     lowest_hz : float
-        there is no noise below; without such a bound its power would lie where nothing is heard,
-        the more of it the longer the clip. 1 to a quarter of the rate
+        lowest frequency of the noise, 1 to a quarter of the rate. Without it, inaudible frequencies
+        would hold most of the power, and more of it the longer the clip.
 
     Returns
     -------
@@ -37,7 +37,7 @@ def pink(
         for a setting outside its range
     """
     check_range("lowest_hz", lowest_hz, low=1, high=scene.sample_rate / 4)
-    # At least a second, of which a short clip takes the beginning: alone it has no low frequency.
+    # At least a second of noise: the spectrum of a short clip alone has no low frequencies.
     samples = fft.next_fast_len(max(len(waveform), scene.sample_rate), real=True)
     spectrum = fft.rfft(scene.random.standard_normal(samples))
     frequencies = fft.rfftfreq(samples, 1 / scene.sample_rate)

@@ -15,10 +15,10 @@ UNITS = {"t60_s": "s T60", "direct_to_reverberant_db": "dB direct to reverberant
 def reverberation(
     waveform: NDArray, scene: Scene, *, t60_s: float, direct_to_reverberant_db: float
 ) -> NDArray[np.float64]:
-    """Convolve with a room impulse response: the direct sound, then noise that dies away.
+    """Convolve with a room impulse response: the direct sound, then decaying noise.
 
-    The response is 1 at time 0 and Gaussian noise times 10^(-3 t / T60) behind it, up to T60, where
-    it is 60 dB down. Each clip has a room of its own, whose noise is the same at every T60.
+    The response is 1 at time 0, followed by Gaussian noise times 10^(-3 t / T60) up to T60, where
+    it has fallen by 60 dB. Each clip has its own room, with the same noise at every T60.
 
     Parameters
     ----------
@@ -27,12 +27,12 @@ def reverberation(
     t60_s : float
         time in which the reverberation falls by 60 dB, .01 to 20
     direct_to_reverberant_db : float
-        energy of the direct sound over that of the rest, -40 to 40
+        energy of the direct sound relative to that of the rest, -40 to 40
 
     Returns
     -------
     float64 [samples]
-        beginning with the direct sound; what sounds on after the clip's end is cut off
+        begins with the direct sound; reverberation after the end of the clip is cut off
 
     Raises
     ------

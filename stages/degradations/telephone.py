@@ -1,4 +1,4 @@
-"""The telephone: a narrow band at a low rate."""
+"""Telephone: a narrow band at a low sample rate."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ UNITS: dict[str, str] = {}
 def telephone(
     waveform: NDArray, scene: Scene, *, rate_hz: int, low_hz: float, high_hz: float, order: int
 ) -> NDArray[np.float64]:
-    """Resample to a telephone's rate, pass its band alone, and resample back.
+    """Resample to the rate of a telephone, apply its band-pass filter, and resample back.
 
-    Nothing of the line itself: no companding, no coding, no noise.
+    The line itself is not simulated: there is no companding, coding or noise.
 
     Parameters
     ----------
@@ -27,9 +27,9 @@ def telephone(
     rate_hz : int
         1000 to 192000
     low_hz, high_hz : float
-        where the band-pass, a Butterworth filter, has lost 3 dB; low < high < half of the rate
+        3 dB cut-off frequencies of the Butterworth band-pass; low < high < half the rate
     order : int
-        of both of its slopes, 1 to 20: 6 dB an octave each
+        of each slope, 1 to 20; every order adds 6 dB per octave
 
     Returns
     -------
@@ -47,6 +47,6 @@ def telephone(
     narrow = soxr.resample(waveform, scene.sample_rate, rate_hz)
     band = signal.butter(order, (low_hz, high_hz), "bandpass", fs=rate_hz, output="sos")
     wide = soxr.resample(signal.sosfilt(band, narrow), rate_hz, scene.sample_rate)
-    result = np.zeros(len(waveform))  # resampling twice may give a sample more or less
+    result = np.zeros(len(waveform))  # two resamplings may add or lose a sample
     result[: len(wide)] = wide[: len(waveform)]
     return result

@@ -1,4 +1,4 @@
-"""White noise: hiss, as strong at every frequency."""
+"""White noise: hiss of equal power at every frequency."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ UNITS = {"snr_db": "dB SNR"}
 
 
 def white(waveform: NDArray, scene: Scene, *, snr_db: float) -> NDArray[np.float64]:
-    """Add Gaussian white noise, the same at every ratio.
+    """Add Gaussian white noise; it is the same at every ratio.
 
     Parameters
     ----------

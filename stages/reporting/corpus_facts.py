@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from stages.audio.loudness import rms_db
 from stages.audio.store import FULL_SCALE
-from stages.clips.completeness import Completeness, compare, read_release
+from stages.clips.completeness import Completeness, compare_release, read_release
 from stages.reporting import corpus_figures
 from stages.sources.vocabulary import EMOTIONS
 
@@ -81,7 +81,7 @@ def corpus_report(
     if settings["data"]["name"] != "demo":
         for corpus, rows in clips.groupby("corpus"):
             if release := read_release(settings["corpora"][corpus].get("release")):
-                completeness[corpus] = compare(rows, release=release)
+                completeness[corpus] = compare_release(rows, release=release)
     table = describe_corpora(clips, completeness=completeness)
     chosen, mapping = settings["labels"]["name"], settings["labels"]["map"]
     others = {name: other for name, other in label_sets.items() if name != chosen}

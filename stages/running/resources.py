@@ -1,4 +1,4 @@
-"""Whether memory and disk have room for what is to come: said before, not found out halfway."""
+"""Memory and disk space of this machine, checked before a stage needs them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from pathlib import Path
 
 import psutil
 
-_UNASKED = 1 << 28  # bytes; to ask what is free takes longer than most of what takes less
-
 
 def free_memory() -> int:
     """Bytes of memory that this machine can give without swapping."""
@@ -18,50 +16,50 @@ def free_memory() -> int:
 
 
 def peak_memory() -> int:
-    """Bytes of memory that this process has had at most."""
+    """Largest amount of memory that this process has held so far, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
-def check_memory(what: str, *, need: int) -> None:
-    """Refuse what memory does not hold.
+def check_memory(subject: str, *, need: int) -> None:
+    """Refuse a task that does not fit into free memory.
 
     Parameters
     ----------
-    what : str
-        begins the message: the setting, what it got and what it wanted, and what takes the room
+    subject : str
+        start of the message: the setting, its value, the wanted value, and the task
     need : int
-        bytes at a time
+        bytes that the task holds at a time
 
     Raises
     ------
     ValueError
-        adding both sizes
+        if fewer bytes are free, stating both sizes
     """
-    if need > _UNASKED and need > (free := free_memory()):
-        raise ValueError(f"{what} takes {_gb(need)} of memory, {_gb(free)} are free")
+    if need > (free := free_memory()):
+        raise ValueError(f"{subject} takes {_gb(need)} of memory, {_gb(free)} are free")
 
 
-def check_disk(what: str, *, need: int, folder: Path) -> None:
-    """Refuse what does not fit on the disk of a folder.
+def check_disk(subject: str, *, need: int, folder: Path) -> None:
+    """Refuse an output that does not fit on the disk of a folder.
 
     Parameters
     ----------
-    what : str
+    subject : str
         see `check_memory`
     need : int
         bytes
     folder : Path
-        there already
+        an existing folder
 
     Raises
     ------
     ValueError
-        adding both sizes
+        if fewer bytes are free, stating both sizes
     """
     free = shutil.disk_usage(folder).free
     if need > free:
-        raise ValueError(f"{what} takes {_gb(need)} on disk, {_gb(free)} are free")
+        raise ValueError(f"{subject} takes {_gb(need)} on disk, {_gb(free)} are free")
 
 
 def _gb(size: int) -> str:

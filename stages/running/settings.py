@@ -6,7 +6,7 @@ import logging
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import joblib
 from omegaconf import DictConfig, OmegaConf
@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 def load_params(path: str | Path = "params.yaml") -> DictConfig:
     """Read params.yaml, and send messages to standard error, one line each."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    return OmegaConf.load(path)
+    return cast(DictConfig, OmegaConf.load(path))
 
 
 def bind(settings: Any) -> partial:

@@ -155,7 +155,7 @@ def _carrier(folder: str, root: str, code: str) -> Callable[[bytes], bytes]:
                         del sys.modules[name]
                     sys.path[:] = [root, *(path for path in sys.path if path != root)]
                     importlib.invalidate_caches()
-                    importlib.import_module("stages").loaded = (root, code)
+                    vars(importlib.import_module("stages"))["loaded"] = (root, code)
                 call = pickle.loads(zlib.decompress(packed))
                 with threadpool_limits(1):
                     return pickle.dumps(call())

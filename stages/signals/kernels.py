@@ -1,4 +1,4 @@
-"""Loops over samples, compiled: what features do that are no torch operations."""
+"""Compiled loops over samples, for computations that torch lacks or does slowly."""
 
 from __future__ import annotations
 
@@ -10,19 +10,31 @@ from torch import Tensor
 
 
 @lru_cache
-def compiled(function: Callable) -> Callable:
-    """A function of numpy arrays as machine code, kept beside the bytecode for later processes.
+def compiled(function: Callable, *, reorder: bool = True) -> Callable:
+    """Compile a function of numpy arrays.
 
-    Sums may be taken in another order than written, so that one instruction adds several numbers;
-    the order is the same in every call.
+    The machine code is stored beside the bytecode, for later processes.
+
+    Parameters
+    ----------
+    function : callable
+        loops over numpy arrays, in the part of the language that numba knows
+    reorder : bool
+        whether terms of a sum may be reordered, so that one instruction adds several of them. The
+        order is the same in every call.
+
+    Returns
+    -------
+    callable
     """
-    import numba  # takes a third of a second: only who calls a kernel waits for it
+    import numba  # takes a third of a second: only callers of a kernel wait for it
 
-    return numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})(function)
+    fastmath = {"reassoc", "contract"} if reorder else False
+    return numba.njit(cache=True, nogil=True, fastmath=fastmath)(function)
 
 
 def is_plain(waveform: Tensor) -> bool:
-    """Whether a kernel may stand in for torch: on a CPU, without gradients, outside of a trace."""
+    """Whether a kernel can replace torch: on a CPU, without gradients and outside a trace."""
     return (
         waveform.device.type == "cpu"
         and waveform.dtype in (torch.float32, torch.float64)
@@ -32,9 +44,9 @@ def is_plain(waveform: Tensor) -> bool:
 
 
 def check_plain(waveform: Tensor, *, name: str) -> None:
-    """Raise a ValueError where a kernel would cut a gradient off or be frozen into a graph."""
+    """Raise a ValueError where a kernel would cut off a gradient or be frozen into a graph."""
     if torch.jit.is_tracing() or waveform.requires_grad:
         raise ValueError(
             f"{name}: got a waveform with gradients, or a graph that is traced for export, want "
-            "plain samples: it is computed by a compiled loop, not by torch"
+            "plain samples: a compiled loop computes it, not torch"
         )

@@ -1,4 +1,4 @@
-"""Layers of pre-trained speech models on the common clock: what several features are made of."""
+"""Layer outputs of pre-trained speech models on the common frame clock."""
 
 from __future__ import annotations
 
@@ -8,17 +8,21 @@ import sys
 from contextlib import redirect_stdout
 from functools import lru_cache
 from http.client import HTTPException
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
 
 from stages.audio.frames import nearest_frames
-from stages.running.checks import check_range
+from stages.running.checks import check, check_range
 from stages.signals.spectra import check_waveform
 
-# Of the convolutions that all these models begin with, in samples.
-_STRIDE, _FIELD = 320, 400
-_MARGIN = 100 * _STRIDE  # 2 s that a window of a long clip sees on either side
+if TYPE_CHECKING:
+    from torchaudio.models import Wav2Vec2Model
+
+_STRIDE, _FIELD = 320, 400  # samples, of the convolutional encoder of all these models
+_MARGIN = 100 * _STRIDE  # context on either side of a window of a long clip: 2 s
 
 
 def layer_output(
@@ -31,19 +35,20 @@ def layer_output(
     layer: int,
     window_s: float,
 ) -> Tensor:
-    """What one transformer layer of a pre-trained model makes of a waveform, its weights frozen.
+    """Output of one transformer layer of a pre-trained model with frozen weights.
 
-    The model has a frame every 20 ms, of which the nearest to each frame is taken. It is given one
-    clip at a time, as it normalises what it is given as a whole. Without gradients.
+    The model has a frame every 20 ms; each frame of the common clock takes the nearest one. Clips
+    pass through the model one at a time, because it normalises its whole input at once. No
+    gradients reach the waveform.
 
     Parameters
     ----------
     waveform : Tensor [..., samples]
-        mono signal in [-1, 1]; one of less than 25 ms is followed by zeros
+        mono signal in [-1, 1]; a clip shorter than 25 ms is padded with zeros
     family : str
-        what the names of the feature's bundles begin with
+        prefix of the names of the feature's bundles
     sample_rate : int
-        in Hz; that of the model, 16000
+        in Hz; the model's own, 16000
     hop_length : int
         in samples
     bundle : str
@@ -51,8 +56,8 @@ def layer_output(
     layer : int
         1 is the first transformer layer, -1 the last
     window_s : float
-        longer clips are cut into windows of this length at most, each heard with 2 s more on
-        either side, so that memory does not grow with a clip's length; 5 to 60
+        longest window, 5 to 60 s. Longer clips are split into windows with 2 s of context on either
+        side, so memory does not grow with the length of a clip.
 
     Returns
     -------
@@ -62,82 +67,85 @@ def layer_output(
     Raises
     ------
     ValueError
-        for a setting outside its range, naming what there is; if the waveform is empty or holds
-        NaN or infinity; if there are no weights, saying where they would come from
+        for a setting outside its range, listing the choices; if the waveform is empty or holds
+        NaN or infinity; if the weights can be neither found nor downloaded
 
     References
     ----------
-    torchaudio.models.Wav2Vec2Model.extract_features, equal to it for clips of up to `window_s`
+    torchaudio.models.Wav2Vec2Model.extract_features, equal for clips of up to `window_s`
     """
     depth = _check_model(family, bundle, sample_rate)
     check_range("hop_length", hop_length, low=1)
     check_range("window_s", window_s, low=5, high=60)
-    if layer not in (*range(-depth, 0), *range(1, depth + 1)):
-        wanted = f"1 to {depth}, or -1 (the last) to -{depth}"
-        raise ValueError(f"layer: got {layer}, want {wanted} of {bundle}")
+    check(
+        "layer",
+        layer,
+        layer in (*range(-depth, 0), *range(1, depth + 1)),
+        f"1 to {depth}, or -1 (the last) to -{depth} of {bundle}",
+    )
     check_waveform(waveform)
     samples = waveform.shape[-1]
     clips = waveform.detach().reshape(-1, samples).float()
-    clips = nn.functional.pad(clips, (0, max(0, _FIELD - samples)))
+    clips = F.pad(clips, (0, max(0, _FIELD - samples)))
     model = _model(bundle, waveform.device)
     number = layer if layer > 0 else depth + 1 + layer
     window = round(window_s * sample_rate)
     values = torch.stack([_frames(clip, model, number, window) for clip in clips])
-    centres = (_STRIDE * torch.arange(values.shape[1]) + _FIELD // 2).numpy() / sample_rate
+    centres_s = (_STRIDE * torch.arange(values.shape[1]) + _FIELD // 2).numpy() / sample_rate
     nearest = nearest_frames(
-        centres, samples=samples, sample_rate=sample_rate, hop_length=hop_length
+        centres_s, samples=samples, sample_rate=sample_rate, hop_length=hop_length
     )
-    taken = values[:, torch.from_numpy(nearest).to(values.device)].transpose(1, 2)
-    return taken.to(waveform.dtype).reshape(*waveform.shape[:-1], *taken.shape[1:])
+    output = values[:, torch.from_numpy(nearest).to(values.device)].transpose(1, 2)
+    return output.to(waveform.dtype).reshape(*waveform.shape[:-1], *output.shape[1:])
 
 
 def _check_model(family: str, bundle: str, sample_rate: int) -> int:
-    """Layers of a model that there is, for waveforms of its rate."""
-    from torchaudio import pipelines  # takes seconds, and most runs do without
+    """Number of transformer layers of a bundle, after a check of its name and sample rate."""
+    from torchaudio import pipelines  # takes seconds to import, and most runs do without
 
-    # How deep a model is, only its private settings tell before its weights are there.
+    # Before the weights are there, only private settings hold the number of layers.
     depths = {
-        name: found._params["encoder_num_layers"]
-        for name, found in vars(pipelines).items()
-        if name.startswith(family) and isinstance(found, pipelines.Wav2Vec2Bundle)
+        name: member._params["encoder_num_layers"]
+        for name, member in vars(pipelines).items()
+        if name.startswith(family) and isinstance(member, pipelines.Wav2Vec2Bundle)
     }
-    if bundle not in depths:
-        raise ValueError(f"bundle: got {bundle}, want one of {', '.join(depths)}")
-    wanted = getattr(pipelines, bundle).sample_rate
-    if sample_rate != wanted:
-        raise ValueError(
-            f"sample_rate: got {sample_rate}, want audio.sample_rate {wanted:g}, the only one that "
-            f"{bundle} knows"
-        )
+    check("bundle", bundle, bundle in depths, f"one of {', '.join(depths)}")
+    model_rate = getattr(pipelines, bundle).sample_rate
+    check(
+        "sample_rate",
+        sample_rate,
+        sample_rate == model_rate,
+        f"audio.sample_rate {model_rate:g}, the only one that {bundle} knows",
+    )
     return depths[bundle]
 
 
 @torch.no_grad()
-def _frames(clip: Tensor, model: nn.Module, layer: int, window: int) -> Tensor:
+def _frames(clip: Tensor, model: Wav2Vec2Model, layer: int, window: int) -> Tensor:
     """The model's frames [frames, dimensions] of a clip [samples], window by window."""
-    share = len(clip) / math.ceil(len(clip) / window)  # all windows alike, none a mere rest
-    core = math.ceil(share / _STRIDE) * _STRIDE
+    length = len(clip) / math.ceil(len(clip) / window)  # equal windows, and no short last one
+    core = math.ceil(length / _STRIDE) * _STRIDE
     parts = []
     for start in range(0, len(clip), core):
         first = max(0, start - _MARGIN)
-        heard = clip[first:] if start + core >= len(clip) else clip[first : start + core + _MARGIN]
-        outputs, _ = model.extract_features(heard[None], num_layers=layer)
+        end = len(clip) if start + core >= len(clip) else start + core + _MARGIN
+        outputs, _ = model.extract_features(clip[None, first:end], num_layers=layer)
         skipped = (start - first) // _STRIDE
         parts.append(outputs[-1][0, skipped : skipped + core // _STRIDE])
     return torch.cat(parts)
 
 
 @lru_cache
-def _model(bundle: str, device: torch.device) -> nn.Module:
-    """The model with its weights, once per process; the library downloads them the first time."""
+def _model(bundle: str, device: torch.device) -> Wav2Vec2Model:
+    """The model of a bundle, built once per process; torchaudio downloads its weights."""
     from torchaudio import pipelines
 
     try:
-        with redirect_stdout(sys.stderr):  # the library announces a download there
+        with redirect_stdout(sys.stderr):  # torchaudio prints the download to stdout
             model = getattr(pipelines, bundle).get_model()
     except (OSError, HTTPException, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise ValueError(
-            f"weights of {bundle}: {error}; they are downloaded once, which takes the internet, "
-            f"and kept in {torch.hub.get_dir()}/checkpoints, where a broken file is to be deleted"
+            f"weights of {bundle}: {error}; they are downloaded once from the internet and kept in "
+            f"{torch.hub.get_dir()}/checkpoints: delete a broken file there"
         ) from None
     return model.to(device).eval().requires_grad_(False)

@@ -1,8 +1,9 @@
-"""The power spectrum as matrix products: what an exported graph computes it with.
+"""Power spectrum as matrix products, for exported graphs.
 
-The runtimes' operator for a short-time Fourier transform takes six times as long. A transform of
-n_fft = A * B points is cut into transforms of A and of B points (Cooley and Tukey, 1965), each one
-product with a small matrix, so that neither time nor the file grows with n_fft squared.
+The inference runtimes' own operator for the short-time Fourier transform takes six times as long.
+A transform of n_fft = A * B points is split into transforms of A and of B points (Cooley and Tukey,
+1965). Each is a product with a small matrix, so neither the time nor the file grows with the square
+of n_fft.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from torch import Tensor
 def power_by_products(
     waveform: Tensor, *, window: np.ndarray, n_fft: int, hop_length: int
 ) -> Tensor:
-    """Squared magnitude of the short-time Fourier transform of waveforms.
+    """Squared magnitude of the short-time Fourier transform.
 
     Parameters
     ----------
     waveform : Tensor [batch, samples]
-        of any length; zeros are taken beyond its ends
+        of any length, padded with zeros at both ends
     window : float [win_length]
-        at most n_fft; the frames are centred on multiples of hop_length
+        at most n_fft samples; frames are centred on multiples of hop_length
     n_fft : int
-        points of each transform; zeros are added to the window's
+        points of each transform; a shorter window is padded with zeros
     hop_length : int
         samples from one frame to the next
 
@@ -44,20 +45,20 @@ def power_by_products(
     a, b = _factors(n_fft)
     first, second = _matrices(n_fft, tuple(window.tolist()), waveform.dtype)
     batch, samples = waveform.shape
-    used = first.shape[1] * b  # samples of a frame, the window's and some zeros up to a whole row
-    # A frame's samples are those of some hops side by side: no samples are picked one by one.
+    used = first.shape[1] * b  # samples of a frame: the window, and zeros up to a whole row
+    # A frame is a few hops side by side, so no sample is gathered one by one.
     hops, frames = -(-used // hop_length), 1 + samples // hop_length
-    before = n_fft // 2 - (n_fft - len(window)) // 2  # a window of odd length is not quite centred
-    padded = F.pad(waveform, (before, hops * hop_length))
+    left = n_fft // 2 - (n_fft - len(window)) // 2  # a window of odd length is not quite centred
+    padded = F.pad(waveform, (left, hops * hop_length))
     shifted = [
         padded[:, start : start + frames * hop_length].reshape(batch, -1, hop_length)
         for start in range(0, hops * hop_length, hop_length)
     ]
     framed = torch.cat(shifted, dim=-1)[..., :used]  # [batch, frames, used]
-    # Sample j of a frame is b * row + column. Over rows, for each column: A points.
+    # Sample j of a frame is b * row + column. First the transforms over rows, of A points.
     columns = framed.reshape(-1, first.shape[1], b).permute(2, 0, 1)  # [b, batch * frames, rows]
     partial = columns @ first  # [b, batch * frames, 2 * a], real and imaginary
-    # Over columns: B points, of which those up to half the rate are wanted.
+    # Then the transforms over columns, of B points, up to half the sample rate.
     products = partial.permute(1, 2, 0).reshape(-1, b) @ second
     lines = second.shape[1] // 2
     real, imaginary = products.reshape(-1, 2, a, 2 * lines).unbind(1)  # each times cosine | sine
@@ -66,28 +67,29 @@ def power_by_products(
         imaginary[..., :lines] - real[..., lines:],
     )
     power = real * real + imaginary * imaginary  # [batch * frames, a, lines]
-    # Line k of the transform is a * (its place in the second) + its place in the first.
+    # Line k of the transform is a * (its index in the second) + (its index in the first).
     power = power.transpose(1, 2).reshape(batch, -1, a * lines)
     return power[..., : n_fft // 2 + 1].transpose(1, 2)
 
 
 def _factors(n_fft: int) -> tuple[int, int]:
-    """Two whole numbers whose product is n_fft, as near to each other as there are."""
+    """The two integers closest to each other whose product is n_fft."""
     a = next(d for d in range(isqrt(n_fft), 0, -1) if n_fft % d == 0)
     return a, n_fft // a
 
 
-# Inference mode is left while a constant is built: it would stay barred from gradients ever after.
+# Built outside inference mode: a constant cached from inside it would block gradients for ever.
 @lru_cache
 @torch.inference_mode(False)
 def _matrices(n_fft: int, window: tuple[float, ...], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """What to multiply rows with, and then columns.
+    """Matrices of the transforms over rows and over columns.
 
     Returns
     -------
-    Tensor [b, rows, 2 * a]
-        the window, times cosine and negative sine of A points, turned on for each column
-    Tensor [b, 2 * lines]
+    first : Tensor [b, rows, 2 * a]
+        for each column, the window times the cosine and negative sine of A points, with the
+        column's phase
+    second : Tensor [b, 2 * lines]
         cosine and sine of B points
     """
     a, b = _factors(n_fft)

@@ -1,4 +1,4 @@
-"""The demo's corpora: synthetic speech under the names, folders and codes of the real corpora."""
+"""The demo's corpora: synthetic speech with the names, folders and codes of the real corpora."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class Clip(NamedTuple):
 
 
 class Corpus(NamedTuple):
-    """How one corpus names its files and how it was recorded."""
+    """File names and recording conditions of one corpus."""
 
-    clips: Callable[[str, tuple[str, ...]], Iterator[Clip]]  # of a speaker, given the sentences
+    clips: Callable[[str, tuple[str, ...]], Iterator[Clip]]  # of a speaker and sentences
     speakers: dict[str, str]  # name -> sex
     sentences: tuple[str, ...]
     syllables: int  # in a sentence
     sample_rate: int
-    peak: float  # median of the clips' highest samples
-    dynamics: float  # share of the differences in loudness, in dB, that the recordings kept
-    snr_db: float  # neutral speech against the room
+    peak: float  # median over the clips of their largest sample
+    dynamics: float  # fraction of the differences in loudness, in dB, that the recordings keep
+    snr_db: float  # of neutral speech to room noise
 
 
 def _ravdess(speaker: str, sentences: tuple[str, ...]) -> Iterator[Clip]:
@@ -47,7 +47,7 @@ def _ravdess(speaker: str, sentences: tuple[str, ...]) -> Iterator[Clip]:
 
 
 def _tess(speaker: str, sentences: tuple[str, ...]) -> Iterator[Clip]:
-    # The two actresses' folders are spelt differently; the file's own suffix is always the same.
+    # The two actresses' folders are spelt differently; the suffix of a file is always the same.
     folders = {
         "OAF": {"fear": "Fear", "ps": "Pleasant_surprise", "sad": "Sad"},
         "YAF": {"ps": "pleasant_surprised"},
@@ -71,7 +71,7 @@ def _cremad(speaker: str, sentences: tuple[str, ...]) -> Iterator[Clip]:
     graded, plain = {"LO": 0.6, "MD": 1.0, "HI": 1.3}, {"XX": 1.0}
     for sentence in sentences:
         for code, emotion in codes.items():
-            # Only one sentence was said at three levels.
+            # Only one sentence was recorded at three levels.
             levels = graded if sentence == "IEO" and code != "NEU" else plain
             for level, strength in levels.items():
                 path = f"AudioWAV/{speaker}_{sentence}_{code}_{level}.wav"
@@ -90,11 +90,11 @@ def _savee(speaker: str, sentences: tuple[str, ...]) -> Iterator[Clip]:
     }
     for code, emotion in codes.items():
         for number in sentences:
-            # Sentences 1 to 3 are common to all emotions, the others are each emotion's own.
+            # Sentences 1 to 3 are common to all emotions, the others differ between emotions.
             text = number if number <= "03" else code + number
             yield Clip(f"AudioData/{speaker}/{code}{number}.wav", speaker, emotion, text)
     for number in sentences:
-        # Neutral is twice as large: from 16 on it says the common ones again, then anger's.
+        # Neutral has twice as many clips: from 16, the common sentences again, then those of anger.
         text = number if number <= "03" else "a" + number
         path = f"AudioData/{speaker}/n{int(number) + 15:02}.wav"
         yield Clip(path, speaker, "neutral", text)
@@ -148,12 +148,12 @@ CORPORA = {
 
 
 def write_demo(folder: Path) -> dict[str, int]:
-    """Write all five corpora, each in a folder of its name.
+    """Write all five corpora, each to a folder of its name.
 
     Parameters
     ----------
     folder : Path
-        is made if need be
+        created if missing
 
     Returns
     -------
@@ -166,16 +166,16 @@ def write_demo(folder: Path) -> dict[str, int]:
 def write_corpus(
     name: str, *, folder: Path, speakers: int | None = None, sentences: int | None = None
 ) -> int:
-    """Write one corpus, or a smaller version of it: the same files, only fewer.
+    """Write one corpus, or a part of it.
 
     Parameters
     ----------
     name : str
         a key of CORPORA
     folder : Path
-        the corpus' own folder; is made if need be
+        of the corpus; created if missing
     speakers, sentences : int or None
-        how many, the first ones; None for all
+        number of speakers and sentences, from the first; None for all
 
     Returns
     -------
@@ -185,7 +185,7 @@ def write_corpus(
     Raises
     ------
     ValueError
-        if there is no such corpus, or if it lacks so many speakers or sentences
+        if there is no such corpus, or if it has fewer speakers or sentences
     """
     if name not in CORPORA:
         raise ValueError(f"demo corpus: got {name!r}, want one of {', '.join(CORPORA)}")
@@ -202,27 +202,27 @@ def write_corpus(
     return count
 
 
-def _first(values: tuple[str, ...], number: int | None, what: str) -> tuple[str, ...]:
+def _first(values: tuple[str, ...], number: int | None, name: str) -> tuple[str, ...]:
     if number is not None and not 1 <= number <= len(values):
-        raise ValueError(f"{what}: got {number}, want 1 to {len(values)}")
+        raise ValueError(f"{name}: got {number}, want 1 to {len(values)}")
     return values[:number]
 
 
 def _record(clip: Clip, *, name: str) -> np.ndarray:
-    """Say a clip and record it as its corpus did: float64 [samples] at the corpus' rate."""
+    """Synthesise a clip under its corpus' recording conditions: float64 [samples] at its rate."""
     corpus = CORPORA[name]
-    rng = voice.seeded("clip", name, clip.path)  # of its own, so that no order matters
-    spoken = voice.utter(
-        voice.sentence(f"{name}/{clip.sentence}", syllables=corpus.syllables),
-        who=voice.speaker(f"{name}/{clip.speaker}", sex=corpus.speakers[clip.speaker]),
+    rng = voice.seeded("clip", name, clip.path)  # of the clip alone, so that no order matters
+    speech = voice.utter(
+        voice.draw_sentence(f"{name}/{clip.sentence}", syllables=corpus.syllables),
+        speaker=voice.draw_speaker(f"{name}/{clip.speaker}", sex=corpus.speakers[clip.speaker]),
         emotion=clip.emotion,
         rng=rng,
         strength=clip.strength,
     )
-    samples = round(len(spoken) * corpus.sample_rate / voice.SAMPLE_RATE)
-    waveform = resample(spoken, samples)
+    samples = round(len(speech) * corpus.sample_rate / voice.SAMPLE_RATE)
+    waveform = resample(speech, samples)
     waveform += rng.normal(scale=voice.NEUTRAL_RMS * 10 ** (-corpus.snr_db / 20), size=samples)
-    # Loud clips stand out as far as the corpus' recordings let them, in dB.
+    # The corpus keeps a fraction of the differences in loudness between clips, in dB.
     loudness = np.sqrt(np.mean(waveform**2)) / voice.NEUTRAL_RMS
     peak = min(corpus.peak * loudness**corpus.dynamics, 1.0)
     return waveform * (peak / np.abs(waveform).max())

@@ -1,8 +1,8 @@
-"""How the demo's speakers sound in each emotion, as one table of numbers.
+"""Prosody of each emotion in the demo's speech, as a table of numbers.
 
-The directions (anger loud, bright and fast; sadness low, soft and breathy ...) are those that
-listeners and measurements agree on; the sizes and spreads are chosen so that the demo is neither
-trivial nor hopeless for a classifier. They are not measurements of anyone's speech.
+The directions (anger loud, bright and fast; sadness low, soft and breathy ...) follow the
+literature. The sizes and spreads are chosen so that the demo is neither trivial nor hopeless for a
+classifier; they are not measured on real speech.
 
 References
 ----------
@@ -15,18 +15,18 @@ from typing import NamedTuple
 
 
 class Prosody(NamedTuple):
-    """The manner of speaking of one clip."""
+    """Prosody and voice quality of one clip."""
 
     pitch_st: float  # mean pitch above the speaker's own, in semitones
     range_st: float  # height of the accents, in semitones
     final_st: float  # movement of pitch over the last syllable, in semitones
-    tempo: float  # share by which syllables come faster than usual
+    tempo: float  # relative increase of the syllable rate
     loudness_db: float
     tilt_db: float  # per octave above 500 Hz; positive is bright and tense, negative soft
-    breath_db: float  # aspiration against the voice
-    roughness: float  # share by which one glottal period differs from the next
-    tremor_st: float  # wavering of the pitch, in semitones
-    smile: float  # share by which the formants rise when the lips are spread
+    breath_db: float  # aspiration relative to the voice
+    roughness: float  # relative difference between neighbouring glottal periods
+    tremor_st: float  # slow modulation of the pitch, in semitones
+    smile: float  # relative rise of the formants with spread lips
 
 
 # fmt: off

@@ -1,8 +1,8 @@
 """Synthetic speech: one speaker says one sentence in one emotion.
 
-Source and filter: a glottal pulse train and noise, shaped by the moving resonances of a vocal
-tract. It says nothing, but has what features of emotion are made of: pitch, loudness, tempo,
-voice quality and formants.
+It is a source-filter model: the moving resonances of a vocal tract shape a glottal pulse train and
+noise. The speech has no words, but varies in pitch, loudness, tempo, voice quality and formants,
+which features of emotion measure.
 
 References
 ----------
@@ -27,10 +27,10 @@ SAMPLE_RATE = 16_000
 NEUTRAL_RMS = 0.05
 
 _SEED = 20_240_601
-_HOP = 128  # samples between the control points of all moving parameters: 8 ms
+_HOP = 128  # samples between control frames: 8 ms
 _CONTROL_RATE = SAMPLE_RATE / _HOP
-_FFT = 768  # a block of 2 hops and 32 ms in which the narrowest resonance dies away
-_OPENING, _CLOSING = 0.40, 0.16  # shares of a glottal period
+_FFT = 768  # a block of 2 hops, and 32 ms for the decay of the narrowest resonance
+_OPENING, _CLOSING = 0.40, 0.16  # fractions of a glottal period
 _HIGHER_HZ, _HIGHER_BANDWIDTHS_HZ = (3500.0, 4500.0), (200.0, 300.0)
 _BANDWIDTHS_HZ = (70.0, 90.0, 130.0)
 
@@ -47,30 +47,30 @@ VOWELS_HZ = (
 
 
 class Phone(NamedTuple):
-    """A stretch of speech with steady targets."""
+    """A segment of speech with constant targets."""
 
     duration_s: float
     voice: float  # amplitude of the glottal source, 1 in a vowel
     noise: float  # amplitude of the friction
-    noise_hz: float  # where the friction is strongest
-    formants_hz: tuple[float, float, float]  # of a man's vocal tract
+    noise_hz: float  # centre frequency of the friction
+    formants_hz: tuple[float, float, float]  # for a male vocal tract
 
 
 class Syllable(NamedTuple):
-    """Consonant, then vowel; an accent lifts the pitch."""
+    """A consonant and a vowel; an accent raises the pitch."""
 
     phones: tuple[Phone, ...]
     accent: bool
 
 
 class Speaker(NamedTuple):
-    """What stays the same from clip to clip."""
+    """Properties of a speaker that are constant over all clips."""
 
     name: str
     f0_hz: float
-    tract: float  # formants against those of the average man
-    expression: float  # share of the usual distance between an emotion and neutral
-    habits: tuple[float, ...]  # added to every Prosody, in units of SPREAD
+    tract: float  # ratio of the formants to those of the average man
+    expression: float  # factor on the distance between an emotion and neutral
+    habits: tuple[float, ...]  # offset of every Prosody, in units of SPREAD
 
 
 _SCHWA = (500.0, 1500.0, 2500.0)
@@ -90,19 +90,18 @@ CONSONANTS = (
 
 
 def seeded(*names: str) -> np.random.Generator:
-    """Random numbers that depend on these names alone."""
+    """Random generator seeded by names alone."""
     return np.random.default_rng([_SEED, zlib.crc32("/".join(names).encode())])
 
 
-def speaker(name: str, *, sex: str) -> Speaker:
+def draw_speaker(name: str, *, sex: str) -> Speaker:
     """Draw a speaker; the same name and sex give the same speaker.
 
     Parameters
     ----------
     name : str
-        e.g. savee/DC
-    sex : str
-        female or male
+        such as "savee/DC"
+    sex : {"female", "male"}
 
     Raises
     ------
@@ -122,39 +121,40 @@ def speaker(name: str, *, sex: str) -> Speaker:
     )
 
 
-def sentence(name: str, *, syllables: int) -> list[Syllable]:
-    """Draw a sentence; the same name gives the same one, whoever says it.
+def draw_sentence(name: str, *, syllables: int) -> list[Syllable]:
+    """Draw a sentence; the same name gives the same sentence for every speaker.
 
     Parameters
     ----------
     name : str
-        e.g. savee/03
+        such as "savee/03"
     syllables : int
-        how many, at least 2
+        number of syllables, at least 2
     """
     rng = seeded("sentence", name)
     accents = rng.choice(syllables, size=2, replace=False)
-    drawn = []
+    sentence = []
     for index in range(syllables):
         onset = CONSONANTS[rng.integers(len(CONSONANTS))]
         formants_hz = VOWELS_HZ[rng.integers(len(VOWELS_HZ))]
         length = rng.uniform(0.10, 0.15) * (1.3 if index in accents else 1.0)
-        drawn.append(
-            Syllable((*onset, Phone(length, 1.0, 0.0, 3000.0, formants_hz)), index in accents)
-        )
-    return drawn
+        vowel = Phone(length, 1.0, 0.0, 3000.0, formants_hz)
+        sentence.append(Syllable((*onset, vowel), index in accents))
+    return sentence
 
 
-def manner(who: Speaker, *, emotion: str, strength: float, rng: np.random.Generator) -> Prosody:
-    """Draw how a speaker sounds in one clip.
+def draw_prosody(
+    speaker: Speaker, *, emotion: str, strength: float, rng: np.random.Generator
+) -> Prosody:
+    """Draw the prosody of one clip.
 
     Parameters
     ----------
-    who : Speaker
+    speaker : Speaker
     emotion : str
         a key of prosody.EMOTIONS
     strength : float
-        of the emotion; 1 is the table's, 0 is neutral
+        of the emotion: 0 is neutral, 1 is the strength in the table
     rng : Generator
         of the clip
 
@@ -165,78 +165,78 @@ def manner(who: Speaker, *, emotion: str, strength: float, rng: np.random.Genera
     """
     if emotion not in EMOTIONS:
         raise ValueError(f"emotion: got {emotion!r}, want one of {', '.join(EMOTIONS)}")
-    neutral, felt = np.array(EMOTIONS["neutral"]), np.array(EMOTIONS[emotion])
-    # Everyone has an own way of being angry: what makes held-out speakers hard.
-    own_way = seeded("manner", who.name, emotion).normal(scale=0.9, size=len(SPREAD))
-    deviation = np.array(who.habits) + own_way + rng.normal(size=len(SPREAD))
-    values = neutral + strength * who.expression * (felt - neutral) + deviation * SPREAD
+    neutral, target = np.array(EMOTIONS["neutral"]), np.array(EMOTIONS[emotion])
+    # Each speaker expresses an emotion differently, which makes held-out speakers hard.
+    style = seeded("manner", speaker.name, emotion).normal(scale=0.9, size=len(SPREAD))
+    deviation = np.array(speaker.habits) + style + rng.normal(size=len(SPREAD))
+    values = neutral + strength * speaker.expression * (target - neutral) + deviation * SPREAD
     return Prosody(*np.clip(values, LOWEST, HIGHEST).tolist())
 
 
 def utter(
-    said: list[Syllable],
+    sentence: list[Syllable],
     *,
-    who: Speaker,
+    speaker: Speaker,
     emotion: str,
     rng: np.random.Generator,
     strength: float = 1.0,
 ) -> np.ndarray:
-    """Say a sentence.
+    """Synthesise a sentence.
 
     Parameters
     ----------
-    said : list of Syllable
-        see sentence
-    who : Speaker
-        see speaker
+    sentence : list of Syllable
+        see `draw_sentence`
+    speaker : Speaker
+        see `draw_speaker`
     emotion : str
         a key of prosody.EMOTIONS
     rng : Generator
-        all that differs from take to take
+        draws the differences between takes
     strength : float
-        of the emotion
+        of the emotion; see `draw_prosody`
 
     Returns
     -------
-    ndarray [samples]
-        float64 at SAMPLE_RATE, with a little silence before and after; speech has an RMS of
-        NEUTRAL_RMS times the clip's loudness
+    float64 [samples]
+        at SAMPLE_RATE, with a short silence at both ends; speech has an RMS of NEUTRAL_RMS times
+        the clip's loudness
 
     Raises
     ------
     ValueError
         if the table of emotions lacks the emotion
     """
-    prosody = manner(who, emotion=emotion, strength=strength, rng=rng)
-    phones, pitch_st = _score(said, prosody, rng)
+    prosody = draw_prosody(speaker, emotion=emotion, strength=strength, rng=rng)
+    phones, pitch_st = _score(sentence, prosody, rng)
     frames = np.array([round(phone.duration_s * _CONTROL_RATE) for phone in phones])
     tracks = np.repeat([(*phone[1:4], *phone[4]) for phone in phones], frames, axis=0)
     voice, noise = gaussian_filter1d(tracks[:, :2], 0.8, axis=0, mode="nearest").T  # [frames]
     noise_hz = tracks[:, 2]
     # Tongue and lips are slower than the voice: formants glide between their targets.
     formants_hz = gaussian_filter1d(tracks[:, 3:], 2.5, axis=0, mode="nearest")
-    formants_hz *= who.tract * (1 + prosody.smile)
-    spoken = _shape(
-        _glottis(who.f0_hz * 2 ** (pitch_st / 12), voice, prosody, rng),
-        _tract(formants_hz, who.tract, prosody.tilt_db),
+    formants_hz *= speaker.tract * (1 + prosody.smile)
+    waveform = _shape(
+        _glottis(speaker.f0_hz * 2 ** (pitch_st / 12), voice, prosody, rng),
+        _tract(formants_hz, speaker.tract, prosody.tilt_db),
     )
-    hiss = np.repeat(noise, _HOP) * np.diff(rng.normal(size=len(noise) * _HOP), append=0.0)
-    spoken += _shape(hiss, _resonance(noise_hz[:, None], 0.4 * noise_hz[:, None]))
-    loud = np.sqrt(np.mean(spoken[np.repeat(voice, _HOP) > 0.5] ** 2))
-    return spoken * (NEUTRAL_RMS / loud * 10 ** (prosody.loudness_db / 20))
+    friction = np.repeat(noise, _HOP) * np.diff(rng.normal(size=len(noise) * _HOP), append=0.0)
+    waveform += _shape(friction, _resonance(noise_hz[:, None], 0.4 * noise_hz[:, None]))
+    vowel_rms = np.sqrt(np.mean(waveform[np.repeat(voice, _HOP) > 0.5] ** 2))
+    return waveform * (NEUTRAL_RMS / vowel_rms * 10 ** (prosody.loudness_db / 20))
 
 
 def _score(
-    said: list[Syllable], prosody: Prosody, rng: np.random.Generator
+    sentence: list[Syllable], prosody: Prosody, rng: np.random.Generator
 ) -> tuple[list[Phone], np.ndarray]:
-    """Time the phones; give the pitch of every control frame in semitones above the speaker's."""
+    """Timed phones, and the pitch of every control frame in semitones above the speaker's own."""
     phones = [_PAUSE._replace(duration_s=rng.uniform(0.10, 0.22))]
     times, heights = [0.0], [1.0]
-    for index, syllable in enumerate(said):
+    for index, syllable in enumerate(sentence):
         for phone in syllable.phones:
             stretch = rng.uniform(0.88, 1.12) / (1 + prosody.tempo)
             phones.append(phone._replace(duration_s=phone.duration_s * stretch))
-        fall = 1.0 - 2.0 * index / len(said)  # the voice sinks by 2 semitones in a sentence
+        fall = 1.0 - 2.0 * index / len(sentence)  # declination: 2 semitones per sentence
         times.append(sum(phone.duration_s for phone in phones) - phones[-1].duration_s / 2)
         heights.append(fall + syllable.accent * prosody.range_st * rng.uniform(0.7, 1.3))
     times.append(times[-1] + phones[-1].duration_s / 2)
@@ -246,15 +246,15 @@ def _score(
     frames = sum(round(phone.duration_s * _CONTROL_RATE) for phone in phones)
     clock_s = np.arange(frames) / _CONTROL_RATE
     pitch_st = gaussian_filter1d(np.interp(clock_s, times, heights), 3.0, mode="nearest")
-    wavering = np.sin(2 * np.pi * (rng.uniform(5, 7) * clock_s + rng.uniform()))
+    tremor = np.sin(2 * np.pi * (rng.uniform(5, 7) * clock_s + rng.uniform()))
     drift = gaussian_filter1d(rng.normal(size=frames), 5.0, mode="nearest")
-    return phones, prosody.pitch_st + pitch_st + prosody.tremor_st * wavering + drift
+    return phones, prosody.pitch_st + pitch_st + prosody.tremor_st * tremor + drift
 
 
 def _glottis(
     f0_hz: np.ndarray, voice: np.ndarray, prosody: Prosody, rng: np.random.Generator
 ) -> np.ndarray:
-    """Pulses and breath as they leave the lips, from pitch and amplitude [frames]: [samples]."""
+    """Pulses and breath [samples] at the lips, from pitch and amplitude [frames]."""
     samples = np.arange(len(f0_hz) * _HOP) / _HOP
     f0_hz = np.interp(samples, np.arange(len(f0_hz)), f0_hz)
     voice = np.interp(samples, np.arange(len(voice)), voice)
@@ -266,15 +266,15 @@ def _glottis(
         0.5 - 0.5 * np.cos(np.pi * phase / _OPENING),
         np.cos(np.pi / 2 * np.minimum((phase - _OPENING) / _CLOSING, 1.0)),
     )
-    # Radiation from the lips is a derivative; per period, so that it does not grow with pitch.
+    # Radiation from the lips is a derivative, taken per period so that it does not grow with pitch.
     pulses = np.diff(flow, prepend=flow[0]) * SAMPLE_RATE / f0_hz * (1 + 4 * shimmer[period])
-    # Air hisses while the glottis is open. Pulses have an RMS of about 3.
+    # Aspiration follows the opening of the glottis. Pulses have an RMS of about 3.
     breath = 3 * 10 ** (prosody.breath_db / 20) * rng.normal(size=len(flow)) * (0.3 + flow)
     return voice * (pulses + breath)
 
 
 def _tract(formants_hz: np.ndarray, tract: float, tilt_db: float) -> np.ndarray:
-    """Response of the vocal tract to formants [frames, 3]: complex [frames, bins]."""
+    """Frequency response of the vocal tract, complex [frames, bins], from formants [frames, 3]."""
     octaves = np.log2(np.maximum(_bins_hz(), 500.0) / 500.0)
     response = 10 ** (tilt_db * octaves / 20)
     for centre_hz, bandwidth_hz in zip(_HIGHER_HZ, _HIGHER_BANDWIDTHS_HZ, strict=True):
@@ -285,7 +285,7 @@ def _tract(formants_hz: np.ndarray, tract: float, tilt_db: float) -> np.ndarray:
 
 
 def _resonance(centre_hz: np.ndarray | float, bandwidth_hz: np.ndarray | float) -> np.ndarray:
-    """Response of a damped resonator, 1 at 0 Hz."""
+    """Frequency response of a damped resonator, 1 at 0 Hz."""
     f = _bins_hz()
     return centre_hz**2 / (centre_hz**2 - f**2 + 1j * f * bandwidth_hz)
 
@@ -295,18 +295,18 @@ def _bins_hz() -> np.ndarray:
 
 
 def _shape(source: np.ndarray, response: np.ndarray) -> np.ndarray:
-    """Filter [samples] with a response that moves from control frame to control frame.
+    """Filter a source [samples] with a response [frames, bins] for each control frame.
 
-    Every block of two hops under a Hann window, which sum to one, is filtered with its frame's
-    response; what rings on runs into the blocks that follow.
+    Each block of two hops under a Hann window is filtered with the response of its frame. The
+    windows sum to one, and the tail of each block is added to the blocks that follow.
     """
     frames = len(source) // _HOP
     padded = np.pad(source, _HOP)
     blocks = np.lib.stride_tricks.sliding_window_view(padded, 2 * _HOP)[::_HOP][:frames]
     window = 0.5 - 0.5 * np.cos(np.pi * np.arange(2 * _HOP) / _HOP)
     filtered = np.fft.irfft(np.fft.rfft(blocks * window, _FFT) * response, _FFT)
-    parts = _FFT // _HOP
-    ringing = np.zeros((frames + parts, _HOP))
-    for part in range(parts):
-        ringing[part : part + frames] += filtered[:, part * _HOP : (part + 1) * _HOP]
-    return ringing[1 : frames + 1].ravel()
+    hops = _FFT // _HOP
+    total = np.zeros((frames + hops, _HOP))
+    for hop in range(hops):
+        total[hop : hop + frames] += filtered[:, hop * _HOP : (hop + 1) * _HOP]
+    return total[1 : frames + 1].ravel()

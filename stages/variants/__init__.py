@@ -1,42 +1,48 @@
-"""Training variants: one module per way of changing a clip's waveform."""
+"""Training variants: each module changes the waveform of a clip, in the function of its own name.
+
+A module may import stages.degradations, stages.running and another variant.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
+from stages.running.checks import check
+
 
 def draw(
     random: np.random.Generator,
-    between: Sequence[float],
+    interval: Sequence[float],
     *,
     name: str,
-    least: float,
-    most: float,
+    low: float,
+    high: float,
 ) -> float:
-    """How much to change one clip: evenly drawn between two values, which may be equal.
+    """Draw the amount of a change from a uniform distribution.
 
     Parameters
     ----------
     random : Generator
-        of this clip and variant
-    between : two numbers
-        the smallest and the largest
-    name, least, most
-        of the setting; what it may be, both included
+        of the clip and variant
+    interval : two numbers
+        smallest and largest amount, which may be equal
+    name : str
+        of the setting
+    low, high : float
+        smallest and largest number that the setting may hold
 
     Raises
     ------
     ValueError
-        if these are not two finite numbers in order and in their range
+        unless the interval is two numbers in order and in range
     """
-    given = between if isinstance(between, Sequence) else [between]
-    numbers = [v for v in given if isinstance(v, int | float) and math.isfinite(v)]
-    if len(numbers) != 2 or len(given) != 2 or not least <= numbers[0] <= numbers[1] <= most:
-        raise ValueError(
-            f"{name}: got {between}, want two numbers from {least:g} to {most:g}, "
-            "the smaller one first"
-        )
-    return float(random.uniform(*numbers))
+    fine = (
+        isinstance(interval, Sequence)
+        and len(interval) == 2
+        and all(isinstance(number, int | float) for number in interval)
+        and low <= interval[0] <= interval[1] <= high
+    )
+    check(name, interval, fine, f"two numbers from {low:g} to {high:g}, the smaller one first")
+    return float(random.uniform(interval[0], interval[1]))

@@ -1,4 +1,4 @@
-"""Variant `noise`: the same clip in hiss."""
+"""Variant `noise`: the clip in white noise."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from stages.variants import draw
 def noise(
     waveform: np.ndarray, random: np.random.Generator, *, snr_db: Sequence[float]
 ) -> np.ndarray:
-    """Add Gaussian white noise; see stages.degradations.add_noise.
+    """Add Gaussian white noise; see `stages.degradations.add_noise`.
 
     Parameters
     ----------
     waveform : float32 [samples]
-        at least one; digital silence stays as it is
+        at least one sample; digital silence remains silent
     random : Generator
         draws the ratio and the noise
     snr_db : two numbers
-        smallest and largest ratio of the clip's mean power to that of the noise, -100 to 100
+        smallest and largest signal-to-noise ratio, -100 to 100
 
     Returns
     -------
@@ -31,8 +31,8 @@ def noise(
     Raises
     ------
     ValueError
-        for a setting out of its range
+        for a setting outside its range
     """
-    ratio = draw(random, snr_db, name="snr_db", least=-100, most=100)
+    ratio = draw(random, snr_db, name="snr_db", low=-100, high=100)
     hiss = random.standard_normal(len(waveform))
     return add_noise(waveform, hiss, snr_db=ratio).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Variant `pitch`: higher or lower, as long as it was."""
+"""Variant `pitch`: the clip at a higher or lower pitch and the same length."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ def pitch(
     semitones: Sequence[float],
     n_fft: int,
 ) -> np.ndarray:
-    """Shift all frequencies by one factor, those of the vocal tract with those of the voice.
+    """Scale all frequencies by one factor, formants and pitch alike.
 
-    The clip is stretched and then played faster, or the other way round.
+    The clip is stretched and then resampled to its original length.
 
     Parameters
     ----------
     waveform : float32 [samples]
-        at least one
+        at least one sample
     random : Generator
         draws the shift
     sample_rate : int
         in Hz
     semitones : two numbers
-        smallest and largest shift, -12 to 12; over 0 is higher
+        smallest and largest shift, -12 to 12; positive is higher
     n_fft : int
-        see stages.variants.stretch.stretch
+        see `stages.variants.stretch.stretch`
 
     Returns
     -------
@@ -43,9 +43,9 @@ def pitch(
     Raises
     ------
     ValueError
-        for a setting out of its range
+        for a setting outside its range
     """
-    factor = 2.0 ** (draw(random, semitones, name="semitones", least=-12, most=12) / 12)
-    slow = stretched(waveform, samples=round(len(waveform) * factor), n_fft=n_fft)
-    shifted = soxr.resample(slow, factor * sample_rate, sample_rate)[: len(waveform)]
+    factor = 2.0 ** (draw(random, semitones, name="semitones", low=-12, high=12) / 12)
+    longer = stretched(waveform, samples=round(len(waveform) * factor), n_fft=n_fft)
+    shifted = soxr.resample(longer, factor * sample_rate, sample_rate)[: len(waveform)]
     return np.pad(shifted, (0, len(waveform) - len(shifted)))

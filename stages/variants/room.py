@@ -1,4 +1,4 @@
-"""Variant `room`: the same clip, spoken in a room."""
+"""Variant `room`: the clip with reverberation."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ def room(
     t60_s: Sequence[float],
     direct_to_reverberant_db: float,
 ) -> np.ndarray:
-    """Add reverberation; see stages.degradations.reverberation.
+    """Add reverberation; see `stages.degradations.reverberation`.
 
     Parameters
     ----------
     waveform : float32 [samples]
-        at least one
+        at least one sample
     random : Generator
-        draws the time and the room
+        draws the reverberation time and the room
     sample_rate : int
         in Hz
     t60_s : two numbers
         shortest and longest time in which the reverberation falls by 60 dB, .01 to 20
     direct_to_reverberant_db : float
-        energy of the direct sound over that of the rest, -40 to 40
+        energy of the direct sound relative to that of the rest, -40 to 40
 
     Returns
     -------
     float32 [samples]
-        beginning with the direct sound; what sounds on after the clip's end is cut off
+        begins with the direct sound; reverberation after the end of the clip is cut off
 
     Raises
     ------
     ValueError
-        for a setting out of its range
+        for a setting outside its range
     """
-    drawn = draw(random, t60_s, name="t60_s", least=0.01, most=20)
-    alone = Scene(random, sample_rate, voices=lambda *size: np.zeros(size))
-    made = reverberation(
-        waveform, alone, t60_s=drawn, direct_to_reverberant_db=direct_to_reverberant_db
+    time_s = draw(random, t60_s, name="t60_s", low=0.01, high=20)
+    scene = Scene(random, sample_rate, voices=lambda *size: np.zeros(size))
+    reverberant = reverberation(
+        waveform, scene, t60_s=time_s, direct_to_reverberant_db=direct_to_reverberant_db
     )
-    return made.astype(np.float32)
+    return reverberant.astype(np.float32)
