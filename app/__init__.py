@@ -1,1 +1,4 @@
-"""Using what the pipeline trained: python -m app.<name>."""
+"""Programs that use a trained model: python -m app.<name>, and a web page.
+
+May import the folders of `stages`, but not its entry modules, and never torch at import time.
+"""

@@ -1,10 +1,10 @@
-"""The emotion of what is being said: a rolling answer every quarter of a second.
+"""Emotion of live speech: a rolling answer every quarter of a second.
 
 python -m app.listen [--device N | --file FILE | -] [--window 3] [--step 0.25] [--format line|json]
 
-Listens to a microphone, to a file at its own pace, or (-) to raw samples from a pipe: 16 bits,
-little-endian, mono. Each answer is for the last --window seconds, conditioned like a training clip;
-silence has none. The latency is the time from when the last samples came to when the answer stood.
+Listens to a microphone, to a file in real time, or (-) to raw samples from a pipe: 16 bits,
+little-endian, mono. Each answer covers the last --window seconds, conditioned like a training clip;
+silence has no emotion. The latency is the time from the arrival of the last samples to the answer.
 """
 
 from __future__ import annotations
@@ -28,14 +28,24 @@ from app.windows import condition
 from stages.audio.decoding import Tally, opened, read_blocks, resampled
 from stages.audio.loudness import rms_db
 
-#: When samples came, by time.perf_counter, and float32 [samples], mono.
+#: Time of arrival by time.perf_counter, and mono samples, float32 [samples].
 Block = tuple[float, NDArray[np.float32]]
 _NEEDS = "the library sounddevice: pip install sounddevice==0.5.6"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Up to when it listened, in seconds; probabilities [labels], None in silence; latency."""
+    """An answer for the last window.
+
+    Attributes
+    ----------
+    end_s : float
+        end of the window, in seconds from the beginning of the stream
+    probabilities : float64 [labels] or None
+        None in silence
+    latency_ms : float
+        from the arrival of the last samples to the answer, in milliseconds
+    """
 
     end_s: float
     probabilities: NDArray[np.float64] | None
@@ -55,14 +65,15 @@ def listen(
     Parameters
     ----------
     model : Model
-    blocks : Block, several
-        at `rate_hz`, of any length; their sum is never held
+    blocks : iterable of Block
+        of any length; only the last window stays in memory
     rate_hz : int
+        sample rate of the blocks
     window_s : float
-        how much of what was heard last an answer is for
+        duration of a window
     gate_db : float or None
-        windows of a lower root mean square, in dB relative to full scale, are silent; None: only
-        those that training would have excluded
+        windows with a lower root mean square, in dB relative to full scale, count as silent; None:
+        only windows that training would have excluded
 
     Yields
     ------
@@ -77,7 +88,7 @@ def listen(
             yield block
 
     for block in resampled(waveforms(), rate_hz=rate_hz, sample_rate=rate):
-        if not len(block):  # the resampler's filter is not full yet, or has nothing left
+        if not len(block):  # the filter of the resampler is not full yet, or is empty
             continue
         held, heard = np.concatenate([held, block])[-round(window_s * rate) :], heard + len(block)
         quiet = gate_db is not None and rms_db(held, full_scale=1.0) < gate_db
@@ -86,12 +97,12 @@ def listen(
 
 
 def from_file(path: str | Path, *, step_s: float) -> tuple[int, Iterator[Block]]:
-    """The rate of a file and its samples, each block when it would have been recorded.
+    """Return the sample rate of a file and its blocks, in real time.
 
     Raises
     ------
     ValueError
-        with the reason why the file cannot be used; it may be seen at its end only
+        if the file cannot be used, with the reason; this may show only at its end
     """
     with opened(path) as file:
         rate_hz = file.samplerate
@@ -108,32 +119,32 @@ def from_file(path: str | Path, *, step_s: float) -> tuple[int, Iterator[Block]]
 
 
 def from_pipe(stream: BinaryIO, *, rate_hz: int, step_s: float) -> Iterator[Block]:
-    """Raw int16 samples, little-endian and mono, until the stream ends."""
+    """Yield blocks of raw int16 samples, little-endian and mono, until the stream ends."""
     size = 2 * max(1, round(step_s * rate_hz))
     while data := stream.read(size):
         samples = np.frombuffer(data[: len(data) // 2 * 2], "<i2")
-        yield time.perf_counter(), samples.astype(np.float32) / 32768
+        yield time.perf_counter(), samples.astype(np.float32) / np.float32(32768)
 
 
 def from_microphone(device: int | None, *, step_s: float) -> tuple[int, Iterator[Block]]:
-    """The rate of a microphone, and what it records until it is interrupted.
+    """Return the sample rate of a microphone, and its blocks until the program is interrupted.
 
     Raises
     ------
     ValueError
-        if there is no such device, or no library to record with, saying what to install
+        if there is no such device, or if a library is missing, with the command that installs it
     """
     try:
         import sounddevice
     except ImportError as error:
-        raise ValueError(f"--device: want {_NEEDS}, or --file, or -") from error
-    except OSError as error:  # the library is there, what it calls is not
+        raise ValueError(f"--device: want {_NEEDS}; or use --file or -") from error
+    except OSError as error:  # sounddevice is installed, PortAudio is not
         raise ValueError(f"--device: {error}; want PortAudio (on Debian: libportaudio2)") from error
     try:
         rate_hz = int(sounddevice.query_devices(device, "input")["default_samplerate"])
     except (ValueError, sounddevice.PortAudioError) as error:
-        names = str(sounddevice.query_devices()) or "no device at all"
-        raise ValueError(f"--device: {error}; there is:\n{names}") from error
+        devices = str(sounddevice.query_devices()) or "none"
+        raise ValueError(f"--device: {error}; available devices:\n{devices}") from error
     queue: SimpleQueue[Block] = SimpleQueue()
 
     def record(samples: NDArray[np.float32], *_: Any) -> None:
@@ -150,45 +161,50 @@ def from_microphone(device: int | None, *, step_s: float) -> tuple[int, Iterator
         ):
             while True:
                 waiting = [queue.get()]
-                while not queue.empty():  # too slow for the step: one answer for all that came
+                while not queue.empty():  # slower than the step: one answer for all blocks
                     waiting.append(queue.get())
                 yield waiting[-1][0], np.concatenate([samples for _, samples in waiting])
 
     return rate_hz, blocks()
 
 
-def render(answer: Answer, model: Model, *, form: str) -> str:
-    """An answer as a line to read, or as one of JSON."""
+def format_answer(answer: Answer, model: Model, *, form: str) -> str:
+    """Format an answer as a line of text, or as a line of JSON."""
     facts = named(model, answer.probabilities)
     if form == "json":
         times = {"end_s": round(answer.end_s, 3), "latency_ms": round(answer.latency_ms, 1)}
         return json.dumps(times | facts)
     emotion = facts["emotion"]
-    share = facts[f"p_{emotion}"] if emotion else 0.0
+    probability = facts[f"p_{emotion}"] if emotion else 0.0
     return (
-        f"{answer.end_s:8.2f} s  {emotion or 'silence':<9} {share:4.2f} "
-        f"{'#' * round(20 * share):<20} {answer.latency_ms:5.0f} ms"
+        f"{answer.end_s:8.2f} s  {emotion or 'silence':<9} {probability:4.2f} "
+        f"{'#' * round(20 * probability):<20} {answer.latency_ms:5.0f} ms"
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("pipe", nargs="?", choices=["-"], help="raw samples from standard input")
-    parser.add_argument("--device", type=int, metavar="N", help="of python -m sounddevice")
-    parser.add_argument("--file", type=Path, metavar="FILE")
-    parser.add_argument("--rate", type=int, metavar="HZ", help="of raw samples; or the model's")
+    parser.add_argument(
+        "pipe", nargs="?", choices=["-"], help="read raw samples from standard input"
+    )
+    parser.add_argument("--device", type=int, metavar="N", help="number in python -m sounddevice")
+    parser.add_argument("--file", type=Path, metavar="FILE", help="listen to a file")
+    parser.add_argument(
+        "--rate", type=int, metavar="HZ", help="of raw samples (default: that of the model)"
+    )
     parser.add_argument("--model", type=Path, default=MODEL, help=f"default: {MODEL}")
-    parser.add_argument("--window", type=float, default=3.0, metavar="S")
-    parser.add_argument("--step", type=float, default=0.25, metavar="S")
-    parser.add_argument("--gate", type=float, metavar="DB", help="what is softer is silence")
+    parser.add_argument("--window", type=float, default=3.0, metavar="S", help="default: 3")
+    parser.add_argument("--step", type=float, default=0.25, metavar="S", help="default: 0.25")
+    parser.add_argument("--gate", type=float, metavar="DB", help="softer windows are silent")
     parser.add_argument("--format", choices=("line", "json"), default="line")
     arguments = parser.parse_args()
-    if sum(x is not None for x in (arguments.pipe, arguments.device, arguments.file)) > 1:
-        parser.error("want one of --device, --file and -")
+    inputs = (arguments.pipe, arguments.device, arguments.file)
+    if sum(value is not None for value in inputs) > 1:
+        parser.error("want only one of --device, --file and -")
     if not 0 < arguments.step <= arguments.window <= 60:
         parser.error(
-            f"--step {arguments.step:g}, --window {arguments.window:g}: want over 0, the step no "
-            "longer than the window, and that at most 60"
+            f"--step, --window: got {arguments.step:g} and {arguments.window:g}, want more than 0, "
+            "a step of at most the window, and a window of at most 60"
         )
     if arguments.rate is not None and arguments.rate < 1:
         parser.error(f"--rate: got {arguments.rate}, want at least 1")
@@ -206,11 +222,11 @@ def main() -> None:
         )
         in_place = arguments.format == "line" and sys.stdout.isatty()
         for answer in answers:
-            line = render(answer, model, form=arguments.format)
+            line = format_answer(answer, model, form=arguments.format)
             print(f"\r{line}" if in_place else line, end="" if in_place else "\n", flush=True)
         if in_place:
             print()
-    except KeyboardInterrupt:  # how one stops listening
+    except KeyboardInterrupt:  # the way to stop listening
         print()
     except (FileNotFoundError, ValueError, ImportError) as error:
         sys.exit(f"{arguments.file}: {error}" if arguments.file else str(error))

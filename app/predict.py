@@ -1,11 +1,11 @@
-"""The emotion of audio files: one answer per file, or one per window of time.
+"""Emotion of audio files: one answer per file, or one per window.
 
 python -m app.predict FILE|FOLDER|GLOB ... [--format table|json|csv] [--window 3 --hop 1]
 
-Reads any format that libsndfile reads, any rate, any number of channels, any length. Files of more
-than ten seconds are cut into equal windows, whose probabilities are averaged; silent windows do not
-count. With --window, each window has an answer of its own, none where it is silent. What cannot be
-used gets the reason in place of an emotion; the rest is answered, and the exit code is 1.
+Reads any format that libsndfile reads, at any sample rate, with any number of channels and of any
+length. A file longer than ten seconds is cut into equal windows and their probabilities are
+averaged, without silent windows. With --window, each window has its own answer, or none if it is
+silent. A file that cannot be used has an error instead of an emotion; the exit code is then 1.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,16 +37,16 @@ WINDOW_S = 10
 
 
 def find_files(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """The files named, those below the folders named, and those that match a pattern.
+    """Find the named files, the audio files in named folders, and files that match a pattern.
 
     Yields
     ------
-    (path, error)
-        of a file, with ""; or of what was named, with the reason why there is no file in it
+    (str, str)
+        the path of a file and ""; or a named path and the reason why it gives no file
     """
     for path in paths:
         if not path:
-            yield path, "empty path, want a file or a folder"
+            yield path, "got an empty path, want a file or a folder"
         elif os.path.isdir(path):
             try:
                 files = audio_files(Path(path))
@@ -67,20 +68,22 @@ def find_files(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
 def predict(
     model: Model, file: str | Path, *, window_s: float | None = None, hop_s: float | None = None
 ) -> list[dict]:
-    """Answer for one file.
+    """Recognise the emotion of one file.
 
     Parameters
     ----------
     model : Model
     file : path
     window_s, hop_s : float or None
-        answer for each window of that length, beginning every hop_s; or for the file as a whole
+        duration of the windows and distance of their starts, in seconds; None for one answer per
+        file
 
     Returns
     -------
     list of dict
-        file, emotion, probability of each label by p_<label>, for windows also start_s and end_s,
-        and None for the emotion of a silent one; or only file and error
+        one row per answer: file, emotion, the probability of each label as p_<label>, and for
+        windows start_s and end_s. The emotion of silence is None. If the file cannot be used, one
+        row with only file and error.
     """
     try:
         if window_s is None:
@@ -101,22 +104,22 @@ def predict(
 
 
 def named(model: Model, probabilities: NDArray[np.float64] | None) -> dict:
-    """The most probable label as `emotion`, and each label's probability as p_<label>."""
+    """Return the most probable label as `emotion` and all probabilities as p_<label>."""
     if probabilities is None:
         return {"emotion": None}
     values = dict(zip(model.labels, probabilities.tolist(), strict=True))
     rounded = {f"p_{label}": round(value, 6) for label, value in values.items()}
-    return {"emotion": max(values, key=values.get), **rounded}
+    return {"emotion": max(values, key=values.__getitem__), **rounded}
 
 
 def columns(model: Model, *, over_time: bool) -> list[str]:
-    """Names of what `predict` answers, whatever the files are like."""
+    """List the columns that rows of `predict` may have."""
     times = ["start_s", "end_s"] if over_time else []
     return ["file", *times, "emotion", *(f"p_{label}" for label in model.labels), "error"]
 
 
-def render(answers: Sequence[dict], *, form: str, names: Sequence[str]) -> str:
-    """Answers as a table to read, as JSON, or as CSV with those columns."""
+def format_answers(answers: Sequence[dict], *, form: str, names: Sequence[str]) -> str:
+    """Format answers as a table, as JSON, or as CSV with the given columns."""
     if form == "json":
         return json.dumps(answers, indent=2)
     if form == "csv":
@@ -127,9 +130,9 @@ def render(answers: Sequence[dict], *, form: str, names: Sequence[str]) -> str:
         return stream.getvalue().rstrip("\n")
     kept = [name for name in names if any(answer.get(name) is not None for answer in answers)]
     rows = [[_cell(answer.get(name)) for name in kept] for answer in answers]
-    heads = [name.removeprefix("p_") for name in kept]
-    numbers = ["right" if name.startswith(("p_", "start", "end")) else "left" for name in kept]
-    return tabulate(rows, heads, "plain", disable_numparse=True, colalign=numbers if rows else None)
+    headers = [name.removeprefix("p_") for name in kept]
+    align = ["right" if name.startswith(("p_", "start", "end")) else "left" for name in kept]
+    return tabulate(rows, headers, "plain", disable_numparse=True, colalign=align if rows else None)
 
 
 def _cell(value: str | float | None) -> str:
@@ -141,44 +144,45 @@ def main() -> None:
     parser.add_argument("paths", nargs="+", metavar="FILE|FOLDER|GLOB")
     parser.add_argument("--model", type=Path, default=MODEL, help=f"default: {MODEL}")
     parser.add_argument("--format", choices=("table", "json", "csv"), default="table")
-    parser.add_argument("--window", type=float, metavar="S", help="answer for every window of S s")
-    parser.add_argument("--hop", type=float, metavar="S", help="... that begins every S s")
+    parser.add_argument("--window", type=float, metavar="S", help="one answer per window of S s")
+    parser.add_argument("--hop", type=float, metavar="S", help="a window every S s")
     arguments = parser.parse_args()
     window_s, hop_s = arguments.window, arguments.hop
     if window_s is not None:
         hop_s = window_s if hop_s is None else hop_s
         if not 0 < hop_s <= window_s < float("inf"):
-            parser.error(f"--hop: got {hop_s:g}, want over 0 and at most --window, {window_s:g}")
+            parser.error(f"--hop: got {hop_s:g}, want more than 0, at most --window {window_s:g}")
     elif hop_s is not None:
-        parser.error("--hop: want --window as well")
-    sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no text
+        parser.error("--hop: got no --window, want both")
+    # The name of a file may not be valid text.
+    cast(io.TextIOWrapper, sys.stdout).reconfigure(errors="backslashreplace")
     try:
         model = load_model(arguments.model)
         answers = _answers(model, list(find_files(arguments.paths)), window_s=window_s, hop_s=hop_s)
     except (FileNotFoundError, ValueError, ImportError) as error:
-        # The last: of an optional library, which was there when the model was trained.
+        # ImportError: of an optional library that a feature of the model needs.
         sys.exit(str(error))
     names = columns(model, over_time=window_s is not None)
-    print(render(answers, form=arguments.format, names=names))
+    print(format_answers(answers, form=arguments.format, names=names))
     sys.exit(any("error" in answer for answer in answers))
 
 
 def _answers(
     model: Model, files: Sequence[tuple[str, str]], *, window_s: float | None, hop_s: float | None
 ) -> list[dict]:
-    """Answers in the order of the files, several of which are read at a time."""
-    answer = partial(predict, model, window_s=window_s, hop_s=hop_s)
+    """Process several files at a time and return the answers in the order of the files."""
+    process = partial(predict, model, window_s=window_s, hop_s=hop_s)
 
-    def one(file: tuple[str, str]) -> list[dict]:
+    def answer(file: tuple[str, str]) -> list[dict]:
         path, error = file
-        return [{"file": path, "error": error}] if error else answer(path)
+        return [{"file": path, "error": error}] if error else process(path)
 
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
-        found = tqdm(pool.map(one, files), total=len(files), unit="file", disable=None)
+        found = tqdm(pool.map(answer, files), total=len(files), unit="file", disable=None)
         return [row for rows in found for row in rows]
     finally:
-        pool.shutdown(cancel_futures=True)  # if interrupted: no further file
+        pool.shutdown(cancel_futures=True)  # if interrupted, no further file is read
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a visitor of the page gave, answered; or refused before it is decoded, if it is too much."""
+"""Answers for the recordings of a visitor of the page, with limits on their size and duration."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from stages.corpora.emodb import EMOTIONS
 from stages.synthesis.demo_corpora import write_corpus
 
 #: Largest file in MB, and longest recording in seconds.
-MOST_MB, MOST_S = 20, 600
-#: Answers over time: how long each window is, and from the start of one to the next, in seconds.
+MAX_MB, MAX_S = 20, 600
+#: Duration of the windows over time and distance of their starts, in seconds.
 WINDOW_S, HOP_S = 3.0, 0.5
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A file in memory: its name, its size in bytes, and what gives its content."""
+    """A file in memory: its name, its size in bytes, and a function that returns its content."""
 
     name: str
     size: int
@@ -33,17 +33,28 @@ class Recording:
 
 @dataclass(frozen=True)
 class Answered:
-    """What was made of a recording: emotion and p_<label>, or error; the same of each window; its
-    samples, float32 at sample_rate, None of one that cannot be used."""
+    """The answer for a recording.
+
+    Attributes
+    ----------
+    row : dict
+        emotion and p_<label>; or error, if the recording cannot be used
+    over_time : list of dict
+        the same for each window
+    waveform : float32 [samples]
+        mono, at sample_rate; empty if the recording cannot be used
+    sample_rate : int
+        in Hz
+    """
 
     row: dict
     over_time: list[dict] = field(default_factory=list)
-    waveform: NDArray[np.float32] | None = None
+    waveform: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     sample_rate: int = 0
 
 
 def answer(recording: Recording, *, model: Model) -> Answered:
-    """Answer for a recording; it lies in a temporary file meanwhile, and nowhere afterwards.
+    """Recognise the emotion of a recording, which is kept only in a temporary file meanwhile.
 
     Parameters
     ----------
@@ -53,12 +64,12 @@ def answer(recording: Recording, *, model: Model) -> Answered:
     Returns
     -------
     Answered
-        with an error if the file is over MOST_MB, or by its header over MOST_S, neither of which
-        decodes it, or cannot be used
+        with an error if the file cannot be used; one larger than MAX_MB, or by its header longer
+        than MAX_S, is not decoded
     """
-    if recording.size > MOST_MB * 1e6:
+    if recording.size > MAX_MB * 1e6:
         size = f"{recording.size / 1e6:.0f} MB"
-        return Answered({"error": f"too large: {size}, want at most {MOST_MB} MB"})
+        return Answered({"error": f"too large: {size}, want at most {MAX_MB} MB"})
     rate = model.audio["sample_rate"]
     with tempfile.NamedTemporaryFile() as file:
         file.write(recording.content())
@@ -66,10 +77,10 @@ def answer(recording: Recording, *, model: Model) -> Answered:
         try:
             with opened(file.name) as sound:
                 seconds = sound.frames / sound.samplerate
-                if seconds > MOST_S:
+                if seconds > MAX_S:
                     length = f"{seconds / 60:.0f} minutes"
                     return Answered(
-                        {"error": f"too long: {length}, want at most {MOST_S // 60} minutes"}
+                        {"error": f"too long: {length}, want at most {MAX_S // 60} minutes"}
                     )
                 blocks = read_blocks(sound, tally=Tally())
                 blocks = resampled(blocks, rate_hz=sound.samplerate, sample_rate=rate)
@@ -85,7 +96,7 @@ def answer(recording: Recording, *, model: Model) -> Answered:
 
 
 def example_recordings() -> dict[str, bytes]:
-    """One synthetic voice of the demo, as WAV files by the emotion that it was told to express."""
+    """Synthesise one voice of the demo in each emotion; WAV files by emotion."""
     with tempfile.TemporaryDirectory() as folder:
         write_corpus("emodb", folder=Path(folder), speakers=1, sentences=1)
         files = sorted(Path(folder).rglob("*.wav"))

@@ -1,8 +1,8 @@
-"""A page that anyone can try: upload or record speech, see its emotion.
+"""Web page on which a visitor uploads or records speech and sees its emotion.
 
 streamlit run app/web.py                                     # or: make web
 
-INFLECT_MODEL in the environment names another exported model. Nothing that is uploaded is kept.
+The environment variable INFLECT_MODEL names another exported model. Nothing uploaded is kept.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-# Streamlit puts the folder of this file on the path, and not the one above it.
+# Streamlit puts the folder of this file on the path, but not the repository.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from app import pictures
 from app.models import MODEL, Model, load_model
 from app.predict import columns
 from app.recordings import (
-    MOST_MB,
-    MOST_S,
+    MAX_MB,
+    MAX_S,
     Answered,
     Recording,
     answer,
@@ -30,12 +30,12 @@ from app.recordings import (
 )
 
 _LIMITS = """
-- It was trained on acted speech by few people. On your voice, your microphone and your language,
-  expect less than the figure above.
-- It says how a voice *sounds*, not what somebody feels, and always answers with one of its
-  emotions, for music as well.
-- Its probabilities are not calibrated: .9 does not mean right nine times in ten.
-- Do not decide anything about a person with it.
+- The model was trained on acted speech by few people. Expect lower accuracy for your voice, your
+  microphone and your language.
+- It recognises how a voice *sounds*, not what a person feels. It always answers with one of its
+  emotions, even for music.
+- Its probabilities are not calibrated: .9 does not mean that it is right nine times out of ten.
+- Do not use it to make decisions about people.
 """
 
 
@@ -55,7 +55,7 @@ def main() -> None:
     try:
         model = _model(os.environ.get("INFLECT_MODEL", str(MODEL)))
     except (FileNotFoundError, ValueError) as error:
-        st.error(f"There is no model to answer with. {error}")
+        st.error(f"The model cannot be loaded: {error}")
         st.stop()
     _about(model)
     recordings = _inputs()
@@ -63,46 +63,45 @@ def main() -> None:
         answers: dict[str, Answered] = {}
         for recording in recordings:
             name, number = recording.name, 2
-            while name in answers:  # another file of the same name
+            while name in answers:  # another file has the same name
                 name, number = f"{recording.name} ({number})", number + 1
             answers[name] = answer(recording, model=model)
         _results(answers, model=model)
 
 
 def _about(model: Model) -> None:
-    """Which model answers, what it is worth, and what it is not."""
+    """Show the model, its accuracy and its limits."""
     facts = model.facts
     if facts.get("speech") == "synthetic":
         st.warning(
-            "This model was trained on synthetic demo voices: it shows how the page works, and "
-            "**what it says of real speech means nothing.**"
+            "This model was trained on synthetic demo voices. It shows how the page works; **its "
+            "answers for real speech mean nothing.**"
         )
-    with st.expander("Which model is this, and how far can it be trusted?"):
+    with st.expander("Which model is this, and how reliable is it?"):
         st.markdown(
-            f"Model **{facts.get('model', 'unknown')}**, which tells apart "
-            f"{', '.join(model.labels)}. Trained on {', '.join(facts.get('corpora', ['unknown']))}."
+            f"The model **{facts.get('model', 'unknown')}** recognises {', '.join(model.labels)}. "
+            f"It was trained on {', '.join(facts.get('corpora', ['unknown corpora']))}."
         )
         if {"ua", "ua_low", "ua_high"} <= set(facts):
             st.markdown(
-                f"Unweighted accuracy **{facts['ua']:.2f}** ({facts['ua_low']:.2f} to "
-                f"{facts['ua_high']:.2f} with 95 % confidence; guessing has "
-                f"{1 / len(model.labels):.2f}), measured as follows: {facts.get('protocol')}."
+                f"Unweighted accuracy **{facts['ua']:.2f}** (95 % interval {facts['ua_low']:.2f} "
+                f"to {facts['ua_high']:.2f}; chance is {1 / len(model.labels):.2f}). "
+                f"Protocol: {facts.get('protocol')}."
             )
         st.markdown(_LIMITS)
 
 
 def _inputs() -> list[Recording]:
-    """What the visitor gave: files, a recording, an example."""
+    """Collect the uploaded files, the recording and the example of the visitor."""
     files = st.file_uploader(
-        f"Recordings of one voice, up to {MOST_MB} MB and {MOST_S // 60} minutes each",
+        f"Recordings of one voice, up to {MAX_MB} MB and {MAX_S // 60} minutes each",
         accept_multiple_files=True,
-        max_upload_size=MOST_MB,
-        help="WAV, FLAC, Ogg, MP3 and alike, any rate. Nothing is kept: a file is gone with "
-        "your answer.",
+        max_upload_size=MAX_MB,
+        help="WAV, FLAC, Ogg, MP3 and similar formats, at any sample rate. No file is kept.",
     )
     spoken = st.audio_input("Or record yourself")
     examples = _examples()
-    chosen = st.pills("Or try a synthetic voice, told to sound", list(examples))
+    chosen = st.pills("Or try a synthetic voice", list(examples))
     recordings = [Recording(file.name, file.size, file.getvalue) for file in files]
     if spoken:
         recordings.append(Recording("your recording", spoken.size, spoken.getvalue))
@@ -113,19 +112,19 @@ def _inputs() -> list[Recording]:
 
 
 def _results(answers: dict[str, Answered], *, model: Model) -> None:
-    """A table of all of them, and one in detail."""
+    """Show a table of all answers, and one answer in detail."""
     rows = [{"file": name, **answered.row} for name, answered in answers.items()]
     for row in rows:
         if "error" in row:
             st.error(f"**{row['file']}** cannot be used: {row['error']}")
     table = pd.DataFrame(rows, columns=columns(model, over_time=False))
-    good = [name for name, answered in answers.items() if answered.waveform is not None]
-    if len(good) > 1:
+    usable = [name for name, answered in answers.items() if "error" not in answered.row]
+    if len(usable) > 1:
         shown = table[table["error"].isna()].drop(columns="error")
         shown = shown.rename(columns=lambda name: name.removeprefix("p_"))
         st.dataframe(shown.style.format(precision=2), hide_index=True)
-    if good:
-        name = st.selectbox("Recording", good) if len(good) > 1 else good[0]
+    if usable:
+        name = st.selectbox("Recording", usable) if len(usable) > 1 else usable[0]
         _detail(name, answers[name])
     st.download_button(
         "Download as CSV", table.to_csv(index=False), "emotions.csv", "text/csv", on_click="ignore"
@@ -140,7 +139,7 @@ def _detail(name: str, answered: Answered) -> None:
     if len(answered.over_time) > 1:
         st.altair_chart(pictures.over_time(answered.over_time), alt="Emotion over time")
     else:
-        st.caption("Shorter than one window of time: there is one answer for all of it.")
+        st.caption("Too short for several windows: the answer covers the whole recording.")
     st.pyplot(
         pictures.sound(answered.waveform, sample_rate=answered.sample_rate),
         alt="Waveform and mel spectrogram",

@@ -1,10 +1,10 @@
-"""From raw corpora to feature caches: time and peak memory of each stage, against the usual loop.
+"""Time and peak memory of each stage from raw corpora to feature caches, against a librosa loop.
 
 python -m benchmarks.caches --corpora DIR [--names emodb ravdess tess]
 
-The usual loop reads file by file with librosa.load, computes the same features with librosa and
-saves one .npy per file and feature. It runs in one process, over every 20th file, and its time is
-multiplied. The last line is a JSON object.
+The loop reads file by file with librosa.load, computes the same features with librosa and saves one
+.npy per file and feature. It runs in one process on every 20th file, and its time is scaled up. The
+last line is a JSON object.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from benchmarks.processes import HEADING, run, together, write_params
 from stages.clips.clip_table import read_clips
 from stages.sources.files import audio_files
 
-_EVERY = 20  # files of the usual loop
+_EVERY = 20  # step between the files of the loop
 
 
 def usual_loop(files: list[Path], *, folder: Path) -> float:
-    """Seconds that reading, four features and saving take, file by file, after one to warm up."""
+    """Time reading, four features and saving, file by file, after a first file to warm up."""
     seconds = []
     for number, file in enumerate([files[0], *files]):
         begun = time.perf_counter()
@@ -60,7 +60,9 @@ def main() -> None:
         commands += [["stages.split"]]
         (folder / "usual").mkdir()
         files = [
-            corpora / name / f for name in arguments.names for f in audio_files(corpora / name)
+            corpora / name / file
+            for name in arguments.names
+            for file in audio_files(corpora / name)
         ]
         usual_s = usual_loop(files[::_EVERY], folder=folder / "usual")
         usual_s *= len(files) / len(files[::_EVERY])
@@ -72,7 +74,7 @@ def main() -> None:
         hours = read_clips(folder / "data/merged/clips.csv")["duration_s"].sum() / 3600
     total = together(costs)
     print(f"{'all':28} {total}   {hours:.2f} h of speech")
-    print(f"{'usual loop, one process':28} {usual_s:8.1f}")
+    print(f"{'librosa loop, one process':28} {usual_s:8.1f}")
     figures = {
         "hours": round(hours, 3),
         "cores": joblib.cpu_count(),

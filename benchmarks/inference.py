@@ -1,12 +1,13 @@
-"""The exported model: how fast it answers, in how much memory, against librosa and torch.
+"""Speed and memory of the exported model, against librosa and torch.
 
 python -m benchmarks.inference --corpora DIR [--export models/export] [--checkpoint PATH]
 
-Of the files that `dvc repro` exports, on real speech of any corpora: 3 s through the graph; a
-stream in steps of 0.25 s; `app.predict` as a process, on one file, on a thousand, and on long ones
-made of them; and some of the same clips through librosa's and gammatone's features and the same
-network in torch. One thread, but for `app.predict`, which takes all cores. The last line is a JSON
-object: times in ms and s, memory in MB, `librosa_torch_times` the ratio of CPU times.
+Measures the files that `dvc repro` exports on real speech of any corpora: 3 s of speech; a stream
+in steps of 0.25 s; `app.predict` as a process on one file, on a thousand files and on long files
+made of them; and some of the same clips with the features of librosa and gammatone and the same
+network in torch. All run in one thread, except `app.predict`, which uses all cores. The last line
+is a JSON object with times in ms and s, memory in MB, and the ratio of CPU times as
+`librosa_torch_times`.
 """
 
 from __future__ import annotations
@@ -36,23 +37,23 @@ from stages.learning.checkpoints import build_network, read_checkpoint
 from stages.sources.files import audio_files
 
 _FILES = 1000
-_ROUNDS = 200  # of 3 s
-_STARTS = 5  # of app.predict from cold
+_ROUNDS = 200  # with 3 s of speech
+_STARTS = 5  # cold starts of app.predict
 _STREAM_S, _STEP_S, _WINDOW_S = 60, 0.25, 3.0
 _LONG = (600, 3600)  # seconds
 _COMPARED = 100  # clips
 
 
-def some_files(corpora: Path, *, number: int) -> list[Path]:
-    """As many files as wanted, evenly from all corpora that lie in a folder."""
+def sample_files(corpora: Path, *, count: int) -> list[Path]:
+    """Choose files at equal distances from all corpora in a folder."""
     folders = sorted(path for path in corpora.iterdir() if path.is_dir())
     files = [folder / file for folder in folders for file in audio_files(folder)]
-    chosen = np.linspace(0, len(files) - 1, min(number, len(files))).astype(int)
+    chosen = np.linspace(0, len(files) - 1, min(count, len(files))).astype(int)
     return [files[i] for i in chosen]
 
 
 def median_ms(call: Callable[[], object], *, clock: Callable[[], float]) -> float:
-    """Median over many rounds, after one to warm up."""
+    """Return the median time of many rounds, after one round to warm up."""
     call()
     times = []
     for _ in range(_ROUNDS):
@@ -62,8 +63,8 @@ def median_ms(call: Callable[[], object], *, clock: Callable[[], float]) -> floa
     return 1000 * statistics.median(times)
 
 
-def streaming_share(model: Model, speech: np.ndarray) -> float:
-    """CPU seconds per second of a stream that is answered in steps."""
+def streaming_load(model: Model, speech: np.ndarray) -> float:
+    """Measure the CPU seconds per second of a stream with an answer for each step."""
     rate = model.audio["sample_rate"]
     step = round(_STEP_S * rate)
     stream = np.resize(speech, _STREAM_S * rate)
@@ -75,7 +76,7 @@ def streaming_share(model: Model, speech: np.ndarray) -> float:
 
 
 def against_librosa(model: Model, checkpoint: Path, waveforms: list[np.ndarray]) -> float:
-    """How many times as long as the exported file librosa and torch take for the same clips."""
+    """Measure the CPU time of librosa and torch, relative to the exported file."""
     described = read_checkpoint(checkpoint)
     network, sizes = build_network(described).eval(), described["inputs"]
     calls = usual_calls(described["features"], rate=model.audio["sample_rate"])
@@ -116,7 +117,7 @@ def main() -> None:
     path = (arguments.export / FULL).resolve()
     model = load_model(path)
     rate = model.audio["sample_rate"]
-    files = some_files(arguments.corpora.resolve(), number=_FILES)
+    files = sample_files(arguments.corpora.resolve(), count=_FILES)
     speech_s = sum(soundfile.info(file).duration for file in files)
     waveforms = [librosa.load(file, sr=rate)[0] for file in files[:: len(files) // _COMPARED]]
     speech = np.concatenate(waveforms)
@@ -125,31 +126,31 @@ def main() -> None:
         "ms_3s_median": median_ms(lambda: model.probabilities(three), clock=time.perf_counter),
         "ms_3s_cpu": median_ms(lambda: model.probabilities(three), clock=time.thread_time),
         "int8_mb": (arguments.export / INT8).stat().st_size / 1e6,
-        "streaming_core_share": streaming_share(model, speech),
+        "streaming_core_share": streaming_load(model, speech),
     }
-    with threadpool_limits(1):  # else numpy's products spin on other cores, all of it counted
+    with threadpool_limits(1):  # or the products of numpy would add time on other cores
         times = against_librosa(model, arguments.checkpoint, waveforms)
     figures["librosa_torch_times"] = times
     print(HEADING)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
 
-        def predict(*paths: Path | str, what: str) -> tuple[float, float]:
+        def predict(*paths: Path | str, label: str) -> tuple[float, float]:
             command = ["-m", "app.predict", *map(str, paths), "--model", str(path)]
             cost = run([*command, "--format", "csv"], folder=folder)
-            print(f"{what:28} {cost}", flush=True)
+            print(f"{label:28} {cost}", flush=True)
             return cost.seconds, cost.peak_mb
 
-        starts = [predict(files[0], what="one file")[0] for _ in range(_STARTS)]
+        starts = [predict(files[0], label="one file")[0] for _ in range(_STARTS)]
         figures["cold_s"] = statistics.median(starts)
-        seconds, few_mb = predict(*files[: _FILES // 10], what=f"{_FILES // 10} files")
-        seconds, many_mb = predict(*files, what=f"{len(files)} files, {speech_s / 3600:.2f} h")
+        seconds, few_mb = predict(*files[: _FILES // 10], label=f"{_FILES // 10} files")
+        seconds, many_mb = predict(*files, label=f"{len(files)} files, {speech_s / 3600:.2f} h")
         figures["times_real_time"] = speech_s / seconds
         peaks = [few_mb, many_mb]
         for length_s in _LONG:
             long = folder / f"{length_s}.wav"
             soundfile.write(long, np.resize(speech, length_s * rate), rate)
-            peaks.append(predict(long, what=f"one file of {length_s // 60} min")[1])
+            peaks.append(predict(long, label=f"one file of {length_s // 60} min")[1])
     figures |= {"peak_mb": max(peaks), "peak_times": many_mb / few_mb}
     print(json.dumps({name: float(f"{value:.3g}") for name, value in figures.items()}))
 

@@ -15,6 +15,7 @@ import io
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,24 @@ import numpy as np
 import pandas as pd
 import torch
 from dvc.exceptions import DvcException
+from matplotlib.figure import Figure
 
 from stages.audio.frames import first_frames
 from stages.learning.batches import ClipData
 from stages.learning.checkpoints import build_network
 from stages.learning.learner import build_learner
-from stages.reporting import choice_figures, drawing
-from stages.reporting.comparison import check_comparable, describe
+from stages.reporting.drawing import (
+    MAIN,
+    REFERENCE,
+    encode,
+    label_right,
+    new_figure,
+    set_title,
+    style,
+)
 from stages.running.outputs import complete
-from studies.compare import read_experiments, read_file
+from studies.compare import read_file, read_results
+from studies.comparison import check_comparable, describe_result
 
 OUTPUT = Path("reports/models")
 _CONSTANT = "stages.learning.schedules.Constant"
@@ -86,6 +96,41 @@ def parameters(checkpoint: dict[str, Any]) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
+def models_figure(
+    models: pd.DataFrame, *, heading: str, chance: float, notes: Sequence[str]
+) -> Figure:
+    """Draw the UA of each model with its interval, and write its costs beside it.
+
+    Parameters
+    ----------
+    models : DataFrame
+        experiment, ua, ua_low, ua_high, parameters, checkpoint_mb, epoch_s
+    heading : str
+    chance : float
+        chance level, drawn as a line
+    notes : list of str
+        lines below the title
+    """
+    figure, axes = new_figure(7.5, 1.7 + 0.3 * len(models))
+    places = np.arange(len(models))
+    axes.hlines(places, models["ua_low"], models["ua_high"], color=MAIN, linewidth=1.6)
+    axes.scatter(models["ua"], places, color=MAIN, s=36, zorder=3)
+    axes.axvline(chance, color=REFERENCE, linestyle=":", label=f"chance {chance:.3f}")
+    axes.set_yticks(places, models["experiment"])
+    axes.set_ylim(len(models) - 0.4, -1.0)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("UA, unweighted accuracy (0 to 1), with 95 % interval")
+    axes.grid(visible=False, axis="y")
+    texts = [
+        f"{row.ua:.3f}  {row.parameters:>9,}  {row.checkpoint_mb:5.2f} MB  {row.epoch_s:6.2f} s"
+        for row in models.itertuples()
+    ]
+    label_right(axes, [-0.8, *places], ["UA, parameters, file, epoch", *texts])
+    figure.legend(loc="outside lower right")
+    set_title(axes, heading, notes)
+    return figure
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -95,7 +140,7 @@ def main() -> None:
     torch.set_num_threads(1)
     rows = []
     try:
-        experiments = read_experiments(names)
+        experiments = read_results(names)
         check_comparable(experiments)
         for name, experiment in zip(names, experiments, strict=True):
             content = read_file(name, f"models/folds/fold_all-seed_{experiment.seeds[0]}.pt")
@@ -107,7 +152,7 @@ def main() -> None:
                 "checkpoint_mb": len(content) / 1e6,
                 "epoch_s": epoch_s(checkpoint, data),
             }
-            rows.append(describe(experiment) | costs)
+            rows.append(describe_result(experiment) | costs)
     except (DvcException, ValueError) as error:
         sys.exit(str(error))
     first = experiments[0]
@@ -115,14 +160,14 @@ def main() -> None:
     table = table.sort_values("ua", ascending=False, kind="stable")
     corpora = ", ".join(sorted(set(first.predictions.clips["corpus"])))
     title = first.settings["split"].get("title", first.protocol)
-    with drawing.style():
-        figure = choice_figures.models_figure(
+    with style():
+        figure = models_figure(
             table,
             heading=f"Models: {corpora}, {title}",
             chance=1 / len(first.predictions.labels),
             notes=first.notes,
         )
-        files = {kind: drawing.encode(figure, kind) for kind in ("png", "svg")}
+        files = {kind: encode(figure, kind) for kind in ("png", "svg")}
     files["csv"] = table.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode()
     for kind, content in files.items():
         with complete(OUTPUT.with_suffix(f".{kind}")) as part:

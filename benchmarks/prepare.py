@@ -1,11 +1,11 @@
-"""From files to one audio store: `prepare` and `merge` against a plain loop of librosa.load.
+"""Time to read corpora into one audio store: `prepare` and `merge` against a loop of librosa.load.
 
 python -m benchmarks.prepare --corpora DIR [--corpus emodb ravdess ...]
 
-The loop reads the same files, mono and at the same rate, one after the other in one process, and
-keeps nothing: no check, no trimming, no level, no table. All files are read once before, so that
-they come from memory on both sides. The times are those of whole processes, from their start on.
-The last line is a JSON object.
+The loop reads the same files, mono and at the same rate, one after the other in one process. It
+keeps nothing and does not check, trim, level or tabulate. All files are read once beforehand, so
+that both sides find them in memory. Times are those of whole processes, including their start. The
+last line is a JSON object.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ for file in open(sys.argv[1]).read().splitlines():
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpora", required=True, help="folder of all corpora")
-    parser.add_argument("--corpus", nargs="+", help="default: all that lie there")
+    parser.add_argument("--corpus", nargs="+", help="default: all corpora there")
     arguments = parser.parse_args()
     corpora = Path(arguments.corpora).resolve()
     known = sorted(path.stem for path in (ROOT / "conf" / "corpora").glob("*.yaml"))
@@ -59,8 +59,8 @@ def main() -> None:
     hours = used["duration_s"].sum() / 3600
     print(f"{'all':28} {total}   {len(used)} clips, {hours:.2f} h, {size / 1e6:.0f} MB")
     print(f"{'librosa.load, one process':28} {loop}")
-    resampled = hours and used.loc[used["rate_hz"] != rate, "duration_s"].sum() / 3600 / hours
-    print(f"at another rate than {rate} Hz: {resampled:.0%} of the speech")
+    other_rate = used.loc[used["rate_hz"] != rate, "duration_s"].sum() / used["duration_s"].sum()
+    print(f"not at {rate} Hz: {other_rate:.0%} of the speech")
     figures = {
         "clips": len(used),
         "hours": round(hours, 3),

@@ -1,4 +1,4 @@
-"""Stages as processes of their own: what each takes, with the processes that it starts."""
+"""Time and memory of stages that run as processes, including the processes that they start."""
 
 from __future__ import annotations
 
@@ -18,7 +18,17 @@ ROOT = Path(__file__).parents[1]
 
 
 class Cost(NamedTuple):
-    """seconds: of the wall clock; cpu_s: of all processors; peak_mb: memory at a time."""
+    """Cost of a process.
+
+    Attributes
+    ----------
+    seconds : float
+        wall-clock time
+    cpu_s : float
+        CPU time of all cores, in seconds
+    peak_mb : float
+        largest memory at any time, in MB
+    """
 
     seconds: float
     cpu_s: float
@@ -34,7 +44,7 @@ HEADING = f"{'':28} {'s':>8} {'cpu s':>8} {'peak MB':>8}"
 def write_params(
     folder: Path, *overrides: str, corpora: Path, names: Sequence[str], model: str
 ) -> DictConfig:
-    """Compose params.yaml into a folder, for real corpora that lie in another one."""
+    """Compose params.yaml into a folder, for real corpora in another folder."""
     chosen = [
         "data=real",
         f"data.root={corpora}",
@@ -49,7 +59,7 @@ def write_params(
 
 
 def run(arguments: Sequence[str], *, folder: Path) -> Cost:
-    """Run Python with some arguments in a folder; exits if it fails."""
+    """Run Python with arguments in a folder; exit if it fails."""
     begun, peak = time.perf_counter(), 0.0
     process = subprocess.Popen(
         [sys.executable, *arguments],
@@ -62,25 +72,25 @@ def run(arguments: Sequence[str], *, folder: Path) -> Cost:
         peak = max(peak, _memory_mb(process.pid))
         time.sleep(0.05)
     _, status, used = ended
-    process.returncode = os.waitstatus_to_exitcode(status)  # there is nothing left to wait for
+    process.returncode = os.waitstatus_to_exitcode(status)  # os.wait4 has reaped it
     if process.returncode:
         sys.exit(f"{' '.join(arguments)} failed with exit code {process.returncode}")
     return Cost(time.perf_counter() - begun, used.ru_utime + used.ru_stime, peak)
 
 
 def _memory_mb(pid: int) -> float:
-    """Memory of a process and its children; what they share is counted once."""
+    """Return the memory of a process and its children; shared memory counts once."""
     total = 0
     try:
         parent = psutil.Process(pid)
         for process in (parent, *parent.children(recursive=True)):
             total += process.memory_full_info().pss
     except psutil.NoSuchProcess:
-        pass  # it ended between two looks
+        pass  # a process has ended meanwhile
     return total / 1e6
 
 
 def together(costs: Sequence[Cost]) -> Cost:
-    """Of processes that run one after the other."""
+    """Add up the costs of processes that run one after the other."""
     seconds, cpu_s, peak_mb = zip(*costs, strict=True)
     return Cost(sum(seconds), sum(cpu_s), max(peak_mb))

@@ -1,10 +1,13 @@
-"""The pipeline: one module here per DVC stage, the parts they are made of in the folders."""
+"""The pipeline: each module here is the entry of one DVC stage, the folders hold the code.
+
+May not import `app`, `studies` or `benchmarks`.
+"""
 
 import os
 
-# One thread per process, several processes: the numerical libraries read these when they are first
-# imported, and every stage imports this package before any of them. Worker processes inherit them.
+# One thread per process, and several processes. The numerical libraries read these variables when
+# first imported, and every stage imports this package before them. Worker processes inherit them.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
-# A convolution compiled for every length of batch is kept: by default 1024 of them, 400 MB.
+# oneDNN caches a compiled convolution for every batch length: by default 1024 of them, 400 MB.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")

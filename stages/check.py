@@ -1,4 +1,4 @@
-"""Stage `check`: where each chosen corpus was looked for, and how to get it if it is missing.
+"""Stage `check`: whether each chosen corpus is there, and how to get it if it is missing.
 
 python -m stages.check
 """
@@ -14,24 +14,24 @@ from stages.running.settings import load_params
 from stages.sources.files import locate
 
 OUTPUT = Path("data/corpora.ok")
-ELSEWHERE = """More: data/raw/README.md. python -m stages.fetch NAME downloads it, or says how to.
-Corpora that lie elsewhere: dvc remote modify --local corpora url /absolute/path/of/their/folder"""
+HELP = """See data/raw/README.md.
+python -m stages.fetch NAME downloads a corpus, or says how to get it.
+For corpora in another folder: dvc remote modify --local corpora url /absolute/path"""
 
 
 def missing_corpora(corpora: dict[str, dict], *, root: str) -> list[str]:
-    """Say of each corpus that is not there where it was looked for and how to get it.
+    """Describe each missing corpus: the folder where it should be, and how to get it.
 
     Parameters
     ----------
-    corpora : settings by name
-        the `reader` of each names the module that says how to get the corpus
+    corpora : mapping of str to settings
+        by name; the `reader` of each names the module with the instructions
     root : str
         the folder of all corpora, or `remote://` and an alias
 
     Returns
     -------
     list of str
-        one message per missing corpus
     """
     messages = []
     for name, settings in corpora.items():
@@ -44,13 +44,13 @@ def missing_corpora(corpora: dict[str, dict], *, root: str) -> list[str]:
 
 def main() -> None:
     params = load_params()
-    if params.data.name == "demo":  # the stage `demo` makes those
-        from stages.synthesis.demo_corpora import CORPORA  # loads what real speech does not need
+    if params.data.name == "demo":  # the stage `demo` writes these corpora
+        from stages.synthesis.demo_corpora import CORPORA  # slow to import, not needed otherwise
 
         if missing := [name for name in params.corpora if name not in CORPORA]:
             sys.exit(f"{', '.join(missing)}: no demo speech, want -S data=real")
     elif messages := missing_corpora(params.corpora, root=params.data.root):
-        sys.exit("\n\n".join([*messages, ELSEWHERE]))
+        sys.exit("\n\n".join([*messages, HELP]))
     with complete(OUTPUT) as part:
         part.write_text("".join(f"{params.data.root}/{name}\n" for name in params.corpora))
 

@@ -1,6 +1,8 @@
-"""Write the demo: small synthetic corpora named, foldered and coded like the real ones.
+"""Stage `demo`: small synthetic corpora with the names, folders and codes of the real ones.
 
-They let a fresh clone run the whole pipeline offline. Writes data/demo/<corpus>/.
+python -m stages.demo
+
+They let a fresh clone run the whole pipeline offline.
 """
 
 from __future__ import annotations
@@ -15,14 +17,12 @@ FOLDER = Path("data/demo")
 
 
 def main() -> None:
-    """Write data/demo/ and say what is in it."""
+    """Write data/demo/<corpus>/ and log the number of clips."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     with complete(FOLDER) as part:
         counts = write_demo(part)
     clips = ", ".join(f"{corpus} {count}" for corpus, count in counts.items())
-    logging.info(
-        "demo: %s clips; figures on this synthetic speech mean nothing for real speech", clips
-    )
+    logging.info("demo: %s clips; figures on synthetic speech mean nothing for real speech", clips)
 
 
 if __name__ == "__main__":

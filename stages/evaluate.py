@@ -9,50 +9,48 @@ import json
 from pathlib import Path
 
 import pandas as pd
-from omegaconf import OmegaConf
 
 from stages.audio.store import open_audio
 from stages.clips.cache import open_caches
 from stages.clips.clip_table import read_clips
-from stages.reporting import corpus_facts as corpora
-from stages.reporting import page, predictions, report
-from stages.reporting import robustness_curves as robustness
+from stages.reporting.degradation_table import read_robustness
+from stages.reporting.predictions import read_predictions, read_validation
+from stages.reporting.report import evaluate
+from stages.reporting.run import Run
+from stages.reporting.sections.label_sets import read_label_sets
 from stages.running.outputs import complete
-from stages.running.settings import load_params
+from stages.running.settings import load_params, plain
 
 REPORTS = Path("reports")
 
 
 def main() -> None:
     """Write reports/: metrics.json, tables/, plots/, figures/, corpora.csv and index.html."""
-    settings = OmegaConf.to_container(load_params(), resolve=True)
+    settings = plain(load_params())
     clips = read_clips("data/merged/clips.csv")
     known, names, frames = clips["clip"], list(settings["features"]), int(clips["frames"].sum())
-    held_out = predictions.read_predictions("data/predictions.csv", known=known)
-    found = report.evaluate(
-        held_out,
-        validation=predictions.read_validation("data/validation.csv", known=known, of=held_out),
+    predictions = read_predictions("data/predictions.csv", known=known)
+    run = Run(
+        predictions=predictions,
+        validation=read_validation("data/validation.csv", known=known, predictions=predictions),
         clips=clips,
         store=open_audio("data/merged/audio.npy"),
         caches=open_caches(Path("data/features"), names=names, frames=frames),
         checkpoints=Path("models/folds"),
         training=pd.read_csv(REPORTS / "training.csv", dtype={"fold": "str"}),
         leakage=json.loads((REPORTS / "leakage.json").read_text(encoding="utf-8")),
-        robustness=robustness.read_robustness(REPORTS / "robustness.csv"),
-        label_sets=corpora.read_label_sets("conf/labels"),
+        robustness=read_robustness(REPORTS / "robustness.csv"),
+        label_sets=read_label_sets("conf/labels"),
         settings=settings,
     )
-    for name, files in found.folders.items():
-        with complete(REPORTS / name) as folder:
-            folder.mkdir()
-            for file, content in files.items():
-                (folder / file).write_bytes(content)
-    table = found.corpora.table.to_csv(index=False, lineterminator="\n")
-    metrics = json.dumps(found.metrics, indent=2, allow_nan=False) + "\n"
-    texts = {"corpora.csv": table, "index.html": page.render(found), "metrics.json": metrics}
-    for name, text in texts.items():
+    for name, content in evaluate(run).items():
         with complete(REPORTS / name) as part:
-            part.write_text(text, encoding="utf-8")
+            if isinstance(content, bytes):
+                part.write_bytes(content)
+                continue
+            part.mkdir()
+            for file, file_content in content.items():
+                (part / file).write_bytes(file_content)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Stage `export`: the network that was trained on every fold, as ONNX files for any machine.
+"""Stage `export`: the network trained on every fold, as ONNX files that run on any machine.
 
 python -m stages.export
 """
@@ -16,12 +16,12 @@ from stages.running.outputs import complete
 from stages.running.settings import load_params
 
 NOTHING = "Nothing was exported: the setting `export` is false.\n"
-#: Of reports/metrics.json: what the files say of themselves.
+#: Entries of reports/metrics.json that become metadata of the files.
 FIGURES = ("protocol", "ua", "ua_low", "ua_high", "n_clips", "n_speakers")
 
 
 def main() -> None:
-    """Write models/export and reports/export.json; without a model where none is wanted."""
+    """Write models/export and reports/export.json; without a model if `export` is false."""
     params = load_params()
     files, report = {"README.md": NOTHING.encode()}, {"exported": False}
     if params.export:

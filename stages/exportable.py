@@ -11,7 +11,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from stages.running.outputs import complete
-from stages.running.settings import load_params
+from stages.running.settings import load_params, plain
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
         from stages.learning.checkpoints import SECTIONS
 
         try:
-            check_exportable(OmegaConf.to_container(OmegaConf.masked_copy(params, list(SECTIONS))))
+            check_exportable(plain(OmegaConf.masked_copy(params, list(SECTIONS))))
         except ValueError as error:
             sys.exit(str(error))
     with complete(Path("models/exportable.ok")) as part:

@@ -1,10 +1,10 @@
-"""Download corpora from their official addresses; no stage of the pipeline.
+"""Download corpora from their official addresses; not a stage of the pipeline.
 
 python -m stages.fetch NAME ... [--to DIR] [--accept-licence]
 
-Says each corpus's licence, and goes on only if it is accepted. A broken download goes on where it
-was, whatever comes is checked before it is unpacked, and no file that is there is overwritten.
-Exit code 1: a corpus could not be fetched; 2: a licence was not accepted.
+The command shows the licence of each corpus and downloads it only with --accept-licence. An
+interrupted download resumes, every download is checked before it is unpacked, and no existing file
+is overwritten. Exit code 1: a corpus could not be fetched; 2: the licences were not accepted.
 """
 
 from __future__ import annotations
@@ -19,17 +19,20 @@ from stages.fetching.downloads import fetch_corpora
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="+", metavar="NAME", help="as in conf/corpora")
+    parser.add_argument("names", nargs="+", metavar="NAME", help="a corpus of conf/corpora")
     parser.add_argument(
-        "--to", type=Path, metavar="DIR", help="folder of all corpora; default: the alias corpora"
+        "--to", type=Path, metavar="DIR", help="folder of all corpora (default: the alias corpora)"
     )
-    parser.add_argument("--accept-licence", action="store_true")
+    parser.add_argument("--accept-licence", action="store_true", help="download the corpora")
     arguments = parser.parse_intermixed_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:
-        sys.exit(fetch_corpora(arguments.names, to=arguments.to, accepted=arguments.accept_licence))
+        code = fetch_corpora(
+            arguments.names, folder=arguments.to, accepted=arguments.accept_licence
+        )
     except KeyboardInterrupt:
-        sys.exit("interrupted; the same command goes on where it was")
+        sys.exit("interrupted; run the same command to resume")
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
-"""Stage `merge`: all corpora in one clip table and one audio store; duplicates found;
-training variants made.
+"""Stage `merge`: one clip table and one audio store; duplicates settled, training variants added.
 
 python -m stages.merge
 """

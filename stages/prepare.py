@@ -1,4 +1,4 @@
-"""Stage `prepare`: one corpus read, checked, decoded, mixed to mono, resampled and levelled.
+"""Stage `prepare`: the clips of one corpus, checked, decoded, mixed to mono, resampled, levelled.
 
 python -m stages.prepare CORPUS
 """
@@ -23,7 +23,7 @@ def main() -> None:
         rows, corpus=corpus, root=root, folder=Path("data/corpora", corpus), **params.audio
     )
     release = read_release(params.corpora[corpus].get("release"))
-    if release and params.data.name != "demo":  # the demo's corpora are small by design
+    if release and params.data.name != "demo":  # demo corpora are small by design
         log_completeness(clips, corpus=corpus, release=release)
 
 

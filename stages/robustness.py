@@ -1,4 +1,4 @@
-"""Stage `robustness`: held-out clips are degraded; the model that never heard them recognises them.
+"""Stage `robustness`: degraded held-out clips, recognised by the model that never heard them.
 
 python -m stages.robustness
 """
@@ -9,26 +9,25 @@ import json
 from pathlib import Path
 
 import pandas as pd
-from omegaconf import OmegaConf
 
 from stages.clips.clip_table import read_clips
-from stages.reporting.robustness_curves import COLUMNS, robustness_table
+from stages.reporting.degradation_table import COLUMNS, robustness_table
 from stages.running.outputs import complete
-from stages.running.settings import load_params
+from stages.running.settings import load_params, plain
 
 
 def main() -> None:
-    """Write reports/robustness.csv; without a row where no degradation is chosen."""
+    """Write reports/robustness.csv, without a row if no degradation is chosen."""
     params = load_params()
     table = pd.DataFrame(columns=COLUMNS)
     if params.degradations:
-        # These take seconds to import, and torch is not needed where nothing is chosen.
+        # Torch takes seconds to import, and is not needed where nothing is chosen.
         from stages.learning.degraded import recognise
         from stages.splits.folds import read_split
         from stages.splits.leaks import protocol_in_words, shared_in_words
 
         answers = recognise(
-            OmegaConf.to_container(params.degradations),
+            plain(params.degradations),
             clips=read_clips("data/merged/clips.csv"),
             split=read_split("data/split.csv"),
             audio=Path("data/merged/audio.npy"),

@@ -1,4 +1,4 @@
-"""Stage `split`: emotions to labels, clips to folds, and the proof that nothing leaks.
+"""Stage `split`: labels of emotions, folds of clips, and proof that nothing leaks.
 
 python -m stages.split
 """
@@ -11,9 +11,10 @@ from pathlib import Path
 from stages.clips.clip_table import read_clips
 from stages.running.outputs import complete
 from stages.running.settings import bind, load_params
-from stages.splits.folds import RULES, split_clips, write_split
+from stages.splits.assignment import split_clips
+from stages.splits.folds import write_split
 from stages.splits.labels import label_clips
-from stages.splits.leaks import leakage_report
+from stages.splits.leaks import RULES, leakage_report
 
 
 def main() -> None:

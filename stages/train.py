@@ -16,7 +16,7 @@ from stages.learning.jobs import all_jobs, run_jobs
 from stages.learning.results import gather, gather_validation
 from stages.learning.training_plan import make_plan
 from stages.running.outputs import complete
-from stages.running.settings import load_params
+from stages.running.settings import load_params, plain
 from stages.splits.folds import read_split
 from stages.splits.labels import label_order
 
@@ -31,7 +31,7 @@ def main() -> None:
         caches=Path("data/features"),
         scratch=Path("models/unfinished"),
         logs=Path("logs"),
-        settings=OmegaConf.to_container(OmegaConf.masked_copy(params, list(SECTIONS))),
+        settings=plain(OmegaConf.masked_copy(params, list(SECTIONS))),
     )
     jobs = all_jobs(split, list(params.seeds))
     run_jobs(jobs, plan)

@@ -91,7 +91,7 @@ def main() -> None:
             last, split=last.split, features=features, name="+".join(features)
         )
         plans.append(plan)
-    table = experiment.compare(
+    table = experiment.tabulate(
         {name: found[features] for name, features in wanted.items()}, column="variant"
     )
     table.insert(1, "features", ["+".join(features) for features in wanted.values()])

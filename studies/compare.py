@@ -20,17 +20,19 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 from dvc.api import DVCFileSystem
 from dvc.exceptions import DvcException
 from dvc.repo.experiments.utils import exp_refs_by_names
 from dvc.scm import RevError
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-from stages.reporting import comparison_page as page
-from stages.reporting.comparison import Comparison, Experiment, arrange, compare
 from stages.running.outputs import complete
+from stages.running.settings import plain
+from studies import comparison_page
+from studies.comparison import Comparison, Result, arrange_result, compare_results
 
 OUTPUT = Path("reports/comparison")
 PREDICTIONS, LEAKAGE, LOCK = "data/predictions.csv", "reports/leakage.json", "dvc.lock"
@@ -40,12 +42,12 @@ TABLES = ("experiments", "comparison", "classes")
 FILES = (
     "index.html",
     *(f"{name}.csv" for name in TABLES),
-    *(f"{name}.{kind}" for name in page.FIGURES for kind in ("png", "svg")),
+    *(f"{name}.{kind}" for name in comparison_page.FIGURES for kind in ("png", "svg")),
 )
 _TEXT = ("clip", "corpus", "speaker", "sex", "label")
 
 
-def read_experiment(name: str) -> Experiment:
+def read_result(name: str) -> Result:
     """Read an experiment's predictions, and prove that they belong to the settings beside them.
 
     Parameters
@@ -60,8 +62,8 @@ def read_experiment(name: str) -> Experiment:
         those that its dvc.lock says were evaluated
     """
     files, commit = _open(name)
-    lock = OmegaConf.to_container(OmegaConf.create(_read(files, LOCK, name=name).decode()))
-    stages = lock["stages"]
+    lock = OmegaConf.create(_read(files, LOCK, name=name).decode())
+    stages = plain(cast(DictConfig, lock))["stages"]
     if "evaluate" not in stages:
         raise ValueError(f"{name}: {LOCK} has no stage evaluate, want an experiment that has ended")
     record = stages["evaluate"]
@@ -74,7 +76,7 @@ def read_experiment(name: str) -> Experiment:
         found[path] = _read(files, path, name=name)
         if hashlib.md5(found[path]).hexdigest() != made[path]:
             raise ValueError(f"{name}: {path} is not what {LOCK} says; run `dvc repro`")
-    return arrange(
+    return arrange_result(
         pd.read_csv(
             io.BytesIO(found[PREDICTIONS]),
             dtype=dict.fromkeys(_TEXT, "str"),
@@ -88,7 +90,7 @@ def read_experiment(name: str) -> Experiment:
 
 
 def read_file(name: str, path: str) -> bytes:
-    """What a file of an experiment holds; see `read_experiment` for names and errors."""
+    """What a file of an experiment holds; see `read_result` for names and errors."""
     return _read(_open(name)[0], path, name=name)
 
 
@@ -138,17 +140,17 @@ def _display(name: str, files: DVCFileSystem, *, commit: str) -> str:
     return f"{experiment} ({commit[:7]})" if experiment else commit[:7]
 
 
-def read_experiments(names: Sequence[str]) -> list[Experiment]:
+def read_results(names: Sequence[str]) -> list[Result]:
     """Read all experiments.
 
     Raises
     ------
     ValueError
-        see `read_experiment`; if two names stand for one experiment
+        see `read_result`; if two names stand for one experiment
     """
-    experiments: dict[str, Experiment] = {}
+    experiments: dict[str, Result] = {}
     for name in names:
-        experiment = read_experiment(name)
+        experiment = read_result(name)
         if experiment.commit in experiments:
             earlier = experiments[experiment.commit].name
             raise ValueError(f"{earlier} and {name} are the same, want different experiments")
@@ -181,8 +183,8 @@ def check_output(output: Path) -> None:
 
 def contents(comparison: Comparison) -> dict[str, bytes]:
     """What each of FILES holds."""
-    drawn = page.draw(comparison)
-    texts = {"index.html": page.render(comparison, drawn=drawn)}
+    drawn = comparison_page.draw(comparison)
+    texts = {"index.html": comparison_page.render(comparison, drawn=drawn)}
     tables = (comparison.experiments, comparison.differences, comparison.classes)
     for name, table in zip(TABLES, tables, strict=True):
         text = table.to_csv(index=False, lineterminator="\n", float_format="%.6g")
@@ -202,11 +204,11 @@ def main() -> None:
         parser.error(f"got {wanted.experiments[0]} alone, want at least two experiments")
     try:
         check_output(wanted.output)
-        experiments = read_experiments(wanted.experiments)
+        experiments = read_results(wanted.experiments)
         pairs = list(itertools.combinations(range(len(experiments)), 2))
         if not wanted.pairs:
             pairs = [pair for pair in pairs if pair[0] == 0]
-        comparison = compare(experiments, pairs=pairs)
+        comparison = compare_results(experiments, pairs=pairs)
     except (DvcException, ValueError) as error:
         sys.exit(str(error))
     files = contents(comparison)
@@ -219,10 +221,12 @@ def main() -> None:
 
 def report(comparison: Comparison, *, output: Path) -> None:
     """Print what came out."""
-    print("\n".join([page.heading(comparison), *comparison.notes, ""]))
+    print("\n".join([comparison_page.tested_on(comparison), *comparison.notes, ""]))
     shown = ["experiment", "commit", "model", "seeds", "ua", "ua_low", "ua_high", "wa"]
     print(comparison.experiments[shown].round(3).to_string(index=False), end="\n\n")
-    print("\n".join([*page.sentences(comparison), "", f"More in {output / 'index.html'}"]))
+    print(
+        "\n".join([*comparison_page.sentences(comparison), "", f"More in {output / 'index.html'}"])
+    )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
 from stages.clips.cache import open_caches
@@ -20,16 +22,28 @@ from stages.learning.checkpoints import SECTIONS, read_checkpoint
 from stages.learning.jobs import all_jobs, run_jobs
 from stages.learning.results import gather
 from stages.learning.training_plan import Plan, make_plan
-from stages.metrics import counts as metrics
-from stages.reporting import choice_figures, drawing, tables
+from stages.reporting.drawing import (
+    COLOURS,
+    MAIN,
+    REFERENCE,
+    encode_all,
+    label_right,
+    new_figure,
+    reference_lines,
+    set_title,
+    style,
+)
 from stages.reporting.predictions import Predictions, arrange, read_predictions
+from stages.reporting.systems import ua_row
 from stages.running.outputs import complete
+from stages.running.settings import plain
 from stages.splits.folds import ALL, folds_of, read_split
 from stages.splits.labels import label_order
 
 CLIPS, CACHES, SPLIT = Path("data/merged/clips.csv"), Path("data/features"), Path("data/split.csv")
 LEAKAGE, PREDICTIONS = Path("reports/leakage.json"), Path("data/predictions.csv")
 MODELS, SCRATCH, LOGS = Path("models/folds"), Path("models/unfinished"), Path("logs")
+_KINDS = ((REFERENCE, "D"), (MAIN, "o"), (COLOURS[2], "s"))  # colours and markers of rows, in turn
 
 
 @dataclass(frozen=True)
@@ -69,7 +83,7 @@ def read_experiment(params: DictConfig) -> Experiment:
         raise FileNotFoundError(f"missing: {', '.join(missing)}")
     clips, split = read_clips(CLIPS), read_split(SPLIT)
     labels = label_order(params.labels.map, split["label"])
-    settings = OmegaConf.to_container(OmegaConf.masked_copy(params, list(SECTIONS)))
+    settings = plain(OmegaConf.masked_copy(params, list(SECTIONS)))
     frames = open_caches(CACHES, names=features, frames=int(clips["frames"].sum()))
     inputs = {name: cache.shape[1] for name, cache in frames.items()}
     check_checkpoint(checkpoint, settings=settings | {"labels": labels, "inputs": inputs})
@@ -196,48 +210,38 @@ def train(
     return plan, arrange(table, known=experiment.clips["clip"], name=name)
 
 
-def compare(found: Mapping[str, Predictions], *, column: str) -> pd.DataFrame:
-    """One row per system: its UA, and its difference to the first system.
+def tabulate(systems: Mapping[str, Predictions], *, column: str) -> pd.DataFrame:
+    """Tabulate the UA of each system, and its difference to the first one.
 
     Parameters
     ----------
-    found : mapping
-        predictions by name, all of the same clips and seeds
+    systems : mapping
+        predictions by name, all of the same clips
     column : str
-        of the names
+        title of the names
+
+    Returns
+    -------
+    DataFrame
+        one row per system: <column>, clips, speakers, seeds, ua, ua_low, ua_high, difference,
+        difference_low, difference_high, interval_unit
     """
-    reference = next(iter(found.values()))
-    rows = []
-    for name, predictions in found.items():
-        headline = tables.headline(predictions)
-        difference, interval = metrics.paired_difference(
-            statistic=metrics.unweighted_accuracy,
-            truth=reference.truth,
-            predicted=predictions.predicted,
-            reference=reference.predicted,
-            speakers=reference.clips["speaker"].to_numpy(),
-            n_classes=len(reference.labels),
-        )
-        rows.append(
-            {
-                column: name,
-                "clips": headline["n_clips"],
-                "speakers": headline["n_speakers"],
-                "seeds": headline["n_seeds"],
-                "ua": headline["ua"],
-                "ua_low": headline["ua_low"],
-                "ua_high": headline["ua_high"],
-                "difference": difference,
-                "difference_low": interval.low,
-                "difference_high": interval.high,
-                "interval_unit": interval.unit,
-            }
-        )
-    return pd.DataFrame(rows).round(6)
+    reference = next(iter(systems.values()))
+    rows = [
+        {
+            column: name,
+            "clips": predictions.clips["clip"].nunique(),
+            "speakers": predictions.clips["speaker"].nunique(),
+            "seeds": predictions.n_seeds,
+            **ua_row(predictions.predicted, reference=reference.predicted, **reference.tested),
+        }
+        for name, predictions in systems.items()
+    ]
+    return pd.DataFrame(rows).rename(columns={"interval": "interval_unit"}).round(6)
 
 
 def heading(title: str, table: pd.DataFrame, *, second_line: str) -> str:
-    """What a figure compares, and on what."""
+    """Title of a figure: what it compares, and on which clips."""
     first = table.iloc[0]
     seeds = f", {first['seeds']} seeds" if first["seeds"] > 1 else ""
     counts = f"{first['clips']} clips, {first['speakers']} speakers{seeds}"
@@ -256,19 +260,71 @@ def write(
 ) -> None:
     """Write a table as CSV and its figure as PNG and SVG, under one name; print the title.
 
-    For the table and what is not explained here see `choice_figures.differences_figure`.
+    See `systems_figure` for the other parameters.
     """
-    with drawing.style():
-        figure = choice_figures.differences_figure(
+    with style():
+        figure = systems_figure(
             table, heading=title, reference=reference, kinds=kinds, chance=chance, notes=notes
         )
-        drawn = {kind: drawing.encode(figure, kind) for kind in ("png", "svg")}
-    for kind, content in drawn.items():
-        with complete(output.with_suffix(f".{kind}")) as part:
+        files = encode_all({output.name: figure})
+    files[f"{output.name}.csv"] = table.to_csv(index=False, lineterminator="\n").encode()
+    for name, content in files.items():
+        with complete(output.with_name(name)) as part:
             part.write_bytes(content)
-    with complete(output.with_suffix(".csv")) as part:
-        table.to_csv(part, index=False, lineterminator="\n")
     print("\n".join([title, *notes, ""]))
+
+
+def systems_figure(
+    table: pd.DataFrame,
+    *,
+    heading: str,
+    reference: str,
+    kinds: Sequence[int],
+    chance: float,
+    notes: Sequence[str],
+) -> Figure:
+    """Draw the UA of several systems with its 95 % interval, one row each.
+
+    The difference to the first row is written beside each row: intervals that overlap say little
+    about two systems that were tested on the same speakers.
+
+    Parameters
+    ----------
+    table : DataFrame
+        names of the systems in the first column; ua, ua_low, ua_high, difference, difference_low,
+        difference_high; the reference in the first row
+    heading : str
+        what was compared, and on which clips
+    reference : str
+        name of the reference
+    kinds : int [rows]
+        0 for the first row, then rising to at most 2; rows of a kind stand together
+    chance : float
+        chance level, drawn as a line
+    notes : list of str
+        lines below the title
+    """
+    kind = np.asarray(kinds)
+    places = np.arange(len(table)) + 0.5 * kind
+    figure, axes = new_figure(7, 2.1 + 0.27 * places[-1])
+    for number, (colour, marker) in enumerate(_KINDS):
+        rows, heights = table[kind == number], places[kind == number]
+        axes.hlines(heights, rows["ua_low"], rows["ua_high"], color=colour, linewidth=1.6)
+        axes.scatter(rows["ua"], heights, color=colour, marker=marker, s=36, zorder=3)
+    axes.set_yticks(places, table.iloc[:, 0])
+    axes.set_ylim(places[-1] + 0.6, -0.6)
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_xlabel("UA, unweighted accuracy (0 to 1), with 95 % interval")
+    axes.grid(visible=False, axis="y")
+    texts = [
+        f"{row.difference:+z.3f} ({row.difference_low:+z.3f} to {row.difference_high:+z.3f})"
+        for row in table.iloc[1:].itertuples()
+    ]
+    label_right(axes, places, [f"difference to {reference}, 95 % interval", *texts])
+    name = f"UA of {reference}"
+    reference_lines(axes, axes.axvline, ua=table["ua"].iloc[0], chance=chance, name=name)
+    set_title(axes, heading, notes)
+    return figure
 
 
 def clean_up(plans: Sequence[Plan]) -> None:

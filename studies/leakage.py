@@ -1,15 +1,16 @@
-"""What the split does to a figure: the model of the last run again, under other protocols.
+"""How much the split inflates UA: the model of the last run under other protocols.
 
 python -m studies.leakage
 
-Run it when `dvc repro` or `dvc exp run` has ended. The model of params.yaml is trained again with
-speakers held out, with clips shared out at random, with speakers and sentences held out, and, of
-several corpora, with whole corpora held out. Their settings are those of conf/split, or of
-params.yaml for the protocol of the last run, whose predictions are used as they are; the share that
-validates is that of params.yaml. A protocol that these clips do not allow is left out, with the
-reason. Compared are the clips that all protocols test. An interrupted run goes on where it was.
+Run it after `dvc repro` or `dvc exp run`. It trains the model of params.yaml with speakers held
+out, with a random split, with speakers and sentences held out, and, if there are several corpora,
+with whole corpora held out. Settings come from conf/split; for the protocol of the last run they
+come from params.yaml, and its predictions are reused. The validation fraction is always that of
+params.yaml. A protocol that does not suit the clips is left out, with the reason. The comparison
+uses the clips that all protocols test. An interrupted run resumes.
+
 Writes reports/inflation.csv, reports/inflation.png and reports/inflation.svg: UA with its interval,
-and the paired difference to speakers held out, which is what a random split pretends.
+and the paired difference to speakers held out, by which a random split inflates UA.
 """
 
 from __future__ import annotations
@@ -18,33 +19,34 @@ import argparse
 import logging
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from stages.reporting.predictions import Predictions
 from stages.running.settings import bind, load_params
-from stages.splits.folds import ALL, RULES, folds_of, split_clips
+from stages.splits.assignment import split_clips
+from stages.splits.folds import ALL, folds_of
 from stages.splits.labels import label_clips
-from stages.splits.leaks import leakage_report, protocol_in_words, shared_in_words
+from stages.splits.leaks import RULES, leakage_report, protocol_in_words, shared_in_words
 from studies import experiment
 
 log = logging.getLogger(__name__)
-#: The first is what the others are compared with.
+#: The others are compared with the first.
 PROTOCOLS = ("speaker", "random", "speaker_sentence", "corpus")
 CONF, OUTPUT = Path("conf/split"), Path("reports/inflation")
 
 
 def protocols(params: DictConfig) -> dict[str, DictConfig]:
-    """Settings of each protocol by its name."""
+    """Return the settings of each protocol by name."""
     found = {
         name: params.split if params.split.name == name else OmegaConf.load(CONF / f"{name}.yaml")
         for name in PROTOCOLS
     }
     return {
-        name: OmegaConf.merge(settings, {"validation": params.split.validation})
+        name: cast(DictConfig, OmegaConf.merge(settings, {"validation": params.split.validation}))
         for name, settings in found.items()
     }
 
@@ -52,12 +54,20 @@ def protocols(params: DictConfig) -> dict[str, DictConfig]:
 def make_splits(
     last: experiment.Experiment, wanted: Mapping[str, DictConfig], *, params: DictConfig
 ) -> tuple[dict[str, pd.DataFrame], dict[str, list[str]]]:
-    """A split table for each protocol that the clips allow, proven not to leak; what sides share.
+    """Split the clips by each protocol that suits them, and check each split for leakage.
+
+    Returns
+    -------
+    splits : dict of DataFrame
+        split table by protocol
+    shared : dict of list of str
+        what training and test share, by protocol
 
     Raises
     ------
     ValueError
-        if they do not allow the first one; if that of params.yaml is not the one of the last run
+        if the clips do not suit the first protocol, or if params.yaml gives another split than that
+        of the last run
     """
     clips = label_clips(last.clips, name=params.labels.name, mapping=params.labels.map)
     splits, shared = {}, {}
@@ -71,37 +81,36 @@ def make_splits(
         except ValueError as error:
             if name == PROTOCOLS[0]:
                 raise
-            log.warning("leakage: without %s: %s", name, error)
+            log.warning("leakage: %s is left out: %s", name, error)
             continue
         splits[name], shared[name] = split, shared_in_words(settings, report)
     own = splits.get(params.split.name)
     if own is not None and not own.astype("str").equals(last.split.astype("str")):
         raise ValueError(
-            f"{experiment.SPLIT}: is not the split {params.split.name} of params.yaml; "
+            f"{experiment.SPLIT}: not the split {params.split.name} of params.yaml; "
             "run `dvc repro` first"
         )
     return splits, shared
 
 
 def in_common(found: Mapping[str, Predictions]) -> dict[str, Predictions]:
-    """The predictions of those clips that every protocol tests."""
+    """Keep the predictions of the clips that every protocol tests."""
     shared = set.intersection(*(set(predictions.clips["clip"]) for predictions in found.values()))
     result = {}
     for name, predictions in found.items():
         chosen = predictions.clips["clip"].isin(shared).to_numpy()
         if not chosen.all():
-            log.info("leakage: %d clips that not all test are left out", (~chosen).sum())
-        result[name] = replace(
-            predictions,
-            clips=predictions.clips[chosen].reset_index(drop=True),
-            truth=predictions.truth[chosen],
-            probabilities=predictions.probabilities[chosen],
-        )
+            log.info(
+                "leakage: %s: %d clips are left out, as another protocol does not test them",
+                name,
+                (~chosen).sum(),
+            )
+        result[name] = predictions.select(chosen)
     return result
 
 
 def trained_clips(splits: Iterable[pd.DataFrame]) -> list[int]:
-    """Clips that are trained on or validate, mean over the folds of each split."""
+    """Count the clips that train or validate, as a mean over the folds of each split."""
     return [
         round(
             split[[fold for fold in folds_of(split) if fold != ALL]]
@@ -141,7 +150,7 @@ def main() -> None:
         protocol_in_words(name, shared[name]): predictions
         for name, predictions in in_common(found).items()
     }
-    table = experiment.compare(marked, column="protocol")
+    table = experiment.tabulate(marked, column="protocol")
     table.insert(1, "folds", [predictions.n_folds for predictions in found.values()])
     table.insert(2, "trained_clips", trained_clips(splits.values()))
     corpora = ", ".join(sorted(set(last.predictions.clips["corpus"])))

@@ -40,6 +40,7 @@ from stages.learning.checkpoints import SECTIONS
 from stages.learning.jobs import all_jobs, run_jobs
 from stages.learning.results import gather
 from stages.learning.training_plan import make_plan
+from stages.running.settings import plain
 from stages.splits.folds import ALL, folds_of
 from stages.splits.leaks import shared_in_words
 from studies.experiment import CACHES, LOGS, SCRATCH, Experiment, clean_up
@@ -90,7 +91,7 @@ def read_study(path: Path) -> Study:
     ValueError
         naming the file, the entry, what it is and what it should be
     """
-    content = OmegaConf.to_container(OmegaConf.load(path))
+    content = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     wanted = {"base": list, "trials": int, "parameters": dict}
     if not isinstance(content, dict) or set(content) != set(wanted):
         raise ValueError(f"{path}: got {content}, want the entries {', '.join(wanted)}")
@@ -194,7 +195,7 @@ def open_study(
         seed=1000 * worker + len(opened.trials), constant_liar=True
     )
     settings = {
-        "params": OmegaConf.to_container(compose_params(study.base), resolve=True),
+        "params": plain(compose_params(study.base)),
         "parameters": {name: repr(values) for name, values in study.parameters.items()},
         "tables": [hashlib.sha256(t.to_csv(index=False).encode()).hexdigest() for t in tables],
     }
@@ -297,7 +298,7 @@ def _train(trial: Trial, study: Study, experiment: Experiment) -> float:
         params = compose_params(_overrides(trial, study))
     except ValueError as error:
         raise _Failed(str(error)) from error
-    settings = OmegaConf.to_container(params, resolve=True)
+    settings = plain(params)
     plan = make_plan(
         experiment.clips,
         validation_only(experiment.split),

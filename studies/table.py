@@ -1,10 +1,10 @@
-"""Functionals of every clip's features with its label, as one CSV for other tools.
+"""Functionals and label of every clip as one CSV file, for other tools.
 
 python -m studies.table [--output FILE]
 
-Reads what the pipeline cached for the features of params.yaml; training variants are left out, as
-other tools would take them for recordings. Columns: clip, corpus, speaker, sex,
-emotion, label, then <feature>_<dimension>_<value>.
+Reads the caches of the features in params.yaml. Training variants are left out, because other tools
+would treat them as recordings. Columns: clip, corpus, speaker, sex, emotion, label, then
+<feature>_<dimension>_<value>.
 """
 
 from __future__ import annotations

@@ -26,13 +26,14 @@ from joblib import Parallel, delayed
 from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
-from stages.reporting import choice_figures, drawing
+from stages.reporting.drawing import encode_all, style
 from stages.running.outputs import complete
-from stages.running.settings import load_params, processes
+from stages.running.settings import load_params, plain, processes
 from stages.splits.leaks import protocol_in_words
 from studies import study as studies
 from studies.experiment import Experiment, read_experiment
 from studies.study import Study
+from studies.trials import importance_figure, trials_figure
 
 JOURNALS, REPORTS, RECIPES = Path("models/tune"), Path("reports/tune"), Path("conf/experiment")
 _FOR_IMPORTANCE = 4  # trials with different results
@@ -49,10 +50,7 @@ def last_run(study: Study) -> Experiment:
     flags = " ".join(f"-S '{item}'" for item in study.base)
     advice = f"run `{' '.join(['dvc exp run', flags]).strip()}` first"
     params = load_params()
-    now, wanted = (
-        OmegaConf.to_container(p, resolve=True)
-        for p in (params, studies.compose_params(study.base))
-    )
+    now, wanted = plain(params), plain(studies.compose_params(study.base))
     if now != wanted:
         names = [name for name in wanted if now.get(name) != wanted[name]]
         raise ValueError(f"params.yaml: differs from base in {', '.join(names)}; {advice}")
@@ -72,7 +70,7 @@ def trial_table(opened: optuna.Study) -> pd.DataFrame:
             "state": trial.state.name.lower(),
             "validation_ua": trial.value
             if trial.state == TrialState.COMPLETE
-            else trial.intermediate_values.get(trial.last_step),
+            else trial.intermediate_values.get(trial.last_step or 0),
             **trial.params,
             "error": trial.user_attrs.get("error", ""),
         }
@@ -84,7 +82,8 @@ def trial_table(opened: optuna.Study) -> pd.DataFrame:
 def recipe(study: Study, opened: optuna.Study) -> str:
     """The base and the best setting as a file of conf/experiment."""
     best, made = opened.best_trial, len(studies.counted(opened))
-    choices, settings = [], OmegaConf.create()
+    choices: list[str] = []
+    settings = OmegaConf.create()
     marked = "".join(f", {words}" for words in study.shared)
     for key, value in [item.split("=", 1) for item in study.base] + list(best.params.items()):
         name = key.lstrip("+")
@@ -113,17 +112,11 @@ def write(study: Study, opened: optuna.Study, *, output: Path) -> None:
     table = trial_table(opened).assign(protocol=protocol)
     heading = f"Study {study.name}: {len(table)} trials"
     notes = study.shared + ["synthetic demo speech"] * (params.data.name == "demo")
-    with drawing.style():
-        drawn = {"history": choice_figures.trials_figure(table, heading=heading, notes=notes)}
+    with style():
+        drawn = {"history": trials_figure(table, heading=heading, notes=notes)}
         if importance := importances(opened):
-            drawn["importance"] = choice_figures.importance_figure(
-                importance, heading=heading, notes=notes
-            )
-        files = {
-            f"{name}.{kind}": drawing.encode(figure, kind)
-            for name, figure in drawn.items()
-            for kind in ("png", "svg")
-        }
+            drawn["importance"] = importance_figure(importance, heading=heading, notes=notes)
+        files = encode_all(drawn)
     files["trials.csv"] = table.to_csv(index=False, lineterminator="\n").encode()
     files["best.yaml"] = recipe(study, opened).encode()
     with complete(output) as folder:
@@ -166,8 +159,8 @@ def main() -> None:
     except (OSError, ValueError) as error:
         sys.exit(str(error))
     if not opened.get_trials(states=(TrialState.COMPLETE,)):
-        error = opened.trials[-1].user_attrs.get("error")
-        sys.exit(f"{arguments.study}: none of its trials has ended well; the last one: {error}")
+        reason = opened.trials[-1].user_attrs.get("error")
+        sys.exit(f"{arguments.study}: none of its trials has ended well; the last one: {reason}")
     write(study, opened, output=REPORTS / study.name)
     if written:
         with complete(written) as part:

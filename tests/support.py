@@ -5,6 +5,7 @@ import io
 import json
 import sys
 from collections.abc import Callable
+from copy import deepcopy
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -54,19 +55,20 @@ def speech_like(samples: int, *, rate: int = 16000, seed: int = 0) -> np.ndarray
 
 
 def composed(*overrides: str) -> dict:
-    """params.yaml as `dvc exp run -S override ...` would compose it."""
+    """params.yaml as `dvc exp run -S override ...` would compose it; the caller may change it."""
+    return deepcopy(_composed(*overrides))
+
+
+@cache
+def _composed(*overrides: str) -> dict:
+    """Composing takes a tenth of a second, and most settings are asked for by many tests."""
     with initialize_config_dir(str(ROOT / "conf"), version_base=None):
         return OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
 
 
-@cache
-def _reader_settings(corpus: str) -> dict:
-    return composed(f"corpora=[{corpus}]")["corpora"][corpus]["reader"]
-
-
 def reader(corpus: str, **changes: object) -> Callable[[Path], list[dict]]:
     """`read` of a corpus with the settings of its yaml, or others."""
-    return bind(_reader_settings(corpus) | changes)
+    return bind(composed(f"corpora=[{corpus}]")["corpora"][corpus]["reader"] | changes)
 
 
 def read_clip(path: Path, **settings) -> tuple[dict, np.ndarray]:
@@ -132,3 +134,12 @@ def exported_network() -> bytes:
     }
     texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in facts.items()}
     return to_onnx(recogniser.eval(), metadata=texts)
+
+
+def run_of_clips(clips, *, store, settings, label_sets, dependent=False):
+    """A run as far as sections about clips read it, without predictions and models."""
+    from stages.reporting.run import Run
+
+    known = {"clips": clips, "store": store, "settings": settings, "label_sets": label_sets}
+    known |= {"leakage": {"speaker_dependent": dependent}}
+    return Run(**dict.fromkeys(Run.__dataclass_fields__) | known)

@@ -13,8 +13,9 @@ from sklearn.metrics import balanced_accuracy_score
 
 from stages import split, train
 from stages.clips.clip_table import COLUMNS, write_clips
-from stages.reporting import choice_figures, drawing, tables
+from stages.reporting import drawing
 from stages.reporting.predictions import read_predictions
+from stages.reporting.sections.overall import headline, overall
 from studies import ablation, experiment
 from tests.support import composed, inside
 
@@ -98,7 +99,8 @@ def contents(folder) -> dict[str, bytes]:
 def headline_of(folder) -> dict:
     """What reports/metrics.json shows of a folder's predictions."""
     known = pd.read_csv(folder / "data/merged/clips.csv")["clip"]
-    return tables.headline(read_predictions(folder / "data/predictions.csv", known=known))
+    predictions = read_predictions(folder / "data/predictions.csv", known=known)
+    return headline(predictions, overall(predictions))
 
 
 def test_each_feature_is_left_out_and_stands_alone(finished):
@@ -192,7 +194,7 @@ def test_the_figure_says_what_was_compared_on_what(finished):
 def test_dots_and_intervals_stand_where_the_table_says(finished):
     table = rows_of(finished[0]).reset_index()
     with drawing.style():
-        figure = choice_figures.differences_figure(
+        figure = experiment.systems_figure(
             table,
             heading="",
             reference="all features",

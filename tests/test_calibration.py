@@ -6,9 +6,11 @@ import pytest
 from scipy.special import softmax
 from sklearn.metrics import log_loss
 
-from stages.metrics import probabilities as scores
-from stages.reporting import calibration
+from stages.metrics.probabilities import BINS, calibration_error, reliability
+from stages.reporting import temperature
 from stages.reporting.predictions import arrange
+from stages.reporting.sections.calibration import reliability_table
+from stages.reporting.sections.overall import overall
 
 LABELS = ["angry", "happy", "sad"]
 COLUMNS = [f"p_{label}" for label in LABELS]
@@ -21,11 +23,11 @@ def _clips(rng, *, clips, temperature):
     return truth, softmax(logits * temperature, axis=1)
 
 
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
-def test_a_known_temperature_is_found(temperature):
-    truth, shares = _clips(np.random.default_rng(0), clips=20_000, temperature=temperature)
-    found = calibration.fit_temperature(truth, shares)
-    assert found == pytest.approx(temperature, rel=0.05)
+@pytest.mark.parametrize("known", [0.5, 1.0, 3.0])
+def test_a_known_temperature_is_found(known):
+    truth, shares = _clips(np.random.default_rng(0), clips=20_000, temperature=known)
+    found = temperature.fit_temperature(truth, shares)
+    assert found == pytest.approx(known, rel=0.05)
 
     def loss(value):
         return log_loss(truth, softmax(np.log(shares) / value, axis=1))
@@ -35,10 +37,10 @@ def test_a_known_temperature_is_found(temperature):
 
 def test_temperature_stays_finite():
     shares = np.array([[0.6, 0.4], [0.3, 0.7]])
-    assert calibration.fit_temperature(np.array([0, 1]), shares) == pytest.approx(1 / 20, rel=0.01)
-    assert calibration.fit_temperature(np.array([1, 0]), shares) == pytest.approx(20, rel=0.01)
+    assert temperature.fit_temperature(np.array([0, 1]), shares) == pytest.approx(1 / 20, rel=0.01)
+    assert temperature.fit_temperature(np.array([1, 0]), shares) == pytest.approx(20, rel=0.01)
     sure = np.array([[1.0, 0.0], [0.0, 1.0]])
-    assert np.isfinite(calibration.fit_temperature(np.array([0, 0]), sure))
+    assert np.isfinite(temperature.fit_temperature(np.array([0, 0]), sure))
 
 
 def _tables(factors):
@@ -60,35 +62,34 @@ def _tables(factors):
 def test_each_job_has_its_own_temperature():
     factors = {(0, 0): 1.0, (0, 7): 2.0, (1, 0): 0.5, (1, 7): 4.0}
     predictions, validation = _tables(factors)
-    jobs = calibration.temperatures(validation, labels=LABELS)
+    jobs = temperature.temperatures(validation, labels=LABELS)
     assert jobs["clips"].tolist() == [800] * 4 and jobs["speakers"].tolist() == [1] * 4
     np.testing.assert_allclose(jobs["temperature"], list(factors.values()), rtol=0.15)
-    scaled = calibration.scale(predictions, jobs)
+    scaled = temperature.scale(predictions, jobs)
     np.testing.assert_allclose(scaled.probabilities.sum(-1), 1)
     np.testing.assert_array_equal(scaled.predicted, predictions.predicted)
     groups = np.zeros(len(predictions.truth))
     before, after = (
-        scores.calibration_error(scores.reliability(p.truth, p.probabilities, groups).sum(0))
+        calibration_error(reliability(p.truth, p.probabilities, groups).sum(0))
         for p in (predictions, scaled)
     )
     assert (after < 0.04).all() and (before > 0.05).all()
-    figures = calibration.scaled_figures(scaled).set_index("figure")
-    assert figures.index.tolist() == ["loss_scaled", "brier_scaled", "ece_scaled"]
-    assert figures.loc["ece_scaled", "value"] == pytest.approx(after.mean(), abs=1e-6)
+    figures = overall(scaled).set_index("figure")
+    assert figures.loc["ece", "value"] == pytest.approx(after.mean(), abs=1e-6)
 
 
 def test_a_job_without_validation_clips_is_named():
     predictions, validation = _tables({(0, 0): 1.0, (0, 7): 2.0, (1, 0): 0.5, (1, 7): 4.0})
     lacking = validation[(validation["fold"] == 0) | (validation["seed"] == 0)]
-    jobs = calibration.temperatures(lacking, labels=LABELS)
-    with pytest.raises(ValueError, match="no clip validates in fold 1, seed 7; want some in"):
-        calibration.scale(predictions, jobs)
+    jobs = temperature.temperatures(lacking, labels=LABELS)
+    with pytest.raises(ValueError, match="fold 1, seed 7: got 0 validation clips"):
+        temperature.scale(predictions, jobs)
 
 
 def test_reliability_counts_every_answer():
     predictions, _ = _tables({(0, 0): 1.0, (1, 0): 3.0})
-    table = calibration.reliability_table({"one": predictions, "again": predictions})
-    assert len(table) == 2 * scores.BINS and table["probabilities"].unique().tolist() == [
+    table = reliability_table({"one": predictions, "again": predictions})
+    assert len(table) == 2 * BINS and table["probabilities"].unique().tolist() == [
         "one",
         "again",
     ]

@@ -1,7 +1,8 @@
-"""From files to clip table and audio store: whatever a file is, its row says what happened."""
+"""From files to clip table and audio store: every file has a row, with the reason if excluded."""
 
 import hashlib
 import inspect
+import re
 import subprocess
 import sys
 
@@ -53,7 +54,7 @@ def prepare(rows, root, folder, corpus="toy", **settings):
 BAD_FILES = {
     "empty.wav": (lambda wav: b"", "cannot be decoded"),
     "headeronly.wav": (lambda wav: wav[:44], "truncated"),
-    "truncated.wav": (lambda wav: wav[:8000], "truncated: 7956 bytes of samples, its header says"),
+    "truncated.wav": (lambda wav: wav[:8000], "truncated: 7956 bytes"),
     "zerofilled.wav": (lambda wav: bytes(len(wav)), "cannot be decoded"),
     "silent.wav": (lambda wav: wav[:44] + bytes(len(wav) - 44), "silent: peak 0.0000, want over"),
     "text.wav": (lambda wav: b"dear diary", "cannot be decoded"),
@@ -116,7 +117,7 @@ def test_counts_by_reason_are_printed(bad, caplog, tmp_path):
     soundfile.write(tmp_path / "c.wav", noise(0.06), 16000)
     with caplog.at_level("INFO"):
         prepare([row(f"{name}.wav") for name in "abc"], tmp_path, tmp_path / "out")
-    assert "toy: 2 excluded, too short: 0.050 s, want at least 0.1 s (b.wav)" in caplog.text
+    assert re.search(r"toy: 2 excluded, too short: 0.050 s.*\(b.wav\)", caplog.text)
     assert "toy: 1 clips of 1 speakers" in caplog.text
 
 
@@ -138,10 +139,10 @@ def test_second_copy_of_a_name_is_excluded_and_names_the_first(tmp_path):
         [row("A/x.wav", clip="x"), row("b/A/x.wav", clip="x")], tmp_path, tmp_path / "out"
     )
     assert clips.loc["A/x.wav", "excluded"] == ""
-    assert clips.loc["b/A/x.wav", "excluded"] == "second copy: named like A/x.wav"
+    assert re.match("second copy: .* A/x.wav", clips.loc["b/A/x.wav", "excluded"])
 
 
-def test_a_good_copy_is_used_where_the_first_is_broken_and_a_lossless_one_before_a_lossy(tmp_path):
+def test_a_copy_replaces_a_broken_file_and_a_lossless_copy_a_lossy_one(tmp_path):
     for folder in ("a", "b", "c"):
         (tmp_path / folder).mkdir()
         soundfile.write(tmp_path / folder / "x.wav", noise(), 16000)
@@ -163,8 +164,8 @@ def test_a_good_copy_is_used_where_the_first_is_broken_and_a_lossless_one_before
         "c/z.wav": "toy/c/z.wav",
     }
     assert clips.loc["a/x.wav", "excluded"].startswith("cannot be decoded")
-    assert clips.loc["c/x.wav", "excluded"] == "second copy: named like b/x.wav"
-    assert clips.loc["a/y.mp3", "excluded"] == "second copy: named like c/y.wav"
+    assert re.match("second copy: .* b/x.wav", clips.loc["c/x.wav", "excluded"])
+    assert re.match("second copy: .* c/y.wav", clips.loc["a/y.mp3", "excluded"])
     assert set(clips.index[clips["excluded"] == ""]) == {"b/x.wav", "c/y.wav"}
     audio = open_audio(tmp_path / "out" / "audio.npy")
     assert len(audio) == clips["samples"].sum()
@@ -174,16 +175,16 @@ def test_results_do_not_depend_on_the_number_of_processes(tmp_path, monkeypatch)
     names = [f"{i:03}.wav" for i in range(70)]
     for i, name in enumerate(names):
         soundfile.write(tmp_path / name, noise(0.2 + i / 500, seed=i), 16000)
-    for number in (1, 2):
-        monkeypatch.setattr("stages.clips.preparation.processes", lambda jobs, n=number: n)
-        prepare([row(name) for name in names], tmp_path, tmp_path / f"out{number}")
+    for count in (1, 2):
+        monkeypatch.setattr("stages.clips.preparation.processes", lambda jobs, count=count: count)
+        prepare([row(name) for name in names], tmp_path, tmp_path / f"out{count}")
     for file in ("clips.csv", "audio.npy"):
-        one, two = ((tmp_path / f"out{n}" / file).read_bytes() for n in (1, 2))
+        one, two = ((tmp_path / f"out{count}" / file).read_bytes() for count in (1, 2))
         assert one == two
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "aiff", "mp3"])
-def test_every_format_is_read_whatever_the_name(tmp_path, suffix):
+def test_formats_are_recognised_by_content(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     soundfile.write(path, noise(1), 16000)
     path = path.rename(tmp_path / "renamed.wav")
@@ -195,7 +196,7 @@ def test_every_format_is_read_whatever_the_name(tmp_path, suffix):
 @pytest.mark.parametrize(
     "suffix", ["wav", "aiff", "flac", "caf", "ogg", "opus", "mp3", "au", "w64", "rf64"]
 )
-def test_half_a_file_is_not_taken_for_a_whole_one(tmp_path, suffix):
+def test_half_a_file_is_refused(tmp_path, suffix):
     kind = {"format": "OGG", "subtype": "OPUS"} if suffix == "opus" else {}
     path = tmp_path / f"a.{suffix}"
     soundfile.write(path, noise(3), 48000, **kind)
@@ -205,7 +206,7 @@ def test_half_a_file_is_not_taken_for_a_whole_one(tmp_path, suffix):
         read_clip(path, **AUDIO)
 
 
-def test_same_samples_in_two_lossless_containers_have_one_digest(tmp_path):
+def test_equal_samples_in_two_lossless_formats_have_one_digest(tmp_path):
     samples = np.rint(noise() * FULL_SCALE).astype(np.int16)
     for suffix in ("wav", "flac"):
         soundfile.write(tmp_path / f"a.{suffix}", samples, 16000)
@@ -216,7 +217,7 @@ def test_same_samples_in_two_lossless_containers_have_one_digest(tmp_path):
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 24414, 44100, 48000, 96000, 192000])
-def test_resampling_keeps_a_tone_where_it_is(rate):
+def test_resampling_keeps_the_frequency_of_a_tone(rate):
     time = np.arange(rate) / rate
     tone = np.sin(2 * np.pi * 440 * time)[:, None].astype(np.float32)
     samples = conditioned(tone, rate, **AUDIO)
@@ -231,14 +232,14 @@ def test_level_does_not_depend_on_the_gain_of_the_recording(gain):
     assert level == pytest.approx(-30, abs=0.01)
 
 
-def test_a_peak_is_not_clipped_by_the_level():
+def test_setting_the_level_does_not_clip_a_peak():
     click = np.full((16000, 1), 0.002, np.float32)
     click[8000] = 1
     samples = conditioned(click, 16000, **AUDIO | {"level_db": -10})
     assert samples.max() == FULL_SCALE and (samples == FULL_SCALE).sum() == 1
 
 
-def test_channels_are_mixed_not_joined():
+def test_channels_are_mixed_not_concatenated():
     left_right = np.stack([np.full(8000, 0.5), np.full(8000, 0.3)], axis=1).astype(np.float32)
     samples = conditioned(left_right, 16000, **AUDIO | {"level": "none"})
     assert len(samples) == 8000
@@ -260,7 +261,7 @@ def quiet_ends(before=0.7, after=0.4, rate=16000, ratio_db=50):
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 48000])
-def test_quiet_ends_are_cut_and_only_the_ends(rate):
+def test_only_quiet_ends_are_cut(rate):
     settings = AUDIO | {"level": "none"}
     clip = quiet_ends(rate=rate)
     whole, trimmed = (conditioned(clip, rate, **settings | {"trim_db": db}) for db in (None, 40))
@@ -273,8 +274,8 @@ def test_quiet_ends_are_cut_and_only_the_ends(rate):
     assert len(conditioned(pause, rate, **settings | {"trim_db": 40})) >= 8000 + 17600
 
 
-def test_trimming_equals_that_of_librosa():
-    """On the same stretches of 20 ms, side by side."""
+def test_trimming_equals_librosa():
+    """With the same adjacent frames of 20 ms."""
     clip = quiet_ends()
     _, (first, last) = librosa.effects.trim(
         np.pad(clip[:, 0], (160, 0)), top_db=40, frame_length=320, hop_length=320
@@ -283,7 +284,7 @@ def test_trimming_equals_that_of_librosa():
     assert len(got) == last - first
 
 
-def test_the_level_is_that_of_what_is_left():
+def test_the_level_is_set_after_trimming():
     for ratio_db in (45, 80):
         samples = conditioned(quiet_ends(ratio_db=ratio_db), 16000, **AUDIO | {"trim_db": 40})
         level = 20 * np.log10(np.sqrt(np.mean((samples / FULL_SCALE) ** 2)))
@@ -293,9 +294,7 @@ def test_the_level_is_that_of_what_is_left():
 def test_a_click_in_silence_is_too_short():
     click = np.zeros((16000, 1), np.float32)
     click[8000:8010] = 0.5
-    with pytest.raises(
-        ValueError, match="too short without its quiet ends: 0.020 s, want at least"
-    ):
+    with pytest.raises(ValueError, match="too short .*: 0.020 s, want at least 0.1"):
         conditioned(click, 16000, **AUDIO | {"trim_db": 40})
 
 
@@ -309,8 +308,8 @@ def test_denoising_softens_the_pauses_more_than_the_voice():
     spoken = time % 1 < 0.25
     clip = 0.05 * spoken * sum(np.sin(k * phase) for k in range(1, 12)) + 0.02 * noise(4)[:, 0]
     power = []
-    for share in (None, 0.5, 1.0):
-        samples = conditioned(clip, 16000, **AUDIO | {"level": "none", "denoise": share})
+    for denoise in (None, 0.5, 1.0):
+        samples = conditioned(clip, 16000, **AUDIO | {"level": "none", "denoise": denoise})
         power.append([10 * np.log10(np.mean(samples[part] ** 2.0)) for part in (spoken, ~spoken)])
     voice, pause = np.diff(power, axis=0).T
     assert (pause < -4).all() and (pause < voice - 3).all()
@@ -318,10 +317,10 @@ def test_denoising_softens_the_pauses_more_than_the_voice():
 
 @pytest.mark.parametrize("samples", [200, 5900, 6000, 6001, 8900, 9001, 14000])
 def test_denoising_equals_the_library_over_the_whole_recording(samples, monkeypatch):
-    """Whatever the blocks, and however many chunks there are; of 37.5 s but for this test."""
-    of_library = inspect.signature(reduce_noise).parameters
-    assert of_library["chunk_size"].default == sound._CHUNK
-    assert of_library["padding"].default == sound._MARGIN
+    """For any blocks and any number of chunks, which this test makes shorter than 37.5 s."""
+    library = inspect.signature(reduce_noise).parameters
+    assert library["chunk_size"].default == sound._CHUNK
+    assert library["padding"].default == sound._MARGIN
     monkeypatch.setattr(sound, "_CHUNK", 6000)
     monkeypatch.setattr(sound, "_MARGIN", 3000)
     clip = (noise(1)[:samples, 0] * np.linspace(0.1, 1, samples)).astype(np.float32)
@@ -331,7 +330,7 @@ def test_denoising_equals_the_library_over_the_whole_recording(samples, monkeypa
     assert np.array_equal(got, reduce_noise(y=clip, sr=16000, **settings))
 
 
-def test_digital_silence_is_not_denoised_to_nothing_finite():
+def test_denoising_digital_silence_stays_finite():
     clip = np.concatenate([noise(1)[:, 0], np.zeros(80 * 16000)]).astype(np.float32)
     got = np.concatenate(list(sound.denoised([clip], sample_rate=16000, denoise=1.0)))
     assert len(got) == len(clip) and np.isfinite(got).all()
@@ -339,7 +338,7 @@ def test_digital_silence_is_not_denoised_to_nothing_finite():
         conditioned(np.zeros(16000), 16000, **AUDIO | {"denoise": 0.5})
 
 
-def test_denoising_is_loaded_only_where_it_is_used():
+def test_the_denoising_library_is_imported_only_on_demand():
     code = "import sys, stages.prepare; print('noisereduce' in sys.modules)"
     command = [sys.executable, "-c", code]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -384,7 +383,7 @@ def test_settings_are_refused_before_anything_is_read(tmp_path, name, value, wan
     assert not list(tmp_path.iterdir())
 
 
-def test_a_frame_clock_that_does_not_move_is_refused_before_anything_is_read(tmp_path, monkeypatch):
+def test_a_bad_hop_length_is_refused_before_anything_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr("stages.clips.preparation.read_files", None)
     with pytest.raises(ValueError, match="hop_length: got 0, want at least 1"):
         prepare([row("gone.wav")], tmp_path, tmp_path / "out", hop_length=0)
@@ -392,7 +391,7 @@ def test_a_frame_clock_that_does_not_move_is_refused_before_anything_is_read(tmp
 
 
 @pytest.mark.parametrize("overlap", [1, 1.5, -0.1, 0.99999, "half"])
-def test_an_overlap_is_shorter_than_its_segments(tmp_path, overlap):
+def test_an_overlap_must_be_shorter_than_the_segments(tmp_path, overlap):
     settings = {"segment_s": 1, "segment_overlap_s": overlap}
     with pytest.raises(ValueError) as refusal:
         prepare([row("gone.wav")], tmp_path, tmp_path / "out", **settings)
@@ -408,7 +407,7 @@ def test_a_setting_that_is_missing_is_named():
 
 
 @pytest.mark.parametrize("audio", sorted(p.stem for p in (ROOT / "conf" / "audio").glob("*.yaml")))
-def test_every_option_has_a_frame_clock_of_16_ms_and_windows_of_two_frames(audio):
+def test_every_audio_option_has_a_hop_of_16_ms_and_windows_of_two_hops(audio):
     settings = composed(f"audio={audio}")["audio"]
     assert conditioning(settings) and segmenting(settings)
     rate, hop = settings["sample_rate"], settings["hop_length"]
@@ -420,7 +419,7 @@ def test_every_option_has_a_frame_clock_of_16_ms_and_windows_of_two_frames(audio
 
 
 @given(st.lists(arrays.arrays(np.int16, st.integers(0, 50)), max_size=5))
-def test_audio_store_holds_what_was_appended(tmp_path_factory, parts):
+def test_audio_store_holds_the_appended_samples(tmp_path_factory, parts):
     path = tmp_path_factory.mktemp("store") / "audio.npy"
     with AudioStore(path) as store:
         for part in parts:
@@ -453,7 +452,7 @@ def merge(tmp_path, names, duplicates="first"):
 
 @pytest.fixture
 def two(tmp_path):
-    """Two corpora in which recordings occur twice, and one that an earlier choice left behind."""
+    """Two corpora with duplicate recordings, and one left behind by an earlier choice."""
     corpus_of(
         tmp_path,
         "one",
@@ -502,8 +501,8 @@ def test_merge_reads_only_the_chosen_corpora_and_finds_duplicates(
     assert len(audio) == clips["samples"].sum()
 
 
-def test_copies_take_along_what_has_one_source_with_them():
-    """Clips 1 and 2 of a and b are segments of one file each; a2 = b1 and b2 = c are the same."""
+def test_copies_share_their_source_with_related_clips():
+    """a1 and a2 are segments of one file, b1 and b2 of another; a2 = b1 and b2 = c are equal."""
     facts = {"a1": ("a1", 1), "a2": ("a1", 2), "b1": ("b1", 2), "b2": ("b1", 3), "c": ("c", 3)}
     clips = pd.concat(
         [
@@ -540,13 +539,14 @@ def table(**changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"emotion": "joy"}, "x/a: emotion: want one of angry.*got 'joy'"),
-        ({"speaker": ""}, "speaker"),
-        ({"sha256": "1"}, "sha256"),
-        ({"samples": 0}, "samples: want over 0"),
-        ({"excluded": "silent"}, "samples: .*0 for an excluded one"),
-        ({"sex": "f"}, "sex: want one of"),
-        ({"source": "x/b"}, "source: want the clip's own name or"),
+        ({"emotion": "joy"}, "x/a: emotion: got joy, want one of angry"),
+        ({"speaker": ""}, "x/a: speaker: got nothing"),
+        ({"sha256": "1"}, "x/a: sha256: got 1"),
+        ({"samples": 0}, "x/a: samples: got 0"),
+        ({"frames": 0}, "x/a: frames: got 0"),
+        ({"excluded": "silent"}, "x/a: samples: got 1, want .*0 for an excluded"),
+        ({"sex": "f"}, "x/a: sex: got f, want one of female, male"),
+        ({"source": "x/b"}, "x/a: source: got x/b"),
     ],
 )
 def test_clip_table_is_checked(changes, message, tmp_path):
@@ -555,18 +555,18 @@ def test_clip_table_is_checked(changes, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_clip_table_names_wrong_columns_and_double_clips():
-    with pytest.raises(ValueError, match=r"t: columns missing \['age'\], not known \['mood'\]"):
+def test_clip_table_names_wrong_columns_and_repeated_clips():
+    with pytest.raises(ValueError, match=r"t: .*\['age'\], .*\['mood'\]"):
         check_clips(table().rename(columns={"age": "mood"}), "t")
-    with pytest.raises(ValueError, match="x/a: clip: used twice"):
+    with pytest.raises(ValueError, match="x/a: clip: got x/a, want .* once"):
         check_clips(pd.concat([table(), table()]), "t")
 
 
-def test_a_source_is_its_own_source():
+def test_a_source_must_be_its_own_source():
     names = (("x/a", "x/a"), ("x/b", "x/a"), ("x/c", "x/b"))
     clips = pd.concat([table(clip=clip, source=source) for clip, source in names])
     check_clips(clips.iloc[:2], "t")
-    with pytest.raises(ValueError, match="x/c: source: want .* its own source, got 'x/b'"):
+    with pytest.raises(ValueError, match="x/c: source: got x/b, want .* its own source"):
         check_clips(clips, "t")
 
 

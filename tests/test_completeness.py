@@ -1,4 +1,4 @@
-"""A corpus against its release: what counts as found, missing and surplus, and what is said."""
+"""A corpus compared with its release: clips found, missing and surplus, and the message."""
 
 import sys
 from collections import Counter
@@ -10,7 +10,7 @@ import soundfile
 import yaml
 
 from stages import prepare
-from stages.clips.completeness import Release, compare, log_completeness, read_release
+from stages.clips.completeness import Release, compare_release, log_completeness, read_release
 from stages.running.settings import bind
 from tests.support import AUDIO, ROOT, composed
 
@@ -20,7 +20,7 @@ SETTINGS = {
 }
 RELEASED = [name for name, settings in SETTINGS.items() if settings["release"]]
 NAMED = [name for name in RELEASED if SETTINGS[name]["release"]["names"]]
-#: Two speakers, each with one angry and two sad clips.
+#: Two speakers, each with one angry clip and two sad ones.
 NAMES = [f"{speaker}_{clip}" for speaker in "12" for clip in ("angry", "sad_a", "sad_b")]
 RELEASE = Release(clips=6, emotions={"angry": 2, "sad": 4}, speakers={"1": 3, "2": 3}, names=NAMES)
 UNNAMED = Release(clips=6, emotions={"angry": 2, "sad": 4}, speakers=2, names=None)
@@ -28,7 +28,7 @@ TOTAL = Release(clips=6, emotions=None, speakers=2, names=None)
 
 
 def row(name, *, corpus="x", excluded="", **facts):
-    """A row of a clip table, its facts read off a name such as 1_sad_a."""
+    """A row of a clip table with the facts in a name such as 1_sad_a."""
     speaker, emotion, *_ = name.split("_")
     clip = f"{corpus}/{name}"
     return {
@@ -52,15 +52,15 @@ def table(*rows):
 
 
 def figures(clips, release=RELEASE):
-    """Found, missing, surplus and unusable."""
-    of = compare(clips, release=release)
-    assert of.found + of.missing == of.expected == release.clips
-    for part in (of.emotions, of.speakers):
-        assert (part["found"].sum(), part["surplus"].sum()) == (of.found, of.surplus)
-    return of.found, of.missing, of.surplus, of.unusable
+    """Return the number of clips found, missing, surplus and unusable."""
+    result = compare_release(clips, release=release)
+    assert result.found + result.missing == result.expected == release.clips
+    for table in (result.emotions, result.speakers):
+        assert (table["found"].sum(), table["surplus"].sum()) == (result.found, result.surplus)
+    return result.found, result.missing, result.surplus, result.unusable
 
 
-# The releases as they are configured
+# The configured releases
 
 
 @pytest.mark.parametrize("corpus", RELEASED)
@@ -81,13 +81,18 @@ def test_the_reader_finds_a_release_of_these_names_complete(corpus, tmp_path):
     clips = pd.DataFrame(rows).assign(variant="clean", corpus=corpus, excluded="")
     for column in ("clip", "speaker"):
         clips[column] = f"{corpus}/" + clips[column]
-    of = compare(clips.assign(source=clips["clip"]), release=release)
-    assert (of.found, of.missing, of.surplus, of.unusable) == (release.clips, 0, 0, 0)
-    assert not of.emotions["missing"].any() and not of.speakers["missing"].any()
-    assert not of.missing_names and not of.surplus_names
+    result = compare_release(clips.assign(source=clips["clip"]), release=release)
+    assert (result.found, result.missing, result.surplus, result.unusable) == (
+        release.clips,
+        0,
+        0,
+        0,
+    )
+    assert not result.emotions["missing"].any() and not result.speakers["missing"].any()
+    assert not result.missing_names and not result.surplus_names
 
 
-def test_names_that_no_rule_gives_are_those_of_the_corpus():
+def test_listed_names_are_those_of_the_corpus():
     disgust = Counter(
         n[:2] for n in read_release(SETTINGS["emodb"]["release"]).names if n[5] == "E"
     )
@@ -100,7 +105,7 @@ def test_no_release_is_none():
     assert read_release(None) is None
 
 
-# What counts
+# Counts
 
 
 def test_a_complete_corpus():
@@ -108,73 +113,73 @@ def test_a_complete_corpus():
 
 
 def test_missing_and_surplus_by_name_emotion_and_speaker():
-    of = compare(table(*NAMES[2:], "2_angry_b", "3_calm"), release=RELEASE)
-    assert (of.found, of.missing, of.surplus, of.unusable) == (4, 2, 2, 0)
-    assert of.missing_names == ["1_angry", "1_sad_a"]
-    assert of.surplus_names == ["2_angry_b", "3_calm"]
+    result = compare_release(table(*NAMES[2:], "2_angry_b", "3_calm"), release=RELEASE)
+    assert (result.found, result.missing, result.surplus, result.unusable) == (4, 2, 2, 0)
+    assert result.missing_names == ["1_angry", "1_sad_a"]
+    assert result.surplus_names == ["2_angry_b", "3_calm"]
     columns = ["found", "expected", "missing", "surplus"]
-    assert of.emotions[columns].T.to_dict("list") == {
+    assert result.emotions[columns].T.to_dict("list") == {
         "angry": [1, 2, 1, 1],
         "calm": [0, 0, 0, 1],
         "sad": [3, 4, 1, 0],
     }
-    assert of.speakers[columns].T.to_dict("list") == {
+    assert result.speakers[columns].T.to_dict("list") == {
         "1": [1, 3, 2, 0],
         "2": [3, 3, 0, 1],
         "3": [0, 0, 0, 1],
     }
-    assert (of.found_speakers, of.expected_speakers) == (2, 2)
+    assert (result.found_speakers, result.expected_speakers) == (2, 2)
 
 
 def test_without_names_emotions_are_counted():
     clips = table("1_angry", "1_angry_b", "1_angry_c", "1_sad_a")
-    of = compare(clips, release=UNNAMED)
-    assert (of.found, of.missing, of.surplus) == (3, 3, 1)
-    assert of.emotions["missing"].to_dict() == {"angry": 0, "sad": 3}
-    assert of.emotions["surplus"].to_dict() == {"angry": 1, "sad": 0}
-    assert not of.missing_names and not of.surplus_names
-    assert of.speakers["expected"].isna().all()
-    assert (of.found_speakers, of.expected_speakers) == (1, 2)
+    result = compare_release(clips, release=UNNAMED)
+    assert (result.found, result.missing, result.surplus) == (3, 3, 1)
+    assert result.emotions["missing"].to_dict() == {"angry": 0, "sad": 3}
+    assert result.emotions["surplus"].to_dict() == {"angry": 1, "sad": 0}
+    assert not result.missing_names and not result.surplus_names
+    assert result.speakers["expected"].isna().all()
+    assert (result.found_speakers, result.expected_speakers) == (1, 2)
 
 
 def test_with_a_total_only_all_are_counted():
     assert figures(table(*NAMES, "1_calm"), TOTAL) == (6, 0, 1, 0)
     assert figures(table(*NAMES[:4]), TOTAL) == (4, 2, 0, 0)
-    assert compare(table(*NAMES), release=TOTAL).emotions["missing"].isna().all()
+    assert compare_release(table(*NAMES), release=TOTAL).emotions["missing"].isna().all()
 
 
 @pytest.mark.parametrize("release", [RELEASE, UNNAMED, TOTAL])
 @pytest.mark.parametrize(
     ("further", "want"),
     [
-        # there, but broken: found, and said
+        # unusable: found, and counted as unusable
         (row("2_sad_b", excluded="silent: peak 0.0002, want over 0.001"), (6, 0, 0, 1)),
         (row("2_sad_b", excluded="Git LFS pointer: fetch the audio itself"), (6, 0, 0, 1)),
         (row("2_sad_b", excluded="same recording as: x/2_sad_a (sad)"), (6, 0, 0, 1)),
-        # the same, used in spite of that
+        # a duplicate that is used
         (row("2_sad_b", source="x/2_sad_a"), (6, 0, 0, 0)),
-        # further files of clips that are there
+        # further copies of a clip that was found
         (copy("b/1.wav", clip="x/b/1.wav", excluded="truncated: 9"), (5, 1, 0, 0)),
         (copy("b/1.wav", clip="x/b/1.wav", excluded="second copy: named like 1"), (5, 1, 0, 0)),
         (copy("b/1.mp3", clip="x/b/1", excluded="lossy copy: got AudioMP3"), (5, 1, 0, 0)),
-        # files that are no clips of any corpus
+        # a file that is no clip of any corpus
         (row("9_notes", emotion="", excluded="name does not parse: got notes"), (5, 1, 0, 0)),
-        # a variant that training adds
+        # a training variant
         (row("1_sad_a#noise", source="x/1_sad_a", variant="noise"), (5, 1, 0, 0)),
     ],
 )
-def test_a_clip_is_found_if_its_file_is_there(release, further, want):
+def test_a_clip_counts_as_found_if_its_file_exists(release, further, want):
     assert figures(table(*NAMES[:5], further), release) == want
 
 
-def test_song_that_is_left_out_does_not_count_and_song_that_is_used_is_surplus():
+def test_a_song_does_not_count_unless_it_is_used_and_is_surplus_then():
     for excluded, surplus in (("song, not speech", 0), ("", 1)):
         clips = table(*NAMES, row("1_sad_song", excluded=excluded))
         assert figures(clips) == (6, 0, surplus, 0)
 
 
 @pytest.mark.parametrize("release", [RELEASE, UNNAMED])
-def test_segments_count_as_the_one_recording_that_they_were_cut_from(release):
+def test_the_segments_of_a_recording_count_as_one_clip(release):
     segments = [
         row(f"1_sad_a{end}", source="x/1_sad_a+01", file="1_sad_a.wav", excluded=excluded)
         for end, excluded in (("+01", "silent: peak 0"), ("+02", ""), ("+03", "silent: peak 0"))
@@ -182,10 +187,10 @@ def test_segments_count_as_the_one_recording_that_they_were_cut_from(release):
     assert figures(table("1_angry", "1_sad_b", *segments, *NAMES[3:]), release) == (6, 0, 0, 0)
 
 
-# What is said
+# Messages
 
 
-def said(caplog, clips, release):
+def logged(caplog, clips, release):
     caplog.clear()
     with caplog.at_level("INFO"):
         log_completeness(clips, corpus="x", release=release)
@@ -193,33 +198,34 @@ def said(caplog, clips, release):
     return record.levelname, record.getMessage()
 
 
-def test_a_complete_corpus_is_said_to_be_complete(caplog):
+def test_a_complete_corpus_is_called_complete(caplog):
     message = "x: complete: 6 clips found, 6 expected, 0 missing, 0 surplus"
-    assert said(caplog, table(*NAMES), RELEASE) == ("INFO", message)
+    assert logged(caplog, table(*NAMES), RELEASE) == ("INFO", message)
     broken = table(*NAMES[:5], row(NAMES[5], excluded="silent: peak 0"))
-    message += ", 1 of those found not used"
-    assert said(caplog, broken, RELEASE) == ("INFO", message)
+    level, longer = logged(caplog, broken, RELEASE)
+    assert level == "INFO" and longer.startswith(f"{message}, 1 of ")
 
 
-def test_a_partial_corpus_is_said_to_be_partial_and_missing_clips_are_named(caplog):
-    message = "x: partial, used as it is: 2 clips found, 6 expected, 4 missing (1_angry, 1_sad_a, "
-    message += "1_sad_b, 2_sad_b), 1 surplus (3_sad), 1 of 2 speakers"
-    assert said(caplog, table("2_angry", "2_sad_a", "3_sad"), RELEASE) == ("WARNING", message)
+def test_a_partial_corpus_is_called_partial_and_missing_clips_are_named(caplog):
+    level, message = logged(caplog, table("2_angry", "2_sad_a", "3_sad"), RELEASE)
+    assert level == "WARNING" and message.startswith("x: partial")
+    counts = "2 clips found, 6 expected, 4 missing (1_angry, 1_sad_a, 1_sad_b, 2_sad_b), "
+    assert message.endswith(f"{counts}1 surplus (3_sad), 1 of 2 speakers")
 
 
-def test_of_many_missing_names_ten_are_listed(caplog):
+def test_at_most_ten_missing_names_are_listed(caplog):
     names = [f"1_sad_{number:02}" for number in range(40)]
     release = Release(clips=40, emotions={"sad": 40}, speakers={"1": 40}, names=names)
-    _, message = said(caplog, table(*names[:5]), release)
+    _, message = logged(caplog, table(*names[:5]), release)
     assert f"35 missing ({', '.join(names[5:15])} and 25 more), 0 surplus" in message
-    _, message = said(caplog, table(*names[:30]), release)
+    _, message = logged(caplog, table(*names[:30]), release)
     assert f"10 missing ({', '.join(names[30:])}), 0 surplus" in message
 
 
-def test_emotions_stand_in_for_names_that_are_not_known(caplog):
-    _, message = said(caplog, table("1_angry", "1_sad_a", "2_sad_a"), UNNAMED)
+def test_missing_clips_are_listed_by_emotion_if_names_are_not_known(caplog):
+    _, message = logged(caplog, table("1_angry", "1_sad_a", "2_sad_a"), UNNAMED)
     assert "3 missing (angry 1, sad 2), 0 surplus" in message and "speakers" not in message
-    _, message = said(caplog, table("1_angry", "2_sad_a"), TOTAL)
+    _, message = logged(caplog, table("1_angry", "2_sad_a"), TOTAL)
     assert "4 missing, 0 surplus" in message
 
 

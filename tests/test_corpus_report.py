@@ -1,5 +1,6 @@
 """The report on the corpora: facts of each against those counted by hand, labels and figures."""
 
+import io
 import math
 import re
 
@@ -11,15 +12,15 @@ import soundfile
 from stages.audio.loudness import rms_db
 from stages.audio.store import FULL_SCALE, open_audio
 from stages.clips.clip_table import read_clips
-from stages.clips.completeness import Release, compare
+from stages.clips.completeness import Release, compare_release
 from stages.clips.preparation import prepare_corpus
-from stages.reporting import corpus_facts as corpora
 from stages.reporting import drawing
+from stages.reporting.sections import corpus_facts, label_sets
 from stages.sources.vocabulary import EMOTIONS
-from tests.support import AUDIO, ROOT, composed
+from tests.support import AUDIO, ROOT, composed, run_of_clips
 
 SETTINGS = composed("data=real")
-LABEL_SETS = corpora.read_label_sets(ROOT / "conf/labels")
+LABEL_SETS = label_sets.read_label_sets(ROOT / "conf/labels")
 
 
 def tone(seconds, *, level_db, rate=16000):
@@ -104,16 +105,20 @@ def clips(tmp_path_factory):
     return table, open_audio(root / "out" / "audio.npy")
 
 
-def report_of(clips, *, data="real", labels="six", notes=()):
+def report_of(clips, *, data="real", dependent=False):
+    """What the sections say, the completeness of each corpus, and the figures as SVG."""
     table, store = clips
-    settings = composed(f"data={data}", "corpora=[emodb,savee]", f"labels={labels}")
+    settings = composed(f"data={data}", "corpora=[emodb,savee]", "labels=six")
+    known = {"store": store, "settings": settings, "label_sets": LABEL_SETS}
+    run = run_of_clips(table, **known, dependent=dependent)
     with drawing.style():
-        found, drawn = corpora.corpus_report(
-            table, store=store, label_sets=LABEL_SETS, settings=settings, notes=notes
-        )
-        return found, {
-            name: drawing.encode(figure, "svg").decode() for name, figure in drawn.items()
+        facts, labels = corpus_facts.section(run), label_sets.section(run)
+        drawn = {
+            name: drawing.encode(figure, "svg").decode() for name, figure in facts.figures.items()
         }
+    table = pd.read_csv(io.BytesIO(facts.files["corpora.csv"])).set_index("corpus")
+    found = {**facts.words, **labels.words, "table": table, "completeness": run.completeness}
+    return found, drawn
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +127,7 @@ def report(clips):
 
 
 def test_a_row_per_corpus_with_what_was_put_in(report):
-    table = report[0].table.set_index("corpus")
+    table = report[0]["table"]
     assert list(table.index) == ["emodb", "savee"]
     emodb = table.loc["emodb"].to_dict()
     want = {
@@ -158,20 +163,17 @@ def test_a_row_per_corpus_with_what_was_put_in(report):
     assert table.loc["savee", "clips"] == table.loc["savee", "male"] == 1
 
 
-def test_missing_is_empty_in_the_file_for_the_demo_and_for_a_corpus_without_release(
-    clips, tmp_path
-):
+def test_missing_is_empty_in_the_file_for_the_demo_and_for_a_corpus_without_release(clips):
     demo, _ = report_of(clips, data="demo")
-    assert demo.completeness == {} and demo.table["expected"].isna().all()
-    demo.table.to_csv(tmp_path / "corpora.csv")
-    assert pd.read_csv(tmp_path / "corpora.csv")["missing"].isna().all()
-    assert "the release's clips found" in set(corpora.overview(demo)["fact"])
+    assert demo["completeness"] == {}
+    assert demo["table"][["expected", "missing"]].isna().all(axis=None)
+    assert "the release's clips found" in set(demo["overview"]["fact"])
 
 
 def test_completeness_is_that_of_the_clip_table(report):
-    found = report[0].completeness["emodb"]
+    found = report[0]["completeness"]["emodb"]
     assert (found.found, found.missing, found.surplus) == (3, 532, 0)
-    lacking = corpora.missing_table(report[0].completeness).set_index("emotion")
+    lacking = report[0]["lacking"].set_index("emotion")
     assert lacking.loc["angry", "emodb"] == "2 of 127"
     assert lacking.loc["surprise", ["emodb", "savee"]].tolist() == ["", "1 of 60"]
 
@@ -179,13 +181,13 @@ def test_completeness_is_that_of_the_clip_table(report):
 def test_a_complete_corpus_is_not_among_the_partial():
     release = Release(clips=1, emotions={"sad": 1}, speakers=1, names=None)
     rows = {"clip": ["x/a"], "file": ["a.wav"], "corpus": "x", "speaker": "x/1", "emotion": "sad"}
-    of = compare(pd.DataFrame(rows).assign(variant="clean", excluded=""), release=release)
+    of = compare_release(pd.DataFrame(rows).assign(variant="clean", excluded=""), release=release)
     for completeness in ({}, {"x": of}):
-        assert len(corpora.missing_table(completeness)) == 0
+        assert len(corpus_facts.missing_table(completeness)) == 0
 
 
 def test_overview_says_the_same_in_words(report):
-    facts = corpora.overview(report[0]).set_index("fact")
+    facts = report[0]["overview"].set_index("fact")
     assert facts.loc["the release's clips found"].tolist() == ["3 of 535", "1 of 480"]
     assert facts.loc["women, men"].tolist() == ["1, 1", "0, 1"]
     assert facts.loc["age in years", "emodb"] == "31 to 31"
@@ -198,7 +200,7 @@ def test_overview_says_the_same_in_words(report):
 
 
 def test_labels_are_the_codes_of_the_chosen_corpora_under_every_label_set(report):
-    table = report[0].labels.set_index("common name")
+    table = report[0]["labels"].set_index("common name")
     assert list(table) == ["emodb", "savee", "six (chosen)", "eight", "seven", "four"]
     assert list(table.index) == [e for e in EMOTIONS if e in {*table.index}]
     assert table.loc["boredom"].tolist() == ["L", "", "–", "other", "–", "–"]
@@ -207,7 +209,7 @@ def test_labels_are_the_codes_of_the_chosen_corpora_under_every_label_set(report
 
 
 def test_the_chosen_label_set_is_that_of_the_settings():
-    table = corpora.label_table(
+    table = label_sets.label_table(
         {"x": {"A": "angry", "B": "angry"}}, label_sets={"own (chosen)": {"angry": "loud"}}
     )
     assert table.to_dict("records") == [
@@ -217,19 +219,19 @@ def test_the_chosen_label_set_is_that_of_the_settings():
 
 def test_codes_are_those_of_the_reader():
     for name, settings in SETTINGS["corpora"].items():
-        codes = corpora.corpus_codes(settings, present=["other"])
+        codes = label_sets.corpus_codes(settings, present=["other"])
         assert len(codes) > 1 and set(codes.values()) <= set(EMOTIONS) - {"other"}, name
 
 
 def test_words_stand_where_a_reader_has_no_codes():
     reader = {"_target_": "stages.sources.files.read", "emotions": {"wut": "angry"}}
-    codes = corpora.corpus_codes({"reader": reader}, present=["sad", "angry"])
-    table = corpora.label_table({"own": codes}, label_sets={}).set_index("common name")
+    codes = label_sets.corpus_codes({"reader": reader}, present=["sad", "angry"])
+    table = label_sets.label_table({"own": codes}, label_sets={}).set_index("common name")
     assert table["own"].to_dict() == {"angry": "angry, wut", "sad": "sad"}
 
 
 def test_losses_are_counted_for_every_label_set(report):
-    losses = report[0].losses.set_index("label set")
+    losses = report[0]["losses"].set_index("label set")
     assert losses["emodb"].to_dict() == {
         "six (chosen)": "1 of 4: boredom",
         "eight": "0 of 4",
@@ -244,8 +246,8 @@ def test_the_docs_have_this_table_of_labels():
     chosen = list(SETTINGS["corpora"])
     names = [*chosen, *(name for name in every if name not in chosen)]
     settings = composed(f"corpora=[{','.join(names)}]")["corpora"]
-    codes = {name: corpora.corpus_codes(settings[name], present=[]) for name in names}
-    table = corpora.label_table(
+    codes = {name: label_sets.corpus_codes(settings[name], present=[]) for name in names}
+    table = label_sets.label_table(
         {name: of for name, of in codes.items() if of}, label_sets=LABEL_SETS
     )
     head = [table.columns[0], *(f"`{name}`" for name in table.columns[1:])]
@@ -277,7 +279,7 @@ def test_figures_show_the_numbers_and_repeat_byte_for_byte(clips, report):
 def test_nothing_excluded_is_no_figure_and_notes_are_on_each(clips):
     table, store = clips
     kept = table[table["excluded"] == ""]
-    _, drawn = report_of((kept, store), notes=["speaker-dependent"])
+    _, drawn = report_of((kept, store), dependent=True)
     assert "corpora_excluded" not in drawn and len(drawn) == 4
     assert all("speaker-dependent" in svg for svg in drawn.values())
 
@@ -286,5 +288,5 @@ def test_speakers_of_unknown_sex_are_drawn_and_counted(clips):
     table, store = clips
     found, drawn = report_of((table.assign(sex=""), store))
     assert ">not known<" in drawn["corpora_voices"] and ">women<" not in drawn["corpora_voices"]
-    facts = corpora.overview(found).set_index("fact")
+    facts = found["overview"].set_index("fact")
     assert facts.loc["women, men", "emodb"] == "0, 0, 2 not known"

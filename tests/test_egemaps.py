@@ -2,6 +2,7 @@
 
 import sys
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from stages.acoustics import egemaps as module
 from stages.acoustics.egemaps import DESCRIPTORS, egemaps
 from stages.audio.store import AudioStore
 from stages.clips.cache import write_cache
-from stages.reporting.examples import describe
+from stages.reporting.excerpts import describe_feature
 from stages.running.settings import bind
 from tests.support import composed
 
@@ -23,7 +24,7 @@ BOUND = {"sample_rate": RATE, "hop_length": HOP}
 class Smile:
     """Returns 100 n + i for descriptor i of row n, and NaN for a signal shorter than 60 ms."""
 
-    built = []
+    built: ClassVar[list] = []
 
     def __init__(self, *, feature_set: str, feature_level: str) -> None:
         self.built.append((feature_set, feature_level))
@@ -87,7 +88,7 @@ def test_a_clock_that_the_rate_bends_is_followed_as_stated(smile):
 def test_descriptors_stand_in_the_stated_order(smile):
     assert egemaps(noise(RATE), **BOUND)[:, 0].tolist() == list(range(25))
     assert DESCRIPTORS[0] == "Loudness_sma3" and DESCRIPTORS[10] == "F0semitoneFrom27.5Hz_sma3nz"
-    found = describe(
+    found = describe_feature(
         "egemaps", composed("features=[egemaps]")["features"]["egemaps"], dimensions=25
     )
     assert found.dimension == "eGeMAPS descriptor"

@@ -19,9 +19,15 @@ from stages.acoustics import Description
 from stages.acoustics.cochleagram import cochleagram
 from stages.audio.frames import first_frames
 from stages.reporting import drawing
-from stages.reporting.examples import choose, describe, read
-from stages.reporting.panels import Excerpt, draw, ticks
+from stages.reporting.excerpts import (
+    Excerpt,
+    describe_feature,
+    draw_excerpts,
+    read_excerpt,
+    ticks,
+)
 from stages.reporting.predictions import Predictions, arrange
+from stages.reporting.sections.examples import choose
 from tests.support import own_features
 
 RATE, HOP = 16000, 256
@@ -135,7 +141,9 @@ def test_the_clips_own_samples_and_frames_are_read():
     for number in (0, 2, 3):
         clip = SimpleNamespace(clip="x", start=1000 * number, samples=1000)
         clip.first, clip.frames = firsts[number], frames[number]
-        found = read(clip, store=store, caches={"mfcc": cache}, sample_rate=RATE, hop_length=HOP)
+        found = read_excerpt(
+            clip, store=store, caches={"mfcc": cache}, sample_rate=RATE, hop_length=HOP
+        )
         assert found.features["mfcc"].shape == (min(frames[number], 1 + 1000 // HOP), 2)
         assert (found.features["mfcc"] == number).all()
         assert len(found.waveform) == 1000
@@ -149,7 +157,9 @@ def test_of_a_long_clip_five_seconds_are_read_and_of_the_stores_nothing_else(tmp
     cache = np.lib.format.open_memmap(tmp_path / "f.npy", "w+", np.float16, (frames, 64))
     cache[5:9] = 1
     tracemalloc.start()
-    found = read(clip, store=store, caches={"mfcc": cache}, sample_rate=RATE, hop_length=HOP)
+    found = read_excerpt(
+        clip, store=store, caches={"mfcc": cache}, sample_rate=RATE, hop_length=HOP
+    )
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(found.waveform) == 5 * RATE
@@ -161,7 +171,9 @@ def test_of_a_long_clip_five_seconds_are_read_and_of_the_stores_nothing_else(tmp
 def test_a_store_that_is_too_short_is_refused():
     clip = SimpleNamespace(clip="x/1", start=500, samples=1000, first=0, frames=4)
     with pytest.raises(ValueError, match="x/1: got 300 samples in the audio store, want 1000"):
-        read(clip, store=np.zeros(800, np.int16), caches={}, sample_rate=RATE, hop_length=HOP)
+        read_excerpt(
+            clip, store=np.zeros(800, np.int16), caches={}, sample_rate=RATE, hop_length=HOP
+        )
 
 
 # What the axes say
@@ -173,7 +185,7 @@ def test_every_feature_is_described_dimension_by_dimension(name):
     target = get_method(bound["_target_"])
     arguments = {key: value for key, value in bound.items() if key != "_target_"}
     dimensions = len(target(torch.zeros(RATE), **arguments))
-    found = describe(name, bound, dimensions=dimensions)
+    found = describe_feature(name, bound, dimensions=dimensions)
     assert found.centres.shape == (dimensions,)
     assert (np.diff(found.centres) > 0).all()
     assert found.values.endswith(")")  # the unit
@@ -208,7 +220,7 @@ def test_a_pure_tone_lights_the_row_of_its_frequency(name, changes, frequency):
     arguments = {key: value for key, value in bound.items() if key != "_target_"}
     for pitch in (1000.0, frequency):
         values = target(tone(pitch), **arguments)[:, 5:-5].mean(dim=-1)
-        found = describe(name, bound, dimensions=len(values))
+        found = describe_feature(name, bound, dimensions=len(values))
         nearest = np.abs(found.centres - pitch).argmin()
         # Half way between two rows, either may be the brighter one.
         exact = pitch == 1000 and not changes
@@ -217,7 +229,7 @@ def test_a_pure_tone_lights_the_row_of_its_frequency(name, changes, frequency):
 
 
 def test_centres_are_the_filters_own():
-    centres = describe("cochleagram", settings_of("cochleagram"), dimensions=64).centres
+    centres = describe_feature("cochleagram", settings_of("cochleagram"), dimensions=64).centres
     arguments = {k: v for k, v in settings_of("cochleagram").items() if k != "_target_"}
     for channel in (20, 40, 63):
         loudest = cochleagram(tone(centres[channel]), **arguments | {"method": "iir"})[:, 8:-8]
@@ -228,28 +240,30 @@ def test_centres_are_the_filters_own():
 
 def test_slopes_of_coefficients_are_named():
     bound = settings_of("mfcc", deltas=2, n_mfcc=13)
-    found = describe("mfcc", bound, dimensions=39)
+    found = describe_feature("mfcc", bound, dimensions=39)
     assert found.dimension == "coefficient, 13 on: slope, 26 on: curvature"
     assert found.centres.tolist() == list(range(39))
 
 
 def test_a_feature_that_says_nothing_is_numbered(monkeypatch):
     monkeypatch.setitem(sys.modules, "stages.acoustics.toy", ModuleType("toy"))
-    found = describe("toy", {"_target_": "stages.acoustics.toy.toy", "size": 3}, dimensions=5)
+    found = describe_feature(
+        "toy", {"_target_": "stages.acoustics.toy.toy", "size": 3}, dimensions=5
+    )
     assert found.centres.tolist() == [0, 1, 2, 3, 4]
     assert (found.values, found.dimension) == ("value", "dimension")
 
 
 def test_a_cache_of_other_settings_is_refused():
     with pytest.raises(ValueError, match="logmel: got 40 dimensions in its cache, want 64"):
-        describe("logmel", settings_of("logmel"), dimensions=40)
+        describe_feature("logmel", settings_of("logmel"), dimensions=40)
 
 
 @pytest.mark.parametrize("name", ["mfcc", "spectrogram", "cochleagram", "logmel"])
 def test_ticks_stand_where_their_numbers_are(name):
     bound = settings_of(name)
     dimensions = {"mfcc": 40, "spectrogram": 128}.get(name, 64)
-    centres = describe(name, bound, dimensions=dimensions).centres
+    centres = describe_feature(name, bound, dimensions=dimensions).centres
     places, numbers = ticks(centres)
     assert 3 <= len(places) <= 9
     assert (np.diff(places) >= dimensions / 9).all()
@@ -260,7 +274,7 @@ def test_ticks_stand_where_their_numbers_are(name):
 
 
 def test_ticks_of_the_linear_spectrogram_are_round_and_evenly_spaced():
-    centres = describe("spectrogram", settings_of("spectrogram"), dimensions=128).centres
+    centres = describe_feature("spectrogram", settings_of("spectrogram"), dimensions=128).centres
     places, numbers = ticks(centres)
     assert numbers.tolist() == [2000, 4000, 6000, 8000]
     np.testing.assert_allclose(places, (numbers - 46.875) / 62.5)  # bin 0: lines 1 and 2 of 31.25
@@ -276,7 +290,7 @@ def drawn(values: dict[str, dict[str, np.ndarray]], described: dict[str, Descrip
         for label, own in values.items()
     }
     with drawing.style(), rc_context({"figure.constrained_layout.use": False}):
-        yield from draw(
+        yield from draw_excerpts(
             excerpts,
             titles={label: [label, "note"] for label in excerpts},
             described=described,

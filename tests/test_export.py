@@ -1,4 +1,4 @@
-"""ONNX files: they compute what the network computes, and what cannot be exported is refused."""
+"""ONNX files: agreement with the network, stored metadata, and models that cannot be exported."""
 
 import json
 import subprocess
@@ -18,6 +18,7 @@ from torch import nn
 from stages import export as stage
 from stages import exportable
 from stages.audio.store import AudioStore
+from stages.clips.names import segment_name
 from stages.exporting import conversion as exporting
 from stages.exporting import parity
 from stages.exporting.graph import open_session, to_onnx, with_int8_weights
@@ -30,22 +31,22 @@ MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
 LABELS = ["angry", "happy", "neutral", "sad"]
 RATE = 16000
 SPEECH = (speech_like(4 * RATE) * 32767).round().astype(np.int16)
-#: Batches and seconds: shorter and longer than what was traced, which is 2 of 2 s.
+#: Batches and seconds, shorter and longer than the traced batch of two times 1 s.
 SHAPES = ((1, 0.02), (1, 3.3), (3, 0.5), (8, 0.31), (5, 2.01))
-#: Features that no network has by default, and what the exporter writes in another way.
+#: Features and settings that no network has by default.
 FEATURES = {
     "every feature of a spectrum": "features=[logmel,shape,contrast,chroma]",
     "slopes and curvatures": "features.mfcc.deltas=2",
-    "windows that are shorter": "train.window_s=0.6",
-    "windows that are longer": "train.window_s=3",
-    "level of the peak": "audio.level=peak",
+    "shorter windows": "train.window_s=0.6",
+    "longer windows": "train.window_s=3",
+    "peak level": "audio.level=peak",
     "no level": "audio.level=none",
-    "another rate": "audio=speech22k",
+    "another sample rate": "audio=speech22k",
 }
 
 
 def untrained(*overrides):
-    """A recogniser of some settings with random weights, and its checkpoint."""
+    """A recogniser with random weights, and its checkpoint."""
     params = composed(*overrides)
     features = {name: bind(settings) for name, settings in params["features"].items()}
     frames = {name: f(torch.from_numpy(SPEECH / 2e5).float()) for name, f in features.items()}
@@ -109,7 +110,7 @@ def gru():
     return recogniser, checkpoint, to_onnx(recogniser, metadata={"a": "b"})
 
 
-def test_a_graph_is_the_same_each_time_and_names_no_folder(gru):
+def test_a_graph_is_reproducible_and_names_no_folder(gru):
     recogniser, _, full = gru
     assert to_onnx(recogniser, metadata={"a": "b"}) == full
     assert str(ROOT).encode() not in full and b".py" not in full
@@ -120,7 +121,7 @@ def test_a_graph_is_the_same_each_time_and_names_no_folder(gru):
     assert not recogniser.training
 
 
-def test_what_is_in_8_bits_are_the_networks_weights_and_no_other(gru):
+def test_only_the_weights_of_the_network_are_in_8_bits(gru):
     recogniser, _, full = gru
     before = {
         t.name: numpy_helper.to_array(t) for t in onnx.load_from_string(full).graph.initializer
@@ -142,7 +143,7 @@ def test_what_is_in_8_bits_are_the_networks_weights_and_no_other(gru):
     assert len(model.SerializeToString()) < 0.6 * len(full)
 
 
-def test_a_channel_is_off_by_half_its_own_step_at_most(gru):
+def test_weights_are_off_by_at_most_half_a_step(gru):
     _, _, full = gru
     before = {t.name: t for t in onnx.load_from_string(full).graph.initializer}
     model = onnx.load_from_string(with_int8_weights(full))
@@ -165,7 +166,7 @@ def test_a_channel_is_off_by_half_its_own_step_at_most(gru):
 
 
 class Frozen(nn.Module):
-    """A network that the exporter takes, but freezes: its number of frames."""
+    """A network whose number of frames the exporter freezes."""
 
     def __init__(self, inputs, n_classes):
         super().__init__()
@@ -176,8 +177,8 @@ class Frozen(nn.Module):
         return self.linear(values.sum(dim=1) / int(lengths[0]))
 
 
-class Sorted(Frozen):
-    """A network with an operation that ONNX does not have."""
+class Unsupported(Frozen):
+    """A network with an operation that ONNX lacks."""
 
     def forward(self, features, lengths):
         return torch.linalg.qr(self.linear(next(iter(features.values()))))[1][:, 0]
@@ -197,10 +198,10 @@ def settings_of(*overrides, **network):
         (("features.cochleagram.method=iir",), "features.cochleagram: .* got iir, want fft"),
         (("features=[wavlm]",), "features.wavlm: cannot be exported: it needs weights"),
         (("features=[egemaps]",), "features.egemaps: cannot be exported: it needs .*opensmile"),
-        (("model=svm",), "model svm: cannot be exported: it is no network"),
+        (("model=svm",), "model svm: cannot be exported"),
     ],
 )
-def test_what_cannot_be_exported_is_named_before_it_is_trained(overrides, message):
+def test_a_model_that_cannot_be_exported_is_refused_before_training(overrides, message):
     with pytest.raises(ValueError, match=f"{message}.* or run with -S export=false"):
         exporting.check_exportable(composed(*overrides))
 
@@ -209,16 +210,16 @@ def test_what_cannot_be_exported_is_named_before_it_is_trained(overrides, messag
     ("network", "message"),
     [
         (Frozen, "model gru: exported with random weights, a probability differs by .*, want at"),
-        (Sorted, "model gru: cannot be exported: .*; want another one, or run with -S export=fal"),
+        (Unsupported, "model gru: cannot be exported: .* or run with -S export=false"),
     ],
 )
-def test_a_network_that_does_not_survive_it_is_named(network, message, monkeypatch):
+def test_a_network_that_the_exporter_breaks_is_refused(network, message, monkeypatch):
     monkeypatch.setattr(exporting, "bind", lambda s: partial(network) if "hidden" in s else bind(s))
     with pytest.raises(ValueError, match=message):
         exporting.check_exportable(composed("model=gru"))
 
 
-def test_the_check_draws_no_random_numbers_of_others():
+def test_the_check_leaves_the_random_state_alone():
     torch.manual_seed(3)
     want = torch.rand(1)
     torch.manual_seed(3)
@@ -227,9 +228,7 @@ def test_the_check_draws_no_random_numbers_of_others():
 
 
 @pytest.mark.parametrize("wanted", [True, False])
-def test_the_stage_before_training_writes_the_same_whatever_is_wanted(
-    wanted, tmp_path, monkeypatch
-):
+def test_the_stage_before_training_always_writes_the_same(wanted, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     OmegaConf.save(composed("model=gru", f"export={wanted}"), "params.yaml")
     exportable.main()
@@ -249,7 +248,7 @@ def test_a_classical_model_is_not_exported_by_default():
 
 @pytest.fixture
 def trained(tmp_path, monkeypatch, gru):
-    """What `train` and `evaluate` leave behind: a network, and what it answered from caches."""
+    """The outputs of `train` and `evaluate`: a network, and its predictions from caches."""
     monkeypatch.chdir(tmp_path)
     for folder in ("data/merged", "models/folds", "reports"):
         (tmp_path / folder).mkdir(parents=True)
@@ -263,15 +262,16 @@ def trained(tmp_path, monkeypatch, gru):
             wave = np.roll(SPEECH, 900 * number)[:samples]
             level = recogniser._levelled(torch.from_numpy(wave / np.float32(32768))[None])
             wave = (level * 32768).round()
-            part = f"+0{number}" if number > 5 else ""  # two parts of one file
-            file = "long.wav" if part else f"{number}.wav"
-            clip = f"savee/{number}{part}"
+            segmented = number > 5  # two segments of one file
+            file = "long.wav" if segmented else f"{number}.wav"
+            clip = f"savee/{number}"
+            clip = segment_name(clip, number, segments=2) if segmented else clip
             rows.append((clip, "clean", "savee", file, store.samples, samples))
             store.append(wave[0].numpy().astype(np.int16))
             with torch.inference_mode():
                 answer = recogniser(wave / 32768).softmax(1)[0].numpy()
-            wrong = 0.5 * bool(part)  # parts have the gain of their file, which shows here
-            answer = np.roll(answer, 1) if wrong else answer
+            if segmented:  # the gain of its file, which the graph does not know
+                answer = np.roll(answer, 1)
             predicted.append((clip, "0" if number < 8 else "1", 7, LABELS[number % 4], *answer))
     columns = ["clip", "variant", "corpus", "file", "start", "samples"]
     clips = pd.DataFrame(rows, columns=columns)
@@ -292,7 +292,7 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in (folder / "models/export").iterdir()}
 
 
-def test_the_stage_writes_both_files_and_what_was_measured(trained):
+def test_the_stage_writes_both_files_and_the_report(trained):
     stage.main()
     report = json.loads((trained / "reports/export.json").read_text())
     files = contents(trained)
@@ -317,7 +317,7 @@ def test_the_stage_writes_both_files_and_what_was_measured(trained):
         assert session.get_inputs()[0].type == "tensor(float)"
     files, text = contents(trained), (trained / "reports/export.json").read_text()
     stage.main()
-    assert contents(trained) == files  # every byte repeats
+    assert contents(trained) == files
     assert (trained / "reports/export.json").read_text() == text
 
 
@@ -338,7 +338,7 @@ def test_a_graph_that_differs_is_not_written(trained, monkeypatch, bound, messag
     assert not (trained / "reports/export.json").exists()
 
 
-def test_weights_of_8_bits_that_lose_clips_are_not_written(trained, monkeypatch):
+def test_weights_in_8_bits_that_lose_accuracy_are_not_written(trained, monkeypatch):
     def ruined(graph):
         model = onnx.load_from_string(with_int8_weights(graph))
         for tensor in model.graph.initializer:
@@ -359,7 +359,7 @@ def test_weights_of_8_bits_that_lose_clips_are_not_written(trained, monkeypatch)
     assert not (trained / "models/export").exists()
 
 
-def test_where_no_export_is_wanted_a_line_says_so_and_nothing_is_loaded(tmp_path):
+def test_without_export_a_line_says_so_and_no_library_is_imported(tmp_path):
     OmegaConf.save({"export": False}, tmp_path / "params.yaml")
     program = (
         "import sys; from stages import export, exportable; export.main(); exportable.main(); "

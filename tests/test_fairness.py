@@ -6,9 +6,10 @@ import pytest
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score
 
-from stages.metrics import counts as metrics
-from stages.reporting import fairness, tables
+from stages.metrics.intervals import jackknife_interval
 from stages.reporting.predictions import arrange
+from stages.reporting.sections import fairness, speakers
+from stages.reporting.two_sides import lead
 
 LABELS = ["angry", "happy", "sad"]
 
@@ -89,10 +90,10 @@ def test_gap_between_the_sexes_equals_a_literal_loop():
     predictions = arrange(table, known=table["clip"], name="x")
     answers = np.array(LABELS)[table[[f"p_{x}" for x in LABELS]].to_numpy().argmax(1)]
 
-    def gap(speakers):
+    def gap(voices):
         sides = []
         for sex in ("female", "male"):
-            own = table["speaker"].isin(speakers) & (table["sex"] == sex)
+            own = table["speaker"].isin(voices) & (table["sex"] == sex)
             recalls = [
                 np.mean(answers[own & (table["seed"] == seed) & (table["label"] == label)] == label)
                 for seed in (0, 1)
@@ -101,16 +102,16 @@ def test_gap_between_the_sexes_equals_a_literal_loop():
             sides.append(np.mean(recalls))
         return sides[0] - sides[1]
 
-    speakers = sorted(set(table["speaker"][table["sex"] != ""]))
-    left_out = np.array([gap(set(speakers) - {one}) for one in speakers])
-    n = len(speakers)
+    everyone = sorted(set(table["speaker"][table["sex"] != ""]))
+    left_out = np.array([gap(set(everyone) - {one}) for one in everyone])
+    n = len(everyone)
     error = np.sqrt((n - 1) / n * ((left_out - left_out.mean()) ** 2).sum())
     half = stats.t.ppf(0.975, n - 1) * error
     row = fairness.sex_gap(predictions).iloc[0]
     assert row[["female_speakers", "male_speakers", "labels"]].tolist() == [3, 5, 2]
-    assert row["gap"] == pytest.approx(gap(speakers), abs=1e-6)
-    assert row["gap_low"] == pytest.approx(gap(speakers) - half, abs=1e-6)
-    assert row["gap_high"] == pytest.approx(gap(speakers) + half, abs=1e-6)
+    assert row["gap"] == pytest.approx(gap(everyone), abs=1e-6)
+    assert row["gap_low"] == pytest.approx(gap(everyone) - half, abs=1e-6)
+    assert row["gap_high"] == pytest.approx(gap(everyone) + half, abs=1e-6)
 
 
 def test_gap_of_all_labels_is_that_of_balanced_accuracies():
@@ -151,7 +152,7 @@ def test_gap_of_the_extreme_speakers_equals_a_literal_loop(figure):
         half = stats.t.ppf(0.975, n - 1) * np.sqrt((n - 1) * np.var(left_out))
         return pytest.approx((max(value - half, lowest), min(value + half, 1)), abs=2e-6)
 
-    per_speaker = tables.per_speaker(predictions)
+    per_speaker = speakers.per_speaker(predictions)
     values = {speaker: of(speaker) for speaker in sorted(set(facts["speaker"]))}
     assert per_speaker["speaker"].tolist() == list(values)
     assert per_speaker[figure].tolist() == pytest.approx(list(values.values()), abs=1e-6)
@@ -161,7 +162,7 @@ def test_gap_of_the_extreme_speakers_equals_a_literal_loop(figure):
         left_out = [of(row["speaker"], clip) for clip in own]
         found = (row[f"{figure}_low"], row[f"{figure}_high"])
         assert found == interval(values[row["speaker"]], left_out, 0)
-    row = fairness.speaker_gap(predictions, per_speaker).set_index("figure").loc[figure]
+    row = speakers.speaker_gap(predictions, per_speaker).set_index("figure").loc[figure]
     worst, best = min(values, key=values.get), max(values, key=values.get)
     assert (row["worst"], row["best"]) == (worst, best)
     left_out = [
@@ -175,7 +176,7 @@ def test_gap_of_the_extreme_speakers_equals_a_literal_loop(figure):
 
 def test_one_speaker_has_no_gap_to_be_sure_of():
     predictions, _ = _predictions(np.random.default_rng(9), sexes="f")
-    gap = fairness.speaker_gap(predictions, tables.per_speaker(predictions))
+    gap = speakers.speaker_gap(predictions, speakers.per_speaker(predictions))
     assert gap["gap"].tolist() == [0, 0] and gap["worst"].tolist() == gap["best"].tolist()
     assert gap[["gap_low", "gap_high"]].isna().all(axis=None)
 
@@ -184,9 +185,9 @@ def test_interval_of_the_gap_covers_the_truth():
     rng = np.random.default_rng(7)
     experiments, n, clips = 3000, 12, 30
     hits = rng.binomial(clips, 0.6 + rng.uniform(-0.15, 0.15, (n, experiments)))
-    sides = np.zeros((n, experiments, 2, 1, 2, 2), dtype=int)  # as `fairness.ahead` wants them
+    sides = np.zeros((n, experiments, 2, 1, 2, 2), dtype=int)  # as `lead` wants them
     for speaker, found in enumerate(hits):
         sides[speaker, :, speaker % 2, 0, 0, 0] = found
         sides[speaker, :, speaker % 2, 0, 0, 1] = clips - found
-    low, high = metrics.jackknife_interval(fairness.ahead, sides, lowest=-1.0)
+    low, high = jackknife_interval(lead, sides, lowest=-1.0)
     assert 0.93 < np.mean((low <= 0) & (high >= 0)) < 0.98

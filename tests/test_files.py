@@ -1,4 +1,4 @@
-"""Finding the audio files of a corpus, reading their names, and finding the corpus itself."""
+"""Locating a corpus, listing its audio files, reading their names and its tables."""
 
 import logging
 import os
@@ -46,13 +46,13 @@ def test_every_format_of_libsndfile_in_any_case(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", ["txt", "zip", "m4a", "mp4", "raw", "csv", "wav.bak", ""])
-def test_other_files_are_passed_over(tmp_path, suffix):
+def test_other_files_are_skipped(tmp_path, suffix):
     touch(tmp_path, "x.wav", f"y.{suffix}".removesuffix("."))
     assert audio_files(tmp_path) == ["x.wav"]
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "oga", "aif", "au", "snd", "caf", "mp3"])
-def test_what_is_listed_can_be_read(tmp_path, suffix):
+def test_listed_files_can_be_read(tmp_path, suffix):
     kind = {"oga": "OGG", "aif": "AIFF", "snd": "AU"}.get(suffix, suffix.upper())
     assert suffix in AUDIO_SUFFIXES
     soundfile.write(tmp_path / f"x.{suffix}", np.zeros(4000), 16000, format=kind)
@@ -61,7 +61,7 @@ def test_what_is_listed_can_be_read(tmp_path, suffix):
     assert len(samples) >= 4000
 
 
-def test_hidden_and_system_files_are_passed_over(tmp_path):
+def test_hidden_and_system_files_are_skipped(tmp_path):
     touch(tmp_path, "a.wav", "._a.wav", ".hidden/b.wav", "__MACOSX/c.wav", "d/__MACOSX/._e.wav")
     assert audio_files(tmp_path) == ["a.wav"]
 
@@ -70,7 +70,7 @@ def test_a_root_in_a_hidden_folder_is_read(tmp_path):
     assert audio_files(touch(tmp_path / ".cache" / "corpus", "a.wav")) == ["a.wav"]
 
 
-def test_links_to_folders_are_passed_over_with_a_warning(tmp_path, caplog):
+def test_links_to_folders_are_skipped_with_a_warning(tmp_path, caplog):
     root = touch(tmp_path / "corpus", "a/x.wav")
     elsewhere = touch(tmp_path / "elsewhere", "y.wav")
     (root / "a" / "loop").symlink_to(root, target_is_directory=True)
@@ -102,9 +102,9 @@ def test_a_file_is_no_folder(tmp_path):
         audio_files(tmp_path / "tess.zip")
 
 
-def test_a_folder_without_audio_says_what_it_holds(tmp_path):
+def test_a_folder_without_audio_is_refused_with_its_suffixes(tmp_path):
     touch(tmp_path, "tess.zip", "notes/a.txt", "notes/b.TXT")
-    with pytest.raises(ValueError, match=r"no audio file below it, got 2 \.txt, 1 \.zip, want"):
+    with pytest.raises(ValueError, match=r"audio file.* got 2 \.txt, 1 \.zip, want"):
         audio_files(tmp_path)
 
 
@@ -124,7 +124,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", refuse)
     folder = re.escape(str(tmp_path / "b"))
-    with pytest.raises(PermissionError, match=f"denied, want leave to list it: '{folder}'"):
+    with pytest.raises(PermissionError, match=f"Permission denied.*'{folder}'"):
         audio_files(tmp_path)
 
 
@@ -151,11 +151,9 @@ def test_each_file_has_a_row_in_order(tmp_path):
 def test_a_name_that_does_not_parse_keeps_a_row_with_the_reason(tmp_path, name):
     touch(tmp_path, "a1.wav", f"{name}.wav")
     (row,) = [row for row in parse(tmp_path) if row["excluded"]]
-    assert row == {
-        "clip": name,
-        "file": f"{name}.wav",
-        "excluded": f"name does not parse: got {name}, want a letter and a digit, a1",
-    }
+    reason = row.pop("excluded")
+    assert row == {"clip": name, "file": f"{name}.wav"}
+    assert reason.endswith(f"got {name}, want a letter and a digit, a1")
 
 
 def test_a_pattern_may_span_folders(tmp_path):
@@ -170,7 +168,7 @@ def test_alternatives_of_a_pattern_are_all_anchored(tmp_path):
     assert [row["file"] for row in rows if not row["excluded"]] == ["a.wav", "b.wav"]
 
 
-def test_a_dot_in_a_name_is_part_of_it(tmp_path):
+def test_a_dot_does_not_end_a_name(tmp_path):
     touch(tmp_path, "v1.0/a1.wav", "a1.0.wav")
     assert {row["file"]: row["clip"] for row in parse(tmp_path)} == {
         "a1.0.wav": "a1.0",
@@ -184,12 +182,10 @@ def test_a_dot_in_a_name_is_part_of_it(tmp_path):
 def test_the_first_code_outside_the_scheme_is_named():
     scheme = {"emotion": ("01", "02"), "actor": [f"{n:02}" for n in range(1, 25)]}
     assert outside_scheme({"emotion": "02", "actor": "24", "free": "99"}, scheme) == ""
-    assert outside_scheme({"emotion": "03", "actor": "25"}, scheme) == (
-        "emotion outside the scheme: got 03, want 01 02"
-    )
-    assert outside_scheme({"emotion": "01", "actor": "25"}, scheme) == (
-        "actor outside the scheme: got 25, want 01 to 24"
-    )
+    reason = outside_scheme({"emotion": "03", "actor": "25"}, scheme)
+    assert re.fullmatch("emotion .*: got 03, want 01 02", reason)
+    reason = outside_scheme({"emotion": "01", "actor": "25"}, scheme)
+    assert re.fullmatch("actor .*: got 25, want 01 to 24", reason)
 
 
 # read_table
@@ -202,7 +198,7 @@ def table(folder: Path, content: bytes) -> Path:
 
 
 def test_table_of_a_spreadsheet(tmp_path):
-    """A mark of the byte order, other line ends, quotes, blanks, empty lines."""
+    """Byte order mark, Windows line ends, quotes, blanks, empty lines."""
     path = table(tmp_path, b'\xef\xbb\xbffile,who\r\n"a, b.wav", x \r\n\r\nc.wav,\r\n')
     assert read_table(path, columns=("file",)) == [
         (2, {"file": "a, b.wav", "who": "x"}),
@@ -213,23 +209,23 @@ def test_table_of_a_spreadsheet(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "got the columns nothing; want file, who, each once: file, who is not"),
-        (b"file;who\na;b\n", "got the columns file;who; want file, who, each once"),
-        (b"file,who,who\na,b,c\n", "got the columns file, who, who; .* once: who is not"),
-        (b"file,who\na,b\nc\n", "t.csv, line 3: got 1 cells, want 2 as in the header"),
+        (b"", "columns nothing, want file, who, .*: file, who$"),
+        (b"file;who\na;b\n", "columns file;who, want file, who, .*: file, who$"),
+        (b"file,who,who\na,b,c\n", "columns file, who, who, want file, who, .*: who$"),
+        (b"file,who\na,b\nc\n", "t.csv, line 3: got 1 cells, want 2"),
         (b"file,who\na,b,c\n", "t.csv, line 2: got 3 cells, want 2"),
-        (b'file,who\na,"b\n', "t.csv, line 2: unexpected end of data, want CSV"),
-        (b"file,who\nJ\xf6rg.wav,b\n", "t.csv: got other bytes than UTF-8, want a CSV file"),
-        ("file,who\na,b\n".encode("utf-16"), "t.csv: got other bytes than UTF-8"),
+        (b'file,who\na,"b\n', "t.csv, line 2: unexpected end of data"),
+        (b"file,who\nJ\xf6rg.wav,b\n", "t.csv: .*UTF-8"),
+        ("file,who\na,b\n".encode("utf-16"), "t.csv: .*UTF-8"),
     ],
 )
-def test_what_is_no_table_is_named(tmp_path, content, message):
+def test_a_file_that_is_no_table_is_refused(tmp_path, content, message):
     with pytest.raises(ValueError, match=message):
         read_table(table(tmp_path, content), columns=("file", "who"))
 
 
 def test_a_missing_table_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="t.csv: no such table"):
+    with pytest.raises(FileNotFoundError, match="t.csv: no such"):
         read_table(tmp_path / "t.csv", columns=())
 
 
@@ -238,7 +234,7 @@ def test_a_missing_table_is_named(tmp_path):
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch) -> Path:
-    """A scratch DVC repository, with a folder below it as the working directory."""
+    """A scratch DVC repository, with a subfolder as the working directory."""
     root = tmp_path / "repository"
     below = root / "a" / "b"
     below.mkdir(parents=True)
@@ -262,7 +258,7 @@ def test_a_relative_alias_starts_at_the_dvc_folder(repository):
     assert locate("remote://corpora/ravdess") == repository / "data" / "raw" / "ravdess"
 
 
-def test_the_local_alias_goes_first(repository, tmp_path):
+def test_the_local_alias_takes_precedence(repository, tmp_path):
     set_alias(repository / ".dvc" / "config", "../data/raw")
     set_alias(repository / ".dvc" / "config.local", str(tmp_path / "speech"))
     assert locate("remote://corpora/tess") == tmp_path / "speech" / "tess"
@@ -282,8 +278,5 @@ def test_the_alias_alone_is_the_folder_of_all_corpora(repository, tmp_path):
 def test_an_alias_that_is_no_folder_says_how_to_set_it(repository, url):
     if url:
         set_alias(repository / ".dvc" / "config", url)
-    message = (
-        f"got {url or 'nothing'} as DVC remote corpora, want a folder; set it with: dvc remote"
-    )
-    with pytest.raises(ValueError, match=re.escape(message)):
+    with pytest.raises(ValueError, match=f"got {url or 'nothing'} .*dvc remote modify"):
         locate("remote://corpora/ravdess")

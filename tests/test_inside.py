@@ -11,9 +11,11 @@ from torch import nn
 from stages.audio.frames import first_frames
 from stages.learning.checkpoints import build_network
 from stages.learning.layers import AttentiveStatistics
-from stages.reporting import drawing, figures
-from stages.reporting.fold_networks import MOST_CLIPS, FoldNetworks, attention, embedding
+from stages.reporting import drawing
+from stages.reporting.fold_networks import FoldNetworks
 from stages.reporting.predictions import arrange
+from stages.reporting.sections.embedding import MOST_CLIPS, embedding, embedding_figure
+from stages.reporting.sections.examples import attention
 from stages.running.settings import bind
 from tests.support import ROOT
 
@@ -205,7 +207,7 @@ def test_markers_stand_for_corpora_or_few_speakers_else_for_labels(corpora, spea
         for label in LABELS[:2]
     ]
     with drawing.style():
-        figure = figures.embedding_figure(
+        figure = embedding_figure(
             pd.DataFrame(rows), labels=LABELS, shares=(0.5, 0.25), heading="x", notes=["a note"]
         )
         svg = drawing.encode(figure, "svg").decode()

@@ -245,7 +245,7 @@ def test_balanced_batches_draw_each_group_as_often():
     assert len(batches) == 13 and {len(clips) for clips in passes} == {100}
     drawn = np.concatenate(passes) - 20
     assert drawn.min() >= 0 and len(np.unique(drawn)) == 100
-    names, numbers = np.unique(groups[drawn], return_counts=True)
+    _, numbers = np.unique(groups[drawn], return_counts=True)
     np.testing.assert_allclose(numbers / len(drawn), 1 / 3, atol=0.03)
 
 
@@ -531,6 +531,14 @@ def test_voiced_functionals_are_of_the_frames_with_a_voice():
 # Jobs ------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module", autouse=True)
+def this_process():
+    """Jobs run here, one after the other: other processes would import all libraries first."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stages.learning.jobs.processes", lambda _: 1)
+        yield
+
+
 def experiment(tmp_path, model, *, lacking="", epochs=3, order=(0, 1, 2), start=None):
     """A small experiment on disk: two folds of toy clips of four speakers."""
     data = toy_data(clips=64, classes=3)
@@ -561,7 +569,7 @@ def experiment(tmp_path, model, *, lacking="", epochs=3, order=(0, 1, 2), start=
     params = small(model)
     settings = {
         "audio": params["audio"],
-        "features": dict.fromkeys(INPUTS, {}),
+        "features": {name: {} for name in INPUTS},
         "model": params["model"],
         "train": params["train"]
         | {"epochs": epochs, "batch_size": 8, "warm_start": start and str(start)},
@@ -580,28 +588,24 @@ def experiment(tmp_path, model, *, lacking="", epochs=3, order=(0, 1, 2), start=
 
 @pytest.mark.parametrize("model", MODELS)
 def test_jobs_learn_and_repeat_exactly(tmp_path, model):
-    results = []
-    for run in "ab":
-        (tmp_path / run).mkdir()
-        plan, jobs = experiment(tmp_path / run, model, epochs=15)
-        assert jobs == [Job("0", 0), Job("1", 0), Job(ALL, 0)]
-        run_jobs(jobs, plan)
-        results.append(gather(jobs, plan))
-        state = torch.load(plan.scratch / jobs[2].name / "model.pt", weights_only=True)
-        assert state["inputs"] == INPUTS and state["labels"] == ["angry", "happy", "sad"]
-        assert state["state"] and not (plan.scratch / jobs[2].name / "checkpoints").exists()
-        validated = gather_validation(jobs, plan)
-        if model == "svm":  # which is fitted on them
-            assert validated.empty and "p_sad" in validated
-            continue
-        assert validated[["clip", "fold"]].value_counts().max() == 1
-        for fold, table in validated.groupby("fold"):
-            own = plan.clips.loc[plan.clips[str(fold)] == "validation", "clip"]
-            assert table["clip"].tolist() == own.tolist()
-            assert table[["p_angry", "p_happy", "p_sad"]].sum(axis=1).to_numpy() == pytest.approx(1)
-    (predictions, history), again = results
-    pd.testing.assert_frame_equal(predictions, again[0], check_exact=True)
-    pd.testing.assert_frame_equal(history, again[1], check_exact=True)
+    (tmp_path / "again").mkdir()
+    plan, jobs = experiment(tmp_path, model, epochs=15)
+    assert jobs == [Job("0", 0), Job("1", 0), Job(ALL, 0)]
+    run_jobs(jobs, plan)
+    state = torch.load(plan.scratch / jobs[2].name / "model.pt", weights_only=True)
+    assert state["inputs"] == INPUTS and state["labels"] == ["angry", "happy", "sad"]
+    assert state["state"] and not (plan.scratch / jobs[2].name / "checkpoints").exists()
+    validated = gather_validation(jobs, plan)
+    assert validated.empty == (model == "svm") and "p_sad" in validated  # it is fitted on them
+    for fold, table in validated.groupby("fold"):
+        own = plan.clips.loc[plan.clips[str(fold)] == "validation", "clip"]
+        assert table["clip"].tolist() == own.tolist()
+        assert table[["p_angry", "p_happy", "p_sad"]].sum(axis=1).to_numpy() == pytest.approx(1)
+    other, _ = experiment(tmp_path / "again", model, epochs=15)
+    run_jobs(jobs[:1], other)
+    for first, second in zip(gather(jobs[:1], plan), gather(jobs[:1], other), strict=True):
+        pd.testing.assert_frame_equal(first, second, check_exact=True)
+    predictions, history = gather(jobs, plan)
     assert predictions["clip"].tolist() == [f"x/{i:02}" for i in range(64)]
     names = ["p_angry", "p_happy", "p_sad"]
     np.testing.assert_allclose(predictions[names].sum(axis=1), 1, atol=1e-6)
@@ -829,7 +833,7 @@ def test_plateau_is_told_the_validation_loss_of_every_epoch(tmp_path, monkeypatc
     history, state, _ = learned(tmp_path, *plateau, lr=0.05, average=0)
     np.testing.assert_allclose(seen, history["validation_loss"], rtol=1e-5)
     worse = next(i for i in range(1, 6) if seen[i] >= min(seen[:i]))
-    again, stopped, _ = learned(tmp_path, *plateau, lr=0.05, average=0, epochs=worse + 1)
+    _, stopped, _ = learned(tmp_path, *plateau, lr=0.05, average=0, epochs=worse + 1)
     assert worse < 5 and all(
         torch.allclose(state[name], stopped[name], atol=1e-5)
         for name, _ in network_of("gru")(INPUTS, 3).named_parameters()
@@ -969,10 +973,8 @@ def test_the_best_epoch_before_a_loss_that_is_not_finite_is_kept(tmp_path, monke
 def trained(tmp_path_factory):
     """A checkpoint of the first fold, which has heard all clips that the second holds out."""
     folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("stages.learning.jobs.processes", lambda _: 1)
-        plan, jobs = experiment(folder, "gru", epochs=2)
-        run_jobs(jobs[:1], plan)
+    plan, jobs = experiment(folder, "gru", epochs=2)
+    run_jobs(jobs[:1], plan)
     return plan.scratch / jobs[0].name / "model.pt"
 
 
@@ -986,8 +988,7 @@ def test_training_starts_from_the_weights_of_a_checkpoint(tmp_path, trained):
     torch.testing.assert_close(state["input.rms_mean"], own)
 
 
-def test_a_job_starts_from_what_an_equal_job_has_learned(tmp_path, trained, monkeypatch):
-    monkeypatch.setattr("stages.learning.jobs.processes", lambda _: 1)
+def test_a_job_starts_from_what_an_equal_job_has_learned(tmp_path, trained):
     plan, jobs = experiment(tmp_path, "gru", epochs=1, start=trained)
     assert plan.clips["clip"].isin(torch.load(trained, weights_only=True)["seen"]).sum() == 32
     run_jobs(jobs[:1], plan)

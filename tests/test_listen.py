@@ -1,5 +1,5 @@
-"""`python -m app.listen`: files at their own pace, raw samples, a microphone; the same answers as
-`app.predict` gives."""
+"""`python -m app.listen`: files in real time, raw samples and a microphone, with the answers of
+`app.predict`."""
 
 import io
 import json
@@ -29,15 +29,15 @@ def model(exported):
 
 @pytest.fixture
 def no_waiting(monkeypatch):
-    """Files are read as fast as they can be; how long they would have waited."""
-    waited = []
-    clock = SimpleNamespace(sleep=waited.append, perf_counter=time.perf_counter)
+    """Files are read without waiting; the fixture lists the waiting times."""
+    waits = []
+    clock = SimpleNamespace(sleep=waits.append, perf_counter=time.perf_counter)
     monkeypatch.setattr(listening, "time", clock)
-    return waited
+    return waits
 
 
 def loudness() -> Model:
-    """A model that answers with the root mean square of what it hears."""
+    """A model that returns the root mean square of the waveform."""
     audio = conditioning(AUDIO | {"level": "none"})
     return Model(["rms"], audio, {}, lambda waveform: np.sqrt([np.mean(waveform**2)]))
 
@@ -59,14 +59,14 @@ def test_the_last_answer_is_that_of_predict(model, tmp_path, no_waiting, rate):
     np.testing.assert_allclose(got, [want[f"p_{x}"] for x in LABELS], rtol=0, atol=2e-6)
 
 
-def test_a_file_is_heard_at_its_own_pace(model, tmp_path, no_waiting):
+def test_a_file_is_heard_in_real_time(model, tmp_path, no_waiting):
     soundfile.write(tmp_path / "a.wav", speech_like(RATE), RATE)
     _, blocks = from_file(tmp_path / "a.wav", step_s=0.25)
     assert len(list(blocks)) == 4
     np.testing.assert_allclose(no_waiting, [0.25, 0.5, 0.75, 1], atol=0.2)
 
 
-def test_an_answer_is_for_the_last_window_and_each_block_has_one():
+def test_each_block_has_an_answer_for_the_last_window():
     steps = np.repeat([0.1, 0.2, 0.3, 0.4], RATE)
     blocks = pieces(steps, step=RATE // 2)
     answers = list(listen(loudness(), blocks, rate_hz=RATE, window_s=1))
@@ -77,7 +77,7 @@ def test_an_answer_is_for_the_last_window_and_each_block_has_one():
     np.testing.assert_allclose(got, want, atol=1e-4)
 
 
-def test_silence_and_what_is_softer_than_the_gate_have_no_answer():
+def test_windows_softer_than_the_gate_have_no_answer():
     waveform = np.concatenate([np.zeros(RATE), np.full(RATE, 0.01), np.full(RATE, 0.1)])
     for gate_db, want in ((None, [True, False, False]), (-30, [True, True, False])):
         answers = listen(
@@ -86,7 +86,7 @@ def test_silence_and_what_is_softer_than_the_gate_have_no_answer():
         assert [answer.probabilities is None for answer in answers] == want
 
 
-def test_latency_counts_from_when_the_samples_came():
+def test_latency_counts_from_the_arrival_of_the_samples():
     def late():
         yield time.perf_counter() - 0.2, np.full(RATE, 0.1, np.float32)
 
@@ -94,7 +94,7 @@ def test_latency_counts_from_when_the_samples_came():
     assert answer.latency_ms >= 200
 
 
-def test_memory_is_that_of_the_window():
+def test_only_the_window_stays_in_memory():
     held = []
     model = loudness()
     watching = Model(["n"], model.audio, {}, lambda x: held.append(len(x)) or [1.0])
@@ -103,15 +103,15 @@ def test_memory_is_that_of_the_window():
     assert max(held) == 3 * RATE
 
 
-def test_a_pipe_is_raw_samples_until_it_ends():
+def test_a_pipe_is_read_until_it_ends():
     samples = np.arange(-500, 500, dtype="<i2") * 30
-    data = samples.tobytes() + b"\x01"  # and half a sample, where the sender was stopped
+    data = samples.tobytes() + b"\x01"  # and half a sample, as if the sender was stopped
     blocks = list(from_pipe(io.BytesIO(data), rate_hz=1000, step_s=0.3))
     assert [len(block) for _, block in blocks] == [300, 300, 300, 100]
     np.testing.assert_array_equal(np.concatenate([b for _, b in blocks]) * 32768, samples)
 
 
-def test_the_command_answers_for_a_pipe(exported, tmp_path):
+def test_the_command_reads_a_pipe(exported, tmp_path):
     samples = (32768 * speech_like(RATE)).astype("<i2")
     soundfile.write(tmp_path / "a.wav", samples, RATE)
     (want,) = predict(load_model(exported), tmp_path / "a.wav")
@@ -126,7 +126,7 @@ def test_the_command_answers_for_a_pipe(exported, tmp_path):
 
 
 class FakeMicrophone:
-    """Stands for the library: records three blocks and is then interrupted."""
+    """A stand-in for the library sounddevice, which calls back with given blocks."""
 
     PortAudioError = RuntimeError
 
@@ -157,30 +157,30 @@ def test_a_microphone_is_recorded_at_its_own_rate(monkeypatch):
     library = FakeMicrophone(blocks=recorded)
     monkeypatch.setitem(sys.modules, "sounddevice", library)
     rate_hz, blocks = from_microphone(0, step_s=0.25)
-    _, block = next(blocks)  # both came before the first was asked for: one answer for both
+    _, block = next(blocks)  # both came before the first was requested
     assert rate_hz == 44100 and library.settings["blocksize"] == 11025
     np.testing.assert_array_equal(block, np.concatenate(recorded)[:, 0])
     blocks.close()
     assert library.closed
 
 
-def test_a_microphone_that_is_not_there_is_named(monkeypatch, exported):
+def test_a_missing_microphone_is_named(monkeypatch, exported):
     monkeypatch.setitem(sys.modules, "sounddevice", FakeMicrophone())
     monkeypatch.setattr(sys, "argv", ["listen", "--device", "7", "--model", str(exported)])
-    with pytest.raises(SystemExit, match="--device: No input device matching 7; there is:\n  0 fa"):
+    with pytest.raises(SystemExit, match="--device: No input device matching 7; .*\n  0 fake"):
         main()
 
 
-def test_the_library_to_record_with_is_named(monkeypatch, exported):
+def test_the_missing_recording_library_is_named(monkeypatch, exported):
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     monkeypatch.setattr(sys, "argv", ["listen", "--model", str(exported)])
-    with pytest.raises(SystemExit, match="--device: want the library sounddevice: pip install"):
+    with pytest.raises(SystemExit, match="--device: .*pip install sounddevice"):
         main()
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"", "cannot be decoded: .* Got 0 bytes"), (None, "cannot be read: No such file")],
+    [(b"", "cannot be decoded: "), (None, "cannot be read: No such file")],
 )
 def test_a_bad_file_is_named_with_the_reason(content, reason, tmp_path, monkeypatch, exported):
     path = tmp_path / "a.wav"
@@ -194,14 +194,14 @@ def test_a_bad_file_is_named_with_the_reason(content, reason, tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-", "--device", "0"], "want one of --device, --file and -"),
-        (["--step", "0"], "--step 0, --window 3: want over 0"),
-        (["--step", "4"], "--step 4, --window 3: want over 0, the step no longer"),
-        (["--window", "61"], "--step 0.25, --window 61: "),
+        (["-", "--device", "0"], "one of --device, --file and -"),
+        (["--step", "0"], "--step, --window: got 0 and 3, want more than 0"),
+        (["--step", "4"], "--step, --window: got 4 and 3"),
+        (["--window", "61"], "--step, --window: got 0.25 and 61"),
         (["-", "--rate", "0"], "--rate: got 0, want at least 1"),
     ],
 )
-def test_settings_without_sense_are_refused(arguments, message, monkeypatch, capsys):
+def test_wrong_arguments_are_refused(arguments, message, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["listen", *arguments])
     with pytest.raises(SystemExit) as ended:
         main()

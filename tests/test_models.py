@@ -10,9 +10,8 @@ import torch
 from sklearn.metrics import recall_score
 
 from benchmarks import models
-from stages.reporting import comparison
 from stages.running.settings import bind
-from studies import compare
+from studies import compare, comparison
 from tests.support import composed
 
 LABELS = ["angry", "sad"]
@@ -57,7 +56,7 @@ def experiments(monkeypatch, tmp_path):
         stored[name, "data/merged/clips.csv"] = clips.encode()
     split = {"name": "speaker", "title": "speakers held out", "speaker_dependent": False}
     found = [
-        comparison.arrange(
+        comparison.arrange_result(
             table,
             name=name,
             commit=name * 9,
@@ -69,7 +68,7 @@ def experiments(monkeypatch, tmp_path):
         )
         for name, table in tables.items()
     ]
-    monkeypatch.setattr(models, "read_experiments", lambda _: found)
+    monkeypatch.setattr(models, "read_results", lambda _: found)
     monkeypatch.setattr(models, "read_file", lambda name, path: stored[name, path])
     monkeypatch.setattr(sys, "argv", ["models", *tables])
     monkeypatch.chdir(tmp_path)

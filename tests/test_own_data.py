@@ -1,4 +1,4 @@
-"""A user's own recordings: folders named after emotions, or files listed in a table."""
+"""A user's own recordings, in folders named after emotions or listed in a table."""
 
 import re
 from pathlib import Path
@@ -35,7 +35,7 @@ def reasons(rows: list[dict]) -> dict[str, str]:
 
 def test_every_emotion_and_no_word_twice():
     assert tuple(SYNONYMS) == EMOTIONS
-    words = [word for emotion, more in SYNONYMS.items() for word in (emotion, *more)]
+    words = [word for emotion, synonyms in SYNONYMS.items() for word in (emotion, *synonyms)]
     assert len(words) == len(set(words))
 
 
@@ -57,7 +57,7 @@ def test_words_for_emotions(word, emotion):
     assert bool(reason) == (not emotion)
 
 
-def test_own_words_go_first():
+def test_own_words_take_precedence():
     words = emotion_words({"Excited": "happy", "joy": "amused", "01": "sad"})
     assert [emotion_of(word, words)[0] for word in ("excited", "Joy", "01", "happy")] == [
         "happy",
@@ -70,7 +70,7 @@ def test_own_words_go_first():
 @pytest.mark.parametrize(
     ("own", "message"),
     [
-        ({1: "sad"}, "emotions: got 1, want text: put the word in quotes"),
+        ({1: "sad"}, "emotions: got 1, want text"),
         ({"wut": "anger"}, "emotions: wut: got 'anger', want one of angry, disgust"),
     ],
 )
@@ -126,7 +126,7 @@ def test_example_of_table(tmp_path):
 # folder
 
 
-def test_folder_as_it_comes(tmp_path, caplog):
+def test_folder_with_default_settings(tmp_path, caplog):
     """Folders of emotions directly in the folder of the corpus, and one speaker."""
     root = make(tmp_path, "angry/a.wav", "Sadness/b/c.flac", "fun/d.wav", "e.wav")
     rows = by_file(reader("folder")(root))
@@ -142,9 +142,9 @@ def test_folder_as_it_comes(tmp_path, caplog):
         "sad",
         "Sadness/b/c",
     )
-    assert rows["fun/d.wav"]["excluded"].startswith("emotion unknown: got fun, want one of angry,")
+    assert rows["fun/d.wav"]["excluded"].startswith("emotion unknown: got fun, want one of angry")
     assert rows["e.wav"]["excluded"].startswith("emotion unknown: got nothing, want one of")
-    assert "nothing says who speaks, so all files count as one speaker" in caplog.text
+    assert "speaker" in caplog.text and "unknown" in caplog.text
 
 
 def test_roots_alone_do_not_make_speakers(tmp_path):
@@ -175,26 +175,24 @@ def test_speakers_by_a_regular_expression(tmp_path, caplog):
     }
     assert rows["ben/sad/a.wav"]["speaker"] == "ben"
     assert rows["cd/x/angry/a.wav"]["speaker"] == "cd"
-    assert rows["1/sad/a.wav"]["excluded"] == (
-        "speaker unknown: got 1/sad/a.wav, want a match of ^(?P<speaker>[a-z]+)/"
-    )
-    assert "who speaks" not in caplog.text
+    reason = rows["1/sad/a.wav"]["excluded"]
+    assert reason.startswith("speaker unknown: got 1/sad/a.wav")
+    assert "^(?P<speaker>[a-z]+)/" in reason
+    assert not caplog.records
 
 
 def test_files_outside_the_roots_or_in_two_keep_their_rows(tmp_path):
     root = make(tmp_path, "anna/sad/a.wav", "old/sad/a.wav", "a.wav")
-    assert reasons(reader("folder", roots=["anna"])(root)) == {
-        "a": "outside the roots, or in several: got a.wav, want it below one of anna",
-        "anna/sad/a": "",
-        "old/sad/a": "outside the roots, or in several: got old/sad/a.wav, "
-        "want it below one of anna",
-    }
-    assert reasons(reader("folder", roots=[".", "anna"])(root))["anna/sad/a"].startswith(
-        "outside the roots, or in several: got anna/sad/a.wav"
-    )
+    found = reasons(reader("folder", roots=["anna"])(root))
+    assert found.pop("anna/sad/a") == ""
+    assert set(found) == {"a", "old/sad/a"}
+    for clip, reason in found.items():
+        assert re.fullmatch(f"outside the roots: got {clip}.wav, want .* anna", reason)
+    reason = reasons(reader("folder", roots=[".", "anna"])(root))["anna/sad/a"]
+    assert re.fullmatch("in several roots: got anna/sad/a.wav, want .* ., anna", reason)
 
 
-def test_names_of_folders_that_only_the_user_understands(tmp_path):
+def test_names_of_folders_that_only_the_user_knows(tmp_path):
     root = make(tmp_path, "Wut/a.wav", "01/a.wav")
     rows = reader("folder", emotions={"wut": "angry", "01": "neutral"})(root)
     assert {row["emotion"] for row in rows} == {"angry", "neutral"}
@@ -203,12 +201,12 @@ def test_names_of_folders_that_only_the_user_understands(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"roots": ["anna", "bob"]}, "roots: no audio file below bob, got the folders anna, old"),
+        ({"roots": ["anna", "bob"]}, "roots: no audio file below bob, got .* anna, old"),
         ({"roots": ["../anna"]}, "roots: no audio file below ../anna"),
-        ({"roots": "anna"}, "roots: got 'anna', want a list of folders"),
-        ({"speaker": "(?P<who>x)"}, r"speaker: got .*, want a regular expression with a group"),
-        ({"speaker": "("}, r"speaker: got '\(', missing \).*; want a regular expression with"),
-        ({"language": False}, "language: got False, want text in quotes, or null"),
+        ({"roots": "anna"}, "roots: got 'anna', want a list"),
+        ({"speaker": "(?P<who>x)"}, r"speaker: got .*, want .*\(\?P<speaker>"),
+        ({"speaker": "("}, r"speaker: got '\(', missing \).*want"),
+        ({"language": False}, "language: got False, want text"),
         ({"sex": "both"}, "sex: got 'both', want female, male or null"),
         ({"emotions": {"x": "y"}}, "emotions: x: got 'y', want one of"),
     ],
@@ -252,8 +250,8 @@ def test_table_with_all_columns(tmp_path, caplog):
 def test_table_without_speakers_is_by_one(tmp_path, caplog):
     rows = listed(tmp_path, "file,emotion,sex\na.wav,sad,x\nb.wav,sad,\n", "a.wav", "b.wav")
     assert [(row["speaker"], row["sex"]) for row in rows] == [("unknown", "")] * 2
-    assert "no column says who speaks, so all files count as one speaker" in caplog.text
-    assert "sex: 'x' and alike count as unknown" in caplog.text
+    assert "no column speaker" in caplog.text and "unknown" in caplog.text
+    assert "sex: 'x'" in caplog.text
 
 
 def test_other_headers_and_words(tmp_path):
@@ -263,7 +261,7 @@ def test_other_headers_and_words(tmp_path):
     assert (row["emotion"], row["speaker"]) == ("angry", "anna")
 
 
-def test_lines_that_cannot_be_used_keep_a_row_with_the_reason(tmp_path):
+def test_unusable_lines_keep_a_row_with_the_reason(tmp_path):
     text = (
         "file,emotion,speaker\n"
         "good.wav,sad,anna\n"
@@ -278,17 +276,16 @@ def test_lines_that_cannot_be_used_keep_a_row_with_the_reason(tmp_path):
     )
     make(tmp_path.parent, "out.wav")
     found = reasons(listed(tmp_path, text, "good.wav", "odd.wav", "nobody.wav", "x/rest.wav"))
-    assert found.pop("odd").startswith("emotion unknown: got joyfull, want one of angry")
-    outside = "outside the folder: got {}, want a path below it"
-    assert found == {
-        "good": "",
-        "gone": "not there: got gone.wav, want an audio file below the folder",
-        "../out": outside.format("../out.wav"),
-        "/etc/out": outside.format("/etc/out.wav"),
-        "x/../../out": outside.format("x/../../out.wav"),
+    assert found.pop("good") == ""
+    assert {clip: reason.partition(", want")[0] for clip, reason in found.items()} == {
+        "odd": "emotion unknown: got joyfull",
+        "gone": "no such file: got gone.wav",
+        "../out": "outside the folder: got ../out.wav",
+        "/etc/out": "outside the folder: got /etc/out.wav",
+        "x/../../out": "outside the folder: got x/../../out.wav",
         "nobody": "speaker unknown: got nothing in line 8",
         "line 9": "no file: got nothing in line 9",
-        "clips": "not there: got clips.csv, want an audio file below the folder",
+        "clips": "no such file: got clips.csv",
         "x/rest": "not listed: want a line in clips.csv",
     }
 
@@ -306,25 +303,27 @@ def test_files_listed_twice(tmp_path):
         "gone.wav,sad,anna\n"
     )
     rows = listed(tmp_path, text, "a.wav", "b.wav", "c.wav", "c.flac")
-    assert [(row["clip"], row["excluded"]) for row in rows] == [
+    wanted = [
         ("a", ""),
-        ("b", "listed under another label: line 5 (happy by anna)"),
-        ("a (line 4)", "listed twice: line 2 as well"),
-        ("b (line 5)", "listed under another label: line 3 (sad by anna)"),
-        ("c", "listed under another label: line 7 (sad by ben)"),
-        ("c", "listed under another label: line 6 (sad by anna)"),
-        ("gone", "not there: got gone.wav, want an audio file below the folder"),
-        ("gone (line 9)", "not there: got gone.wav, want an audio file below the folder"),
+        ("b", r"listed under another label: line 5 \(happy by anna\)"),
+        ("a (line 4)", "listed twice: .*line 2"),
+        ("b (line 5)", r"listed under another label: line 3 \(sad by anna\)"),
+        ("c", r"listed under another label: line 7 \(sad by ben\)"),
+        ("c", r"listed under another label: line 6 \(sad by anna\)"),
+        ("gone", "no such file: got gone.wav.*"),
+        ("gone (line 9)", "no such file: got gone.wav.*"),
     ]
+    for row, (clip, reason) in zip(rows, wanted, strict=True):
+        assert row["clip"] == clip and re.fullmatch(reason, row["excluded"])
 
 
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"table": "other.csv"}, FileNotFoundError, "other.csv: no such table"),
-        ({"table": "../clips.csv"}, ValueError, "table: got ../clips.csv, want a file below"),
+        ({"table": "other.csv"}, FileNotFoundError, "other.csv: no such"),
+        ({"table": "../clips.csv"}, ValueError, "table: got ../clips.csv, want"),
         ({"columns": {"path": "file"}}, ValueError, "columns: got path, want file, emotion, sp"),
-        ({"columns": {"age": "years"}}, ValueError, "clips.csv: got the columns file, emotion;"),
+        ({"columns": {"age": "years"}}, ValueError, "clips.csv: .*columns file, emotion, want"),
         ({"emotions": {"x": "y"}}, ValueError, "emotions: x: got 'y', want one of"),
     ],
 )
@@ -356,6 +355,5 @@ def test_odd_lines_go_through_to_the_clip_table(tmp_path):
     )
     assert list(clips.loc[clips["excluded"] == "", "clip"]) == ["table/a", "table/c"]
     assert len(clips) == 13
-    assert set(clips.loc[clips["clip"] == "table/c.wav", "excluded"]) == {
-        "second copy: named like c.flac"
-    }
+    (reason,) = clips.loc[clips["clip"] == "table/c.wav", "excluded"]
+    assert re.match("second copy: .*c.flac", reason)

@@ -1,5 +1,5 @@
-"""`python -m app.predict`: whatever is named, it is answered or refused with the reason, and memory
-does not grow with the length of a file."""
+"""`python -m app.predict`: every path has an answer or an error, and memory does not grow with the
+length of a file."""
 
 import io
 import json
@@ -30,7 +30,7 @@ HEARD = conditioning(AUDIO)
 
 
 def noise(seconds, rate=16000, *, channels=1, seed=0):
-    """Noise whose loudness comes and goes, another way in each second."""
+    """Noise whose loudness varies, differently in each second."""
     random = np.random.default_rng(seed)
     samples = round(seconds * rate)
     depth = random.uniform(0, 1, samples // rate + 1).repeat(rate)[:samples, None]
@@ -40,7 +40,7 @@ def noise(seconds, rate=16000, *, channels=1, seed=0):
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A checkpoint of a small untrained network on two quick features."""
+    """A checkpoint of a small untrained network with two fast features."""
     small = ["model=gru", "features=[rms,zcr]", "model.network.pooling=16"]
     params = composed(*small)
     torch.manual_seed(0)
@@ -71,7 +71,7 @@ def loaded(model):
 
 @pytest.fixture
 def run_predict(model, monkeypatch, capsys):
-    """Run the command; its exit code and the answers that it printed as JSON."""
+    """Run the command; return its exit code and the answers that it prints as JSON."""
 
     def run(*arguments):
         command = ["predict", *map(str, arguments), "--model", str(model), "--format", "json"]
@@ -99,7 +99,7 @@ def files(tmp_path_factory):
     soundfile.write(folder / "silence.wav", np.zeros(35 * 16000), 16000)
     ultrasound = 0.3 * np.hanning(192_000) * np.sin(2 * np.pi * np.arange(192_000) * 50 / 192)
     soundfile.write(folder / "ultrasound.wav", ultrasound, 192_000)
-    soundfile.write(folder / "phases.wav", noise(1) * [[1, -1]], 16000)  # nothing is left in mono
+    soundfile.write(folder / "phases.wav", noise(1) * [[1, -1]], 16000)  # cancels out in mono
     holed = noise(35)
     holed[[16000, -1]] = np.nan
     soundfile.write(folder / "nan.wav", holed, 16000, subtype="FLOAT")
@@ -117,23 +117,23 @@ def files(tmp_path_factory):
 
 GOOD = {"good.flac", "stereo.wav", "low.wav", "high.wav", "long.wav"}
 REASONS = {
-    "short.wav": "too short: 0.010 s, want at least 0.1 s",
-    "silent.wav": "silent: peak 0.0000, want over 0.001",
-    "silence.wav": "silent: peak 0.0000, want over 0.001",
-    "ultrasound.wav": "silent: peak 0.0000, want over 0.001",
-    "phases.wav": "silent: peak 0.0000, want over 0.001",
+    "short.wav": "too short: 0.010 s, want at least 0.1",
+    "silent.wav": "silent: peak 0.0000",
+    "silence.wav": "silent: peak 0.0000",
+    "ultrasound.wav": "silent: peak 0.0000",
+    "phases.wav": "silent: peak 0.0000",
     "nan.wav": "not finite: 2 samples",
     "huge.wav": "not finite: ",
     "truncated.wav": "truncated: ",
     "truncated.flac": "cannot be decoded: ",
     "truncated.ogg": "truncated: ",
-    "empty.wav": "cannot be decoded: Format not recognised. Got 0 bytes, want WAV, FLAC",
-    "text.wav": "cannot be decoded: Format not recognised. Got 10 bytes, want WAV, FLAC",
+    "empty.wav": "cannot be decoded: ",
+    "text.wav": "cannot be decoded: ",
     "pointer.wav": "Git LFS pointer",
 }
 
 
-def test_good_files_among_bad_ones_are_answered(files, model):
+def test_good_files_beside_bad_ones_have_answers(files, model):
     command = [sys.executable, "-m", "app.predict", files, "--model", model, "--format", "json"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 1, result.stderr
@@ -149,7 +149,7 @@ def test_good_files_among_bad_ones_are_answered(files, model):
 
 
 @pytest.mark.parametrize("form", ["csv", "table"])
-def test_columns_do_not_depend_on_what_comes_first(files, model, form, monkeypatch, capsys):
+def test_columns_do_not_depend_on_the_first_file(files, model, form, monkeypatch, capsys):
     paths = [str(files / name) for name in ("text.wav", "good.flac", "low.wav")]
     monkeypatch.setattr(sys, "argv", ["predict", *paths, "--model", str(model), "--format", form])
     with pytest.raises(SystemExit) as ended:
@@ -166,7 +166,7 @@ def test_columns_do_not_depend_on_what_comes_first(files, model, form, monkeypat
     assert table["error"].notna().tolist() == table["emotion"].isna().tolist() == [True, 0, 0]
 
 
-def test_only_good_files_end_with_zero(files, run_predict):
+def test_the_exit_code_is_zero_without_errors(files, run_predict):
     code, answers = run_predict(files / "good.flac", files / "low.wav")
     assert code == 0 and not any("error" in answer for answer in answers)
 
@@ -174,23 +174,23 @@ def test_only_good_files_end_with_zero(files, run_predict):
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
-        ("", "empty path, want a file or a folder"),
+        ("", "got an empty path"),
         ("gone.wav", "cannot be read: No such file or directory"),
         ("gone/", "cannot be read: "),
         ("text.txt/a.wav", "cannot be read: Not a directory"),
         ("x" * 300, "cannot be read: File name too long"),
-        ("diary", "no audio file below it, got 1 .txt, want .wav, .flac or alike"),
-        ("none.wav", "no audio file below it, got nothing, want .wav, .flac or alike"),
-        ("a.raw", "cannot be decoded: Format not recognised. Got 2 bytes, want WAV"),
+        ("diary", "no audio file below it, got 1 .txt"),
+        ("none.wav", "no audio file below it, got nothing"),
+        ("a.raw", "cannot be decoded: "),
         ("text.txt", "cannot be decoded: "),
         (os.devnull, "cannot be decoded: "),
     ],
 )
-def test_what_is_named_and_no_audio_is_refused_by_name(path, reason, run_predict, tmp_path):
+def test_a_path_without_audio_has_an_error(path, reason, run_predict, tmp_path):
     soundfile.write(tmp_path / "good.wav", noise(1), 16000)
     (tmp_path / "text.txt").write_text("dear diary")
     (tmp_path / "a.raw").write_bytes(b"\x00\x01")
-    (tmp_path / "none.wav").mkdir()  # a folder, whatever its name
+    (tmp_path / "none.wav").mkdir()  # a folder with the suffix of a file
     (tmp_path / "diary").mkdir()
     (tmp_path / "diary" / "text.txt").touch()
     named = f"{tmp_path}/{path}" if path and path != os.devnull else path
@@ -200,8 +200,8 @@ def test_what_is_named_and_no_audio_is_refused_by_name(path, reason, run_predict
     assert answers[1]["emotion"] in LABELS
 
 
-def test_files_and_folders_that_may_not_be_read_are_refused(run_predict, tmp_path, monkeypatch):
-    """Refused here by hand: tests may run under an account that may read everything."""
+def test_files_and_folders_without_permission_have_an_error(run_predict, tmp_path, monkeypatch):
+    """Permission is denied by a patch, because tests may run as root."""
     for name in ("good.wav", "secret.wav", "vault/a.wav"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         soundfile.write(tmp_path / name, noise(1), 16000)
@@ -220,12 +220,12 @@ def test_files_and_folders_that_may_not_be_read_are_refused(run_predict, tmp_pat
     code, answers = run_predict(*paths)
     assert code == 1 and [answer["file"] for answer in answers] == [*map(str, paths)]
     assert answers[0]["error"] == "cannot be read: Permission denied"
-    vault = f"{tmp_path / 'vault'} cannot be read: Permission denied, want leave to list it"
-    assert answers[1]["error"] == vault
+    vault = f"{tmp_path / 'vault'} cannot be read: Permission denied"
+    assert answers[1]["error"].startswith(vault)
     assert answers[2]["emotion"] in LABELS
 
 
-def test_same_names_in_several_folders_and_files_named_twice(run_predict, tmp_path):
+def test_equal_names_in_several_folders_and_repeated_paths(run_predict, tmp_path):
     for seed, name in enumerate(("a/x.wav", "b/x.wav", "b/x.wav/x.wav", "b/x.flac")):
         if name == "b/x.wav":
             (tmp_path / name).mkdir(parents=True)  # a folder with the name of a file
@@ -240,7 +240,7 @@ def test_same_names_in_several_folders_and_files_named_twice(run_predict, tmp_pa
     assert len({answer["p_sad"] for answer in answers}) == 3
 
 
-def test_a_name_that_is_no_text_can_be_printed(model, tmp_path, monkeypatch, capsys):
+def test_a_name_that_is_not_valid_text_can_be_printed(model, tmp_path, monkeypatch, capsys):
     name = os.fsdecode(b"\xff.wav")
     soundfile.write(tmp_path / "a.wav", noise(1), 16000)
     (tmp_path / "a.wav").rename(tmp_path / name)
@@ -256,11 +256,11 @@ def test_a_name_that_is_no_text_can_be_printed(model, tmp_path, monkeypatch, cap
 def test_missing_model_is_named(files, monkeypatch, tmp_path):
     command = ["predict", str(files), "--model", str(tmp_path / "none.pt")]
     monkeypatch.setattr(sys, "argv", command)
-    with pytest.raises(SystemExit, match="none.pt: no such checkpoint"):
+    with pytest.raises(SystemExit, match="none.pt: no such"):
         main()
 
 
-def test_the_library_that_a_feature_lacks_is_named(files, model, tmp_path, monkeypatch):
+def test_the_missing_library_of_a_feature_is_named(files, model, tmp_path, monkeypatch):
     checkpoint = torch.load(model)
     audio = {key: checkpoint["features"]["rms"][key] for key in ("sample_rate", "hop_length")}
     egemaps = {"_target_": "stages.acoustics.egemaps.egemaps", **audio}
@@ -268,7 +268,7 @@ def test_the_library_that_a_feature_lacks_is_named(files, model, tmp_path, monke
     monkeypatch.setitem(sys.modules, "opensmile", None)
     command = ["predict", str(files), "--model", str(tmp_path / "model.pt")]
     monkeypatch.setattr(sys, "argv", command)
-    with pytest.raises(SystemExit, match="egemaps: got no library opensmile, want opensmile: pip"):
+    with pytest.raises(SystemExit, match="egemaps: .*opensmile.* pip"):
         main()
 
 
@@ -288,7 +288,7 @@ def answered(loaded, path):
 
 @pytest.mark.parametrize("rate", [1, 8000, 16000, 24414, 44100, 192000])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_what_fits_one_window_is_read_as_the_prepare_stage_reads_it(tmp_path, rate, channels):
+def test_a_single_window_equals_the_clip_of_the_prepare_stage(tmp_path, rate, channels):
     path = tmp_path / "a.wav"
     soundfile.write(path, noise(9.9, rate, channels=channels), rate, subtype="FLOAT")
     (window,) = read_windows(path, window_s=10, **HEARD)
@@ -297,7 +297,7 @@ def test_what_fits_one_window_is_read_as_the_prepare_stage_reads_it(tmp_path, ra
 
 
 def test_noise_is_removed_as_in_training(tmp_path):
-    """Of what fits one window as of the clip, and of each longer window by itself."""
+    """From a single window as from a clip, and from each of several windows separately."""
     denoising = HEARD | {"denoise": 0.8}
     path = tmp_path / "a.wav"
     soundfile.write(path, noise(3), 16000, subtype="FLOAT")
@@ -312,7 +312,7 @@ def test_noise_is_removed_as_in_training(tmp_path):
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100])
 @pytest.mark.parametrize("block", [1000, 1 << 20])
-def test_windows_are_the_whole_file_cut(tmp_path, rate, block, monkeypatch):
+def test_windows_joined_are_the_whole_file(tmp_path, rate, block, monkeypatch):
     monkeypatch.setattr(decoding, "_BLOCK", block)
     path = tmp_path / "a.wav"
     soundfile.write(path, noise(3.3, rate, channels=2), rate)
@@ -325,7 +325,7 @@ def test_windows_are_the_whole_file_cut(tmp_path, rate, block, monkeypatch):
 
 
 @pytest.mark.parametrize("name", sorted(REASONS))
-def test_a_file_is_refused_as_the_prepare_stage_refuses_it(files, name):
+def test_a_file_is_refused_with_the_reason_of_the_prepare_stage(files, name):
     with pytest.raises(ValueError) as wanted:
         read_clip(files / name, **AUDIO)
     with pytest.raises(ValueError) as refusal:
@@ -333,7 +333,7 @@ def test_a_file_is_refused_as_the_prepare_stage_refuses_it(files, name):
     assert str(refusal.value) == str(wanted.value)
 
 
-def test_the_answer_is_the_mean_over_windows_each_levelled_by_itself(recogniser, loaded, tmp_path):
+def test_the_answer_is_the_mean_over_windows_levelled_separately(recogniser, loaded, tmp_path):
     parts = [gain * noise(9, seed=seed) for seed, gain in enumerate((0.1, 1, 5))]
     soundfile.write(tmp_path / "a.wav", np.concatenate(parts), 16000, subtype="FLOAT")
     each = [probabilities(recogniser, conditioned(part, 16000, **AUDIO)) for part in parts]
@@ -342,29 +342,29 @@ def test_the_answer_is_the_mean_over_windows_each_levelled_by_itself(recogniser,
     np.testing.assert_allclose(got, np.mean(each, axis=0), rtol=0, atol=2e-6)
 
 
-def test_a_window_counts_by_what_is_left_of_it(recogniser, loaded, tmp_path):
+def test_windows_are_weighted_by_their_length_after_trimming(recogniser, loaded, tmp_path):
     """Trimming leaves 9 s of one window and 1 s of the other."""
     parts = [noise(9), 1e-3 * noise(9, seed=1)]
     parts[1][3 * 16000 : 4 * 16000] = noise(2, seed=3)[16000:]
     soundfile.write(tmp_path / "a.wav", np.concatenate(parts), 16000, subtype="FLOAT")
-    left = [conditioned(part, 16000, **AUDIO | {"trim_db": 40}) for part in parts]
-    first, second = (probabilities(recogniser, samples) for samples in left)
-    share = len(left[1]) / (len(left[0]) + len(left[1]))
-    assert 0.08 < share < 0.12 and np.abs(second - first).max() > 0.01
+    trimmed = [conditioned(part, 16000, **AUDIO | {"trim_db": 40}) for part in parts]
+    first, second = (probabilities(recogniser, samples) for samples in trimmed)
+    weight = len(trimmed[1]) / (len(trimmed[0]) + len(trimmed[1]))
+    assert 0.08 < weight < 0.12 and np.abs(second - first).max() > 0.01
     trimming = replace(loaded, audio=HEARD | {"trim_db": 40})
     (answer,) = predict(trimming, tmp_path / "a.wav")
     got = np.array([answer[f"p_{label}"] for label in LABELS])
-    np.testing.assert_allclose(got, first + share * (second - first), rtol=0, atol=2e-6)
+    np.testing.assert_allclose(got, first + weight * (second - first), rtol=0, atol=2e-6)
 
 
-def test_a_silent_window_is_no_answer(recogniser, loaded, tmp_path):
+def test_silent_windows_are_left_out(recogniser, loaded, tmp_path):
     speech, pause = noise(9), np.zeros((9 * 16000, 1))
     soundfile.write(tmp_path / "speech.wav", speech, 16000)
     soundfile.write(tmp_path / "pauses.wav", np.concatenate([pause, speech, pause]), 16000)
     one, with_pauses = (answered(loaded, tmp_path / f"{name}.wav") for name in ("speech", "pauses"))
     assert np.array_equal(one, with_pauses)
     silence = probabilities(recogniser, np.zeros(9 * 16000, np.int16))
-    assert np.abs(silence - one).max() > 0.01  # else counting it could not be told
+    assert np.abs(silence - one).max() > 0.01  # so that counting it would show
 
 
 def write_long(path, *, seconds, rate, channels):
@@ -376,7 +376,7 @@ def write_long(path, *, seconds, rate, channels):
 
 @pytest.mark.parametrize(("rate", "channels"), [(16000, 1), (192000, 2)])
 def test_memory_does_not_grow_with_the_length_of_a_file(loaded, tmp_path, rate, channels):
-    """All samples and what is made of them are numpy's until a window is given to the network."""
+    """Samples are numpy arrays, which tracemalloc sees, until a window reaches the network."""
     peaks = []
     for seconds in (30, 120):
         path = tmp_path / f"{seconds}.wav"
@@ -387,7 +387,7 @@ def test_memory_does_not_grow_with_the_length_of_a_file(loaded, tmp_path, rate, 
             peaks.append(tracemalloc.get_traced_memory()[1])
         finally:
             tracemalloc.stop()
-    assert peaks[0] > 1e6  # it is numpy's memory that is seen
+    assert peaks[0] > 1e6  # tracemalloc sees the memory of numpy
     assert peaks[1] < 1.1 * peaks[0]
 
 
@@ -403,7 +403,7 @@ def test_memory_does_not_grow_with_the_number_of_channels(loaded, tmp_path):
         tracemalloc.stop()
 
 
-def test_an_hour_is_answered(loaded, tmp_path):
+def test_an_hour_has_an_answer(loaded, tmp_path):
     path = tmp_path / "hour.wav"
     write_long(path, seconds=3600, rate=8000, channels=1)
     windows = []
@@ -419,7 +419,7 @@ def test_an_hour_is_answered(loaded, tmp_path):
 # Over time --------------------------------------------------------------------------------------
 
 
-def test_each_window_has_its_answer_and_a_silent_one_has_none(loaded, recogniser, tmp_path):
+def test_each_window_has_an_answer_unless_it_is_silent(loaded, recogniser, tmp_path):
     samples = np.concatenate([noise(2), np.zeros((2 * 16000, 1)), noise(1.25, seed=1)])
     soundfile.write(tmp_path / "a.wav", samples, 16000, subtype="FLOAT")
     answers = predict(loaded, tmp_path / "a.wav", window_s=1, hop_s=0.5)
@@ -434,7 +434,7 @@ def test_each_window_has_its_answer_and_a_silent_one_has_none(loaded, recogniser
         np.testing.assert_allclose(got, want, rtol=0, atol=2e-6)
 
 
-def test_windows_of_a_longer_hop_are_some_of_those_of_a_shorter_one(loaded, files):
+def test_windows_of_a_longer_hop_are_among_those_of_a_shorter_one(loaded, files):
     every, some = (
         predict(loaded, files / "long.wav", window_s=3, hop_s=hop_s) for hop_s in (0.5, 2)
     )
@@ -472,14 +472,14 @@ def test_windows_are_printed_with_their_times(files, model, monkeypatch, capsys)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--hop", "1"], "--hop: want --window as well"),
-        (["--window", "1", "--hop", "2"], "--hop: got 2, want over 0 and at most --window, 1"),
+        (["--hop", "1"], "--hop: got no --window"),
+        (["--window", "1", "--hop", "2"], "--hop: got 2, want more than 0, at most --window 1"),
         (["--window", "1", "--hop", "0"], "--hop: got 0"),
         (["--window", "nan"], "--hop: got nan"),
         (["--window", "inf"], "--hop: got inf"),
     ],
 )
-def test_windows_without_sense_are_refused(arguments, message, monkeypatch, capsys):
+def test_wrong_windows_are_refused(arguments, message, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["predict", "a.wav", *arguments])
     with pytest.raises(SystemExit) as ended:
         main()
@@ -500,7 +500,7 @@ def test_the_exported_file_answers_like_the_checkpoint(files, loaded, exported):
 
 
 def test_the_exported_file_needs_no_torch(files, exported):
-    """Nor pandas, nor anything else that takes seconds to import."""
+    """Nor pandas, nor other libraries that take seconds to import."""
     code = (
         "import sys; from app.predict import main\n"
         "try: main()\n"
@@ -513,7 +513,7 @@ def test_the_exported_file_needs_no_torch(files, exported):
     assert "good.flac" in result.stdout
 
 
-def test_files_are_answered_in_their_order_whatever_the_number_of_threads(
+def test_answers_are_in_the_order_of_the_files_for_any_number_of_threads(
     files, exported, monkeypatch, capsys
 ):
     paths = [str(files / name) for name in sorted(GOOD) * 5]
@@ -556,14 +556,14 @@ def other_graph(**metadata):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no such file; `dvc repro` makes"),
-        (b"", "cannot be loaded: .*; want a file that Inflect exported"),
-        (b"RIFF\x00\x00", "cannot be loaded: .*; want a file that Inflect exported"),
-        (other_graph(), "not a model of Inflect: it takes waveform and gives probabilities"),
-        (other_graph(labels='["a"]'), "audio.sample_rate: got nothing, want .*; export again"),
+        (None, "no such file.*dvc repro"),
+        (b"", "cannot be loaded: .*want"),
+        (b"RIFF\x00\x00", "cannot be loaded: .*want"),
+        (other_graph(), "not a model of Inflect: .*waveform.*probabilities.*labels"),
+        (other_graph(labels='["a"]'), "audio.sample_rate: got nothing, want .*dvc repro"),
     ],
 )
-def test_a_model_file_that_is_not_ours_is_refused(content, message, tmp_path, monkeypatch):
+def test_a_file_that_is_not_an_exported_model_is_refused(content, message, tmp_path, monkeypatch):
     path = tmp_path / "model.onnx"
     if content is not None:
         path.write_bytes(content)

@@ -1,6 +1,7 @@
-"""What the corpus readers make of official file names, and of others. Traps: test_traps.py."""
+"""Corpus readers on official file names and on others. Known traps: test_traps.py."""
 
 import importlib
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -20,14 +21,14 @@ from tests.official import (
 from tests.support import ROOT, reader
 
 NAMES = sorted(path.stem for path in (ROOT / "conf" / "corpora").glob("*.yaml"))
-#: Read a user's own data, see test_own_data.py.
+#: Readers of a user's own data, see test_own_data.py.
 OWN = ("folder", "table")
 PUBLIC = [name for name in NAMES if name not in OWN]
 read_ravdess = reader("ravdess")
 
 
 def make(root: Path, names: list[str], *, suffix: str = ".wav") -> Path:
-    """Empty files of these names: readers look at names alone."""
+    """Create empty files with these names: readers look only at names."""
     for name in names:
         path = root / f"{name}{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,8 +44,13 @@ def usable(rows: list[dict]) -> list[dict]:
     return [row for row in rows if not row.get("excluded")]
 
 
-def one(read, root: Path, name: str) -> dict:
-    """The row of one file among those of a folder."""
+def kinds(rows: list[dict]) -> Counter:
+    """Count the rows by the kind of reason: the part before the colon."""
+    return Counter(row.get("excluded", "").partition(":")[0] for row in rows)
+
+
+def row_of(read, root: Path, name: str) -> dict:
+    """Row of one file among those of a folder."""
     return by_file(read(root))[name]
 
 
@@ -146,7 +152,7 @@ def test_suffix_and_depth_do_not_matter(tmp_path, read, stem):
 def test_a_name_that_does_not_parse_keeps_its_row(tmp_path, name):
     (row,) = reader(name)(make(tmp_path, ["notes/recording_of_the_room"]))
     assert row["clip"] == "notes/recording_of_the_room"
-    assert row["excluded"].startswith("name does not parse: got notes/recording_of_the_room, want ")
+    assert re.match("name .*: got notes/recording_of_the_room, want ", row["excluded"])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -161,12 +167,12 @@ def test_a_reader_says_how_to_get_its_corpus(name):
 
 
 def ravdess_with(root: Path, *names: str) -> Path:
-    """Stray names among the 120 of two actors."""
+    """Create stray names among the 120 names of two actors."""
     return make(root, [*ravdess_names(("11", "12")), *names])
 
 
 def test_ravdess_columns(tmp_path):
-    row = one(read_ravdess, ravdess_with(tmp_path), "Actor_12/03-01-06-02-02-01-12")
+    row = row_of(read_ravdess, ravdess_with(tmp_path), "Actor_12/03-01-06-02-02-01-12")
     assert row == {
         "clip": "03-01-06-02-02-01-12",
         "file": "Actor_12/03-01-06-02-02-01-12.wav",
@@ -191,10 +197,7 @@ def test_ravdess_song_is_used_only_if_wanted(tmp_path):
     speech = ravdess_names(("11", "12"))
     songs = [name.replace("/03-01-", "/03-02-") for name in speech if "-07-0" not in name]
     root = ravdess_with(tmp_path, *songs)
-    assert Counter(row["excluded"] for row in read_ravdess(root)) == {
-        "": 120,
-        "song, not speech": len(songs),
-    }
+    assert kinds(read_ravdess(root)) == {"": 120, "song, not speech": len(songs)}
     rows = reader("ravdess", song=True)(root)
     assert len(usable(rows)) == 120 + len(songs)
     assert len({row["clip"] for row in rows}) == len(rows)
@@ -207,41 +210,39 @@ def test_ravdess_song_is_used_only_if_wanted(tmp_path):
 
 def test_ravdess_song_of_a_video_is_excluded_also_if_song_is_wanted(tmp_path):
     rows = reader("ravdess", song=True)(ravdess_with(tmp_path, "Actor_11/01-02-03-01-01-01-11"))
-    assert Counter(row["excluded"] for row in rows) == {
-        "": 120,
-        "sound of a video file: got modality 01, want 03": 1,
-    }
+    assert kinds(rows) == {"": 120, "audio track of a video": 1}
 
 
 @pytest.mark.parametrize("modality", ["01", "02"])
-def test_ravdess_sound_of_videos_is_excluded(tmp_path, modality):
+def test_ravdess_audio_tracks_of_videos_are_excluded(tmp_path, modality):
     videos = [name.replace("/03-01-", f"/{modality}-01-") for name in ravdess_names(("11", "12"))]
     rows = read_ravdess(ravdess_with(tmp_path, *videos))
-    reason = f"sound of a video file: got modality {modality}, want 03"
-    assert Counter(row["excluded"] for row in rows) == {"": 120, reason: 120}
+    reasons = {row["excluded"] for row in rows} - {""}
+    assert kinds(rows) == {"": 120, "audio track of a video": 120}
+    assert all(f"got modality {modality}, want 03" in reason for reason in reasons)
 
 
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("04-01-03-01-01-01-11", "modality outside the scheme: got 04, want 01 02 03"),
-        ("03-03-03-01-01-01-11", "channel outside the scheme: got 03, want 01 02"),
+        ("04-01-03-01-01-01-11", "modality .*got 04, want 01 02 03"),
+        ("03-03-03-01-01-01-11", "channel .*got 03, want 01 02"),
         (
             "03-01-09-01-01-01-11",
-            "emotion outside the scheme: got 09, want 01 02 03 04 05 06 07 08",
+            "emotion .*got 09, want 01 02 03 04 05 06 07 08",
         ),
         (
             "03-01-00-01-01-01-11",
-            "emotion outside the scheme: got 00, want 01 02 03 04 05 06 07 08",
+            "emotion .*got 00, want 01 02 03 04 05 06 07 08",
         ),
-        ("03-01-03-03-01-01-11", "intensity outside the scheme: got 03, want 01 02"),
-        ("03-01-03-01-03-01-11", "statement outside the scheme: got 03, want 01 02"),
-        ("03-01-03-01-01-03-11", "repetition outside the scheme: got 03, want 01 02"),
-        ("03-01-03-01-01-01-25", "actor outside the scheme: got 25, want 01 to 24"),
-        ("03-01-03-01-01-01-00", "actor outside the scheme: got 00, want 01 to 24"),
+        ("03-01-03-03-01-01-11", "intensity .*got 03, want 01 02"),
+        ("03-01-03-01-03-01-11", "statement .*got 03, want 01 02"),
+        ("03-01-03-01-01-03-11", "repetition .*got 03, want 01 02"),
+        ("03-01-03-01-01-01-25", "actor .*got 25, want 01 to 24"),
+        ("03-01-03-01-01-01-00", "actor .*got 00, want 01 to 24"),
         (
             "03-01-01-02-01-01-11",
-            "intensity outside the scheme: got 02 (strong) with neutral, want 01",
+            r"intensity .*got 02 \(strong\) with neutral, want 01",
         ),
     ],
 )
@@ -249,20 +250,21 @@ def test_ravdess_codes_outside_the_scheme_are_excluded(tmp_path, name, reason):
     rows = read_ravdess(ravdess_with(tmp_path, name))
     assert len(usable(rows)) == 120
     row = by_file(rows)[name]
-    assert (row["clip"], row["emotion"], row["excluded"]) == (name, "", reason)
+    assert (row["clip"], row["emotion"]) == (name, "")
+    assert re.fullmatch(reason, row["excluded"])
 
 
 def test_ravdess_names_without_all_fields_do_not_parse(tmp_path):
-    row = one(read_ravdess, ravdess_with(tmp_path, "03-01-03-01-01-01"), "03-01-03-01-01-01")
-    assert row["excluded"].startswith("name does not parse: got 03-01-03-01-01-01, want seven")
+    row = row_of(read_ravdess, ravdess_with(tmp_path, "03-01-03-01-01-01"), "03-01-03-01-01-01")
+    assert re.match("name .*: got 03-01-03-01-01-01, want seven", row["excluded"])
 
 
 def test_ravdess_refuses_above_one_in_twenty(tmp_path):
     strays = [f"stray/03-01-09-01-01-01-{actor:02}" for actor in range(1, 8)]
     assert len(usable(read_ravdess(ravdess_with(tmp_path, *strays[:6])))) == 120  # 6 of 126
     message = (
-        "7 of 127 names are none of RAVDESS's, want at most 5%; stray/03-01-09-01-01-01-01.wav: "
-        "emotion outside the scheme: got 09, want 01 02 03 04 05 06 07 08. This looks like Bangla"
+        "7 of 127 .* RAVDESS, want at most 5%; stray/03-01-09-01-01-01-01.wav: "
+        "emotion .*got 09, want 01 02 03 04 05 06 07 08.* Bangla"
     )
     with pytest.raises(ValueError, match=message):
         read_ravdess(ravdess_with(tmp_path, *strays))
@@ -304,7 +306,7 @@ def test_tess_one_word_has_one_code(tmp_path):
 @pytest.mark.parametrize("name", ["OAF_back_bored", "YF_back_sad", "OAF_sad", "OAF_back_sad_2"])
 def test_tess_other_names_do_not_parse(tmp_path, name):
     (row,) = tess.read(make(tmp_path, [name]))
-    assert row["excluded"].startswith(f"name does not parse: got {name}, want OAF or YAF")
+    assert re.match(f"name .*: got {name}, want OAF or YAF", row["excluded"])
 
 
 # CREMA-D
@@ -335,23 +337,22 @@ def test_cremad_levels(tmp_path, level, intensity):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("1000_IEO_ANG_HI", "actor outside the scheme: got 1000, want 1001 to 1091"),
-        ("1092_IEO_ANG_HI", "actor outside the scheme: got 1092, want 1001 to 1091"),
+        ("1000_IEO_ANG_HI", "actor .*got 1000, want 1001 to 1091"),
+        ("1092_IEO_ANG_HI", "actor .*got 1092, want 1001 to 1091"),
         (
             "1001_ABC_ANG_XX",
-            "sentence outside the scheme: got ABC, "
-            "want IEO TIE IOM IWW TAI MTI IWL ITH DFA ITS TSI WSI",
+            "sentence .*got ABC, want IEO TIE IOM IWW TAI MTI IWL ITH DFA ITS TSI WSI",
         ),
         (
             "1001_IEO_CAL_XX",
-            "emotion outside the scheme: got CAL, want ANG DIS FEA HAP NEU SAD",
+            "emotion .*got CAL, want ANG DIS FEA HAP NEU SAD",
         ),
-        ("1001_IEO_ANG_ZZ", "level outside the scheme: got ZZ, want LO MD HI XX X"),
+        ("1001_IEO_ANG_ZZ", "level .*got ZZ, want LO MD HI XX X"),
     ],
 )
 def test_cremad_codes_outside_the_scheme_are_excluded(tmp_path, name, reason):
-    row = one(cremad.read, make(tmp_path, ["1001_IEO_ANG_HI", name]), name)
-    assert (row["clip"], row["excluded"]) == (name, reason)
+    row = row_of(cremad.read, make(tmp_path, ["1001_IEO_ANG_HI", name]), name)
+    assert row["clip"] == name and re.fullmatch(reason, row["excluded"])
 
 
 def test_cremad_has_48_men_and_43_women(tmp_path):
@@ -377,7 +378,7 @@ def test_cremad_demographics_give_age_and_sex(tmp_path, folder):
 
 
 def test_cremad_demographics_with_odd_rows(tmp_path):
-    """Actors without clips, cells that say nothing, other spellings, the bytes of Excel."""
+    """Actors without clips, empty cells, other spellings, a byte order mark as Excel writes."""
     root = make(tmp_path, [f"AudioWAV/{actor}_DFA_NEU_XX" for actor in range(1001, 1006)])
     (root / "VideoDemographics.csv").write_bytes(
         b"\xef\xbb\xbfActorID,Age,Sex,Race\r\n"
@@ -397,7 +398,7 @@ def test_cremad_demographics_with_odd_rows(tmp_path):
 def test_cremad_demographics_without_a_column_are_refused(tmp_path):
     root = make(tmp_path, ["AudioWAV/1001_DFA_NEU_XX"])
     (root / "VideoDemographics.csv").write_text("ActorID,Sex\n1001,Male\n")
-    with pytest.raises(ValueError, match="got the columns ActorID, Sex; want ActorID, Age, Sex"):
+    with pytest.raises(ValueError, match="columns ActorID, Sex, want ActorID, Age, Sex"):
         cremad.read(root)
 
 
@@ -409,9 +410,7 @@ def test_cremad_mp3_gives_way_to_wav(tmp_path):
         "AudioMP3/1002_DFA_NEU_XX.mp3",
         "AudioWAV/1001_DFA_NEU_XX.wav",
     ]
-    assert rows[0]["excluded"] == (
-        "lossy copy: got AudioMP3, want AudioWAV, which holds 1001_DFA_NEU_XX"
-    )
+    assert re.match("lossy copy: got AudioMP3, .*1001_DFA_NEU_XX.*AudioWAV", rows[0]["excluded"])
     assert len({row["clip"] for row in rows}) == 3
 
 
@@ -440,20 +439,20 @@ def test_savee_layouts_give_one_name(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("DC_a16", "number outside the scheme: got 16, want 01 to 15"),
-        ("DC_a00", "number outside the scheme: got 00, want 01 to 15"),
-        ("DC_n31", "number outside the scheme: got 31, want 01 to 30"),
+        ("DC_a16", "number .*got 16, want 01 to 15"),
+        ("DC_a00", "number .*got 00, want 01 to 15"),
+        ("DC_n31", "number .*got 31, want 01 to 30"),
     ],
 )
 def test_savee_numbers_outside_the_scheme_are_excluded(tmp_path, name, reason):
     (row,) = savee.read(make(tmp_path, [name]))
-    assert (row["clip"], row["excluded"]) == (name, reason)
+    assert row["clip"] == name and re.fullmatch(reason, row["excluded"])
 
 
 @pytest.mark.parametrize("name", ["XX/a01", "a01", "DC/s01", "DC_b01", "DC/a1"])
 def test_savee_other_names_do_not_parse(tmp_path, name):
     (row,) = savee.read(make(tmp_path, [name]))
-    assert row["excluded"].startswith(f"name does not parse: got {name}, want speaker")
+    assert re.match(f"name .*: got {name}, want speaker", row["excluded"])
 
 
 def test_savee_sentences(tmp_path):
@@ -463,7 +462,7 @@ def test_savee_sentences(tmp_path):
         common = {clips[f"{code}{number}"] for code in ("a", "d", "f", "h", "n", "sa", "su")}
         assert common == {f"common{number}"} == {clips[f"n{int(number) + 15}"]}
     assert (clips["n19"], clips["n24"], clips["n27"], clips["n30"]) == ("a04", "f05", "sa04", "h05")
-    # 3 common sentences, and 2 specific and 10 generic ones of each of the 7 emotions
+    # 3 common sentences, and 12 others (2 specific, 10 generic) for each of the 7 emotions
     counts = Counter(clips.values())
     assert len(counts) == 3 + 12 * 7
     assert Counter(counts.values()) == {1: 10 * 7 + 2, 2: 2 * 6, 8: 3}
@@ -487,7 +486,7 @@ def test_emodb_columns(tmp_path):
     }
 
 
-def test_emodb_sex_is_not_odd_and_even(tmp_path):
+def test_emodb_sex_does_not_follow_from_odd_and_even_numbers(tmp_path):
     speakers = ("03", "08", "09", "10", "11", "12", "13", "14", "15", "16")
     rows = emodb.read(make(tmp_path, [f"{speaker}a01Na" for speaker in speakers]))
     men = {row["speaker"] for row in rows if row["sex"] == "male"}
@@ -509,23 +508,23 @@ def test_emodb_letters_are_german(tmp_path, letter, emotion):
     [
         (
             "01a01Wa",
-            "speaker outside the scheme: got 01, want 03 08 09 10 11 12 13 14 15 16",
+            "speaker .*got 01, want 03 08 09 10 11 12 13 14 15 16",
         ),
         (
             "03c01Wa",
-            "text outside the scheme: got c01, want a01 a02 a04 a05 a07 b01 b02 b03 b09 b10",
+            "text .*got c01, want a01 a02 a04 a05 a07 b01 b02 b03 b09 b10",
         ),
     ],
 )
 def test_emodb_codes_outside_the_scheme_are_excluded(tmp_path, name, reason):
     (row,) = emodb.read(make(tmp_path, [name]))
-    assert (row["clip"], row["excluded"]) == (name, reason)
+    assert row["clip"] == name and re.fullmatch(reason, row["excluded"])
 
 
 @pytest.mark.parametrize("name", ["03a01Xa", "03a01wa", "3a01Wa", "amused_57-84_0057"])
 def test_emodb_other_names_do_not_parse(tmp_path, name):
-    row = one(emodb.read, make(tmp_path, ["03a01Wa", name]), name)
-    assert row["excluded"].startswith(f"name does not parse: got {name}, want speaker")
+    row = row_of(emodb.read, make(tmp_path, ["03a01Wa", name]), name)
+    assert re.match(f"name .*: got {name}, want speaker", row["excluded"])
 
 
 # EmoV-DB
@@ -566,14 +565,14 @@ def test_emovdb_spellings_and_layouts(tmp_path, name, speaker, emotion, sentence
 
 def test_emovdb_file_in_the_folder_of_another_emotion_is_excluded(tmp_path):
     (row,) = emovdb.read(make(tmp_path, ["bea_Amused/anger_1-28_0001"]))
-    assert row["excluded"] == "emotion unclear: got anger in the folder Amused, want one emotion"
+    assert re.match("emotion unclear: got anger .* Amused", row["excluded"])
     assert "emotion" not in row
 
 
 @pytest.mark.parametrize("name", ["amused_57-84_0057", "mia_Amused/amused_1-28_0001", "bea/x_1"])
 def test_emovdb_other_names_do_not_parse(tmp_path, name):
     (row,) = emovdb.read(make(tmp_path, [name]))
-    assert row["excluded"].startswith(f"name does not parse: got {name}, want speaker")
+    assert re.match(f"name .*: got {name}, want speaker", row["excluded"])
 
 
 # BanglaSER
@@ -581,7 +580,7 @@ def test_emovdb_other_names_do_not_parse(tmp_path, name):
 
 def test_banglaser_columns(tmp_path):
     names = banglaser_names(("33", "34"))
-    row = one(banglaser.read, make(tmp_path, list(names)), "Actor 34/03-01-04-02-03-01-34")
+    row = row_of(banglaser.read, make(tmp_path, list(names)), "Actor 34/03-01-04-02-03-01-34")
     assert row == {
         "clip": "03-01-04-02-03-01-34",
         "file": "Actor 34/03-01-04-02-03-01-34.wav",
@@ -598,13 +597,14 @@ def test_banglaser_columns(tmp_path):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("03-02-01-01-01-01-01", "type outside the scheme: got 02, want 01"),
-        ("03-01-06-01-01-01-01", "emotion outside the scheme: got 06, want 01 02 03 04 05"),
-        ("03-01-01-01-04-01-01", "statement outside the scheme: got 04, want 01 02 03"),
-        ("03-01-01-01-01-01-35", "actor outside the scheme: got 35, want 01 to 34"),
+        ("03-02-01-01-01-01-01", "type .*got 02, want 01"),
+        ("03-01-06-01-01-01-01", "emotion .*got 06, want 01 02 03 04 05"),
+        ("03-01-01-01-04-01-01", "statement .*got 04, want 01 02 03"),
+        ("03-01-01-01-01-01-35", "actor .*got 35, want 01 to 34"),
     ],
 )
 def test_banglaser_codes_outside_the_scheme_are_excluded(tmp_path, name, reason):
     root = make(tmp_path, [*banglaser_names(("33", "34")), name])
-    row = one(banglaser.read, root, name)
-    assert (row["clip"], row["emotion"], row["excluded"]) == (name, "", reason)
+    row = row_of(banglaser.read, root, name)
+    assert (row["clip"], row["emotion"]) == (name, "")
+    assert re.fullmatch(reason, row["excluded"])

@@ -7,15 +7,15 @@ import pytest
 from matplotlib.collections import PathCollection
 from omegaconf import OmegaConf
 
-from stages.clips.completeness import compare, read_release
-from stages.reporting import drawing, figures
+from stages.clips.completeness import compare_release, read_release
+from stages.reporting import drawing
 from stages.reporting.predictions import arrange
-from stages.reporting.references import PATH, references
+from stages.reporting.sections.references import PATH, references, references_figure
 from stages.splits.labels import label_order
 from tests.support import ROOT, composed
 
 KNOWN = OmegaConf.to_container(OmegaConf.load(PATH))
-METRICS = {"ua": 0.5, "ua_low": 0.4, "ua_high": 0.6}
+POOLED_UA = {"ua": 0.5, "ua_low": 0.4, "ua_high": 0.6}
 
 
 @cache
@@ -58,12 +58,12 @@ def found(clips: pd.DataFrame, *options: str, **changes) -> pd.DataFrame:
         "predictions": arrange(table, known=clips["clip"], name="predictions"),
         "clips": clips,
         "completeness": {
-            corpus: compare(rows, release=release_of(corpus))
+            corpus: compare_release(rows, release=release_of(corpus))
             for corpus, rows in clips.groupby("corpus")
         },
         "settings": settings,
         "dependent": settings["split"]["speaker_dependent"],
-        "metrics": METRICS,
+        "pooled_ua": POOLED_UA,
     }
     return references(**known | changes)
 
@@ -186,7 +186,7 @@ def test_nothing_stands_beside_a_run_whose_split_was_found_to_share_speakers():
 def test_the_figure_tells_the_kinds_apart_without_colour():
     table = found(whole("savee"), "corpora=[savee]", "split=loso")
     with drawing.style():
-        figure = figures.references_figure(table, chance=1 / 7, notes=["a note"])
+        figure = references_figure(table, chance=1 / 7, notes=["a note"])
         svg = drawing.encode(figure, "svg").decode()
     axes = figure.axes[0]
     places = [tick.get_text() for tick in axes.get_yticklabels()]

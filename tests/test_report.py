@@ -3,7 +3,10 @@
 import hashlib
 import json
 import math
+import os
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 
 import numpy as np
@@ -17,10 +20,17 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss, recall_
 from stages import evaluate
 from stages.clips.clip_table import write_clips
 from stages.corpora import savee
-from stages.reporting import robustness_curves as robustness
-from stages.reporting import tables
-from stages.reporting.examples import choose
+from stages.reporting.degradation_table import COLUMNS
+from stages.reporting.drawing import encode
+from stages.reporting.grouped import per_corpus
 from stages.reporting.predictions import arrange, check_jobs, read_predictions, read_validation
+from stages.reporting.report import SECTIONS
+from stages.reporting.sections.clip_fates import clip_fates
+from stages.reporting.sections.emotions import per_class
+from stages.reporting.sections.examples import choose
+from stages.reporting.sections.held_out import per_fold
+from stages.reporting.sections.history import held_out_jobs, learning_curves
+from stages.reporting.sections.overall import headline, overall
 from stages.running.settings import bind
 from tests.support import ROOT, composed
 
@@ -112,6 +122,11 @@ def _validation(clips: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+def _metrics_of(predictions) -> dict:
+    """What metrics.json would hold."""
+    return headline(predictions, overall(predictions))
+
+
 def _leakage(*, dependent: bool, test_clips: tuple[int, ...] = (14, 12, 12)) -> dict:
     folds = [
         {
@@ -190,7 +205,7 @@ def _experiment(
     (root / "reports/figures").mkdir(parents=True)
     (root / leftover).touch()
     _training(epochs=epochs).to_csv(root / "reports/training.csv", index=False)
-    pd.DataFrame(columns=robustness.COLUMNS).to_csv(root / "reports/robustness.csv", index=False)
+    pd.DataFrame(columns=COLUMNS).to_csv(root / "reports/robustness.csv", index=False)
     leakage = _leakage(dependent=dependent) | {"variants_shared": variants_shared}
     (root / "reports/leakage.json").write_text(json.dumps(leakage))
     params = {
@@ -221,15 +236,20 @@ def _degrade(root) -> None:
     worse |= {"difference": -0.25, "difference_low": -0.4, "difference_high": -0.1}
     rows = [clean, {"degradation": "telephone", **worse}]
     rows.append({"degradation": "white", "level": 7.5, "unit": "dB SNR", **worse})
-    table = pd.DataFrame([row | common for row in rows], columns=robustness.COLUMNS)
+    table = pd.DataFrame([row | common for row in rows], columns=COLUMNS)
     table.to_csv(root / "reports/robustness.csv", index=False)
+
+
+def _svg_alone(figure, kind):
+    """Each figure is drawn once, as SVG; a PNG would take twice as long."""
+    return encode(figure, kind) if kind == "svg" else b""
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Run the stage on a made-up experiment in a folder of its own; gives its reports folder."""
 
-    def run(**options):
+    def run(*, png=False, **options):
         root = tmp_path_factory.mktemp("experiment")
         change = options.pop("change", None)
         _experiment(root, **options)
@@ -237,6 +257,8 @@ def run(tmp_path_factory):
             change(root)
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(root)
+            if not png:
+                patch.setattr("stages.reporting.drawing.encode", _svg_alone)
             evaluate.main()
         return root / "reports"
 
@@ -245,14 +267,14 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def reports(run):
-    return run()
+    return run(png=True)
 
 
 def _contents(folder):
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_everything_is_written_and_every_byte_repeats(run, reports):
+def test_everything_is_written_and_every_byte_repeats(reports, tmp_path):
     first = _contents(reports)
     assert set(first) == {
         "metrics.json",
@@ -267,8 +289,12 @@ def test_everything_is_written_and_every_byte_repeats(run, reports):
         *(f"tables/per_{part}.csv" for part in PARTS),
         *(f"figures/{name}.{kind}" for name in FIGURES for kind in ("png", "svg")),
     }
-    # in another folder, over what an earlier version left there
-    assert _contents(run(leftover="reports/figures/old.png")) == first
+    # in another process, in another folder, over what an earlier version left there
+    _experiment(tmp_path, leftover="reports/figures/old.png")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "1"}
+    program = [sys.executable, "-m", "stages.evaluate"]
+    subprocess.run(program, cwd=tmp_path, env=environment, check=True)
+    assert _contents(tmp_path / "reports") == first
 
 
 def test_metrics_are_flat_finite_and_right(reports):
@@ -389,8 +415,8 @@ def test_groups_are_told_apart_and_what_is_unknown_is_one_of_them(reports):
     sexes = pd.read_csv(reports / "tables/per_sex.csv")
     assert sexes["clips"].tolist() == [38] and sexes["interval"].tolist() == ["speakers"]
     text = (reports / "index.html").read_text()
-    assert "The intensity is not known of any clip." in text and ">60 and over<" in text
-    assert "All clips have the sex “female”." in text
+    assert "The intensity of all clips is unknown." in text and ">60 and over<" in text
+    assert "The sex of all clips is “female”." in text
 
 
 def test_the_worst_speaker_and_the_gap_are_said(reports):
@@ -402,9 +428,8 @@ def test_the_worst_speaker_and_the_gap_are_said(reports):
         assert values[row["best"]] == values.max() == row["best_value"]
         assert row["gap"] == pytest.approx(values.max() - values.min(), abs=1e-6)
     text, row = (reports / "index.html").read_text(), gap.loc["ua"]
-    assert f"The worst speaker is {row['worst']} (UA {row['worst_value']:.3f})" in text
-    interval = f"95 % interval {row['gap_low']:.3f} to {row['gap_high']:.3f}"
-    assert f"a gap of {row['gap']:.3f} between 4 speakers, {interval}" in text
+    assert f"{row['worst']} (UA {row['worst_value']:.3f})" in text
+    assert f"{row['gap']:.3f}, 95 % interval {row['gap_low']:.3f} to {row['gap_high']:.3f}" in text
     assert (speakers["ua_low"] <= speakers["ua"]).all() and set(speakers["interval"]) == {"clips"}
     assert (speakers["ua"] <= speakers["ua_high"]).all()
     first, drawn = speakers.iloc[0], (reports / "figures/speakers.svg").read_text()
@@ -431,7 +456,7 @@ def test_calibration_is_said_before_and_after(reports):
     bins = pd.read_csv(reports / "tables/reliability.csv").groupby("probabilities")
     assert bins["answers"].sum().to_dict() == {"after temperature scaling": 76, "as they are": 76}
     text = (reports / "index.html").read_text()
-    assert f"It is {metrics['ece']:.3f}, and {metrics['ece_scaled']:.3f} after temperature" in text
+    assert f"{metrics['ece']:.3f}, and {metrics['ece_scaled']:.3f} after temperature" in text
     assert "There is no figure after" not in text
 
 
@@ -441,7 +466,7 @@ def test_fairness_is_said_of_the_speakers_there_are(reports):
     of_speakers = bands[bands["by"] == "speaker"]["verdict"].value_counts()
     below, above = (of_speakers.get(verdict, 0) for verdict in ("below", "above"))
     assert f"{below} of 4 speakers lie below their band and {above} above it" in text
-    assert "there are 4 female and 0 male speakers, and no emotion of which both have" in text
+    assert "4 female and 0 male speakers" in text
 
 
 def test_the_gap_between_the_sexes_is_said(run):
@@ -456,13 +481,14 @@ def test_the_gap_between_the_sexes_is_said(run):
     reports = run(change=change)
     gap = pd.read_csv(reports / "tables/sex_gap.csv").iloc[0]
     text = (reports / "index.html").read_text()
-    assert f"UA of women (2 speakers) is {gap['female_ua']:.3f}, of men (2) " in text
-    assert f"a gap of {gap['gap']:+.3f}, 95 % interval {gap['gap_low']:+.3f} to" in text
+    assert f"{gap['female_ua']:.3f} for women (2 speakers)" in text
+    assert f"{gap['male_ua']:.3f} for men (2)" in text
+    assert f"{gap['gap']:+.3f}, 95 % interval {gap['gap_low']:+.3f} to" in text
     assert len(pd.read_csv(reports / "tables/per_sex.csv")) == 2
 
 
 def test_learning_curves_are_the_mean_of_the_jobs_still_running():
-    curves = tables.learning_curves(_training(epochs=3))
+    curves = learning_curves(held_out_jobs(_training(epochs=3)))
     assert curves["epoch"].tolist() == [1, 2, 3]
     assert curves["validation_loss"].tolist() == [1.5, 1.5, 1.0]  # fold 1 stopped after 2
     assert curves["train_loss"].tolist() == [1.0, 0.5, 0.333333]  # without the job `all`
@@ -473,11 +499,11 @@ def test_every_clip_is_accounted_for():
     variant = clips.iloc[[0]].assign(clip="ravdess/1-angry-0#noise", variant="noise")
     clips = pd.concat([clips, variant])
     predicted = _predictions(clips[clips["clip"] != "tess/1-angry-0"])["clip"]
-    tested = tables.clip_fates(clips, predicted=predicted, label_map=LABEL_MAP).set_index("fate")
+    tested = clip_fates(clips, predicted=predicted, label_map=LABEL_MAP).set_index("fate")
     assert tested.loc["variants made from them, held out and predicted", "all corpora"] == 1
     assert tested.loc["held out and predicted", "all corpora"] == 37
     predicted = predicted[predicted != variant["clip"].iloc[0]]
-    fates = tables.clip_fates(clips, predicted=predicted, label_map=LABEL_MAP).set_index("fate")
+    fates = clip_fates(clips, predicted=predicted, label_map=LABEL_MAP).set_index("fate")
     assert fates["all corpora"].to_dict() == {
         "held out and predicted": 37,
         "excluded: silent": 1,
@@ -487,6 +513,13 @@ def test_every_clip_is_accounted_for():
         "training variants made from them": 1,
     }
     assert (fates["ravdess"] + fates["tess"] == fates["all corpora"]).all()
+
+
+def test_every_section_is_on_the_page_and_has_a_template():
+    folder = ROOT / "stages/reporting/sections"
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    assert sorted(module.__name__.rpartition(".")[2] for module in SECTIONS) == sorted(modules)
+    assert {path.name for path in folder.glob("*.j2")} == {f"{name}.html.j2" for name in modules}
 
 
 class _Page(HTMLParser):
@@ -534,7 +567,7 @@ def test_corpora_are_described_and_compared_with_their_releases(reports):
     assert table[["found", "expected", "surplus"]].values.tolist() == [[0, 1440, 48], [0, 2800, 2]]
     text = (reports / "index.html").read_text()
     part = "ravdess (0 of 1440 clips), tess (0 of 2800 clips)"
-    assert f"Part of a corpus only: {part}. Figures for the whole" in text
+    assert f"Partial corpora: {part}." in text
     assert "partial, used as it is: 0 clips found, 2800 expected, 2800 missing (OAF_back_" in text
     assert "three (chosen)</th>" in text and "12 of 48: calm" in text
 
@@ -554,10 +587,10 @@ def test_one_clip_of_each_label_is_shown_and_what_was_answered(reports):
         clip = f"ravdess/1-{label}-0"
         answer = shares.loc[clip].idxmax().removeprefix("p_")
         caption = re.search(rf"<figcaption>{label}: {clip}, ([^<]*)</figcaption>", text)[1]
-        assert caption.startswith("speaker ravdess/1 (female), 1.0 s. When it was held out, ")
-        said = f"the answer was {answer} (probability {shares.loc[clip].max():.2f}, mean over 2 "
-        verdict = "right." if answer == label else f"wrong, as {label} got "
-        assert said + f"seeds): {verdict}" in caption
+        assert caption.startswith("speaker ravdess/1 (female), 1.0 s. ")
+        said = f"{answer} (probability {shares.loc[clip].max():.2f}, mean over 2 seeds), "
+        verdict = "correct." if answer == label else f"wrong; {label} got "
+        assert said + verdict in caption
         svg = (reports / f"figures/example_{label}.svg").read_text()
         names = ("waveform", *FEATURES, "attention")
         for drawn in (f"{label}: {clip}", *names, "frequency (Hz)", "dimension"):
@@ -571,8 +604,8 @@ def test_the_page_says_what_attention_is_and_whose_last_layer_is_shown(reports):
     text = (reports / "index.html").read_text()
     assert "the network that never heard this speaker (first seed)" in text
     assert "attention is no explanation" in text
-    said = "The network is that of fold 0, seed 0, the fold that holds most clips out"
-    assert said in text and "never heard these speakers: ravdess/1, tess/1. All of its 14" in text
+    assert "fold 0, seed 0" in text
+    assert "never heard these speakers: ravdess/1, tess/1. All of its 14" in text
     drawn = (reports / "figures/embedding.svg").read_text()
     assert (
         ">ravdess<" in drawn and ">tess<" in drawn and all(f">{name}<" in drawn for name in LABELS)
@@ -636,9 +669,9 @@ def _hold_out_one_speaker(root):
 def test_one_speaker_is_said_to_say_nothing_of_other_voices(run):
     reports = run(change=_hold_out_one_speaker)
     text = (reports / "index.html").read_text()
-    assert "clip (there is only one speaker, so it says nothing about other voices)" in text
+    assert "one speaker, so the interval leaves out one clip at a time" in text
     assert "The worst speaker" not in text and "lie below their band" not in text
-    assert "In 1 of 1 folds clips validate whose speakers are also trained on" in text
+    assert "In 1 of 1 folds, speakers of the validation clips are also in training" in text
     assert set(pd.read_csv(reports / "tables/overall.csv")["interval"]) == {"clips"}
     values = json.loads((reports / "metrics.json").read_text()).values()
     assert all(isinstance(value, str) or math.isfinite(value) for value in values)
@@ -702,7 +735,7 @@ def _whole_savee(root):
 
 
 def test_published_figures_stand_beside_a_run_like_theirs_alone(run, reports):
-    assert "Beside published figures" not in (reports / "index.html").read_text()
+    assert "Published results" not in (reports / "index.html").read_text()
     whole = run(change=_whole_savee)
     assert {path.suffix for path in whole.glob("figures/references.*")} == {".png", ".svg"}
     table = pd.read_csv(whole / "tables/references.csv")
@@ -712,8 +745,8 @@ def test_published_figures_stand_beside_a_run_like_theirs_alone(run, reports):
         metrics[name] for name in ("ua", "ua_low", "ua_high")
     ]
     text = (whole / "index.html").read_text()
-    assert "<h2>Beside published figures</h2>" in text and "speakers held out as here." in text
-    assert "Hollow marks: other folds." in text and "Squares had heard" in text
+    assert "<h2>Published results</h2>" in text and "speakers held out as here." in text
+    assert "Hollow marks: other folds." in text and "Squares: pre-trained" in text
     assert "data2vec 2.0 large, small head" in re.sub(r'src="data:[^"]*"', "", text)
 
 
@@ -733,11 +766,10 @@ def test_what_both_sides_share_is_said_everywhere(run, variants_shared):
         for part in words.split(", "):
             assert part in figure.read_text()
     text = (reports / "index.html").read_text()
-    assert ("tested like recordings of their own" in text) == variants_shared
+    assert ("Variants of one recording" in text) == variants_shared
     assert f"<dt>training variants</dt><dd>{'pitch' if variants_shared else 'none'}" in text
-    assert "3 shared speakers" in text
     assert "3 shared speakers" in text and "Noise, rooms and telephones" not in text
-    assert "Speaker-dependent: the voices under test were also heard in training." in text
+    assert "<strong>Speaker-dependent:" in text
     for heading in ("Figures of merit", "By emotion", "By corpus", "By speaker"):
         assert f"<h2>{heading} ({words})</h2>" in text
 
@@ -749,8 +781,8 @@ def test_demo_and_shared_speakers_are_said_whatever_the_settings_claim(run):
     assert "Noise, rooms and telephones (speaker-dependent)" in text
     assert ">-0.250 (-0.400–-0.100)<" in text and ">7.5<" in text  # a difference, a level
     assert (reports / "figures/robustness.svg").is_file()
-    assert "These are synthetic voices: figures here mean nothing for real speech" in text
-    assert "small by design" in text and "expected, " not in text and "Part of a" not in text
+    assert "<strong>Synthetic voices: these figures mean nothing for real speech.</strong>" in text
+    assert "small by design" in text and "expected, " not in text and "Partial" not in text
     for figure in (reports / "figures").glob("*.svg"):
         assert "synthetic demo speech" in figure.read_text()
         assert "speaker-dependent" in figure.read_text()
@@ -762,7 +794,7 @@ def test_model_without_epochs_has_no_curves(run):
         none.to_csv(root / "data/validation.csv", index=False)
 
     reports = run(epochs=1, change=change)
-    assert "this model is fitted on its validation clips as well" in (
+    assert "this model is also fitted on its validation clips" in (
         (reports / "index.html").read_text()
     )
     assert "One epoch only: 4 jobs" in (reports / "figures/history.svg").read_text()
@@ -787,8 +819,8 @@ def test_without_validation_clips_training_alone_is_drawn(run):
     assert ">train<" in drawn and "validation" not in drawn
     text = (reports / "index.html").read_text()
     assert "All clips that are not held out are trained on" in text
-    assert "Validation falling behind" not in text
-    assert "no clip validates (split.validation is 0), and on held-out clips nothing may" in text
+    assert "means overfitting" not in text
+    assert "no clip validates (split.validation is 0)" in text
     curves = pd.read_csv(reports / "plots/learning_curves.csv")
     assert curves["validation_ua"].isna().all() and curves["train_ua"].notna().all()
 
@@ -798,12 +830,12 @@ def test_label_without_clips_and_constant_answers():
     table = _predictions(clips)
     table = table[table["label"] != "sad"].assign(p_angry=1.0, p_happy=0.0, p_sad=0.0)
     predictions = arrange(table, known=clips["clip"], name="predictions")
-    metrics = tables.headline(predictions)
+    metrics = _metrics_of(predictions)
     assert metrics["ua"] == metrics["roc_area"] == 0.5
     assert metrics["mcc"] == 0 and metrics["top2"] == 1
     assert metrics["ece"] == pytest.approx(12 / 26, abs=1e-6)  # sure of 26 clips, 12 are happy
     assert all(math.isfinite(value) for value in metrics.values())
-    sad = tables.per_class(predictions).set_index("label").loc["sad"]
+    sad = per_class(predictions).set_index("label").loc["sad"]
     assert sad["support"] == 0 and sad["interval"] == ""
     assert all(math.isnan(sad[figure]) for figure in ("recall", "top2", "roc_area", "recall_low"))
     assert sad["precision"] == sad["f1"] == sad["mcc"] == sad["brier"] == 0
@@ -813,7 +845,7 @@ def test_clips_of_one_label_have_no_roc_area():
     clips = _clips()
     table = _predictions(clips)
     table = table[table["label"] == "sad"]
-    metrics = tables.headline(arrange(table, known=clips["clip"], name="predictions"))
+    metrics = _metrics_of(arrange(table, known=clips["clip"], name="predictions"))
     assert "roc_area" not in metrics and metrics["mcc"] == 0
     assert all(math.isfinite(value) for value in metrics.values())
 
@@ -855,11 +887,11 @@ def test_one_speaker_gets_an_interval_over_clips():
     table = _predictions(clips)
     table = table[table["speaker"] == "ravdess/1"]
     predictions = arrange(table, known=clips["clip"], name="predictions")
-    metrics = tables.headline(predictions)
+    metrics = _metrics_of(predictions)
     assert 0 < metrics["ua_high"] - metrics["ua_low"] < 1
     assert "ua_ravdess" not in metrics
-    assert set(tables.per_class(predictions)["interval"]) == {"clips"}
-    assert set(tables.overall(predictions)["interval"]) == {"clips"}
+    assert set(per_class(predictions)["interval"]) == {"clips"}
+    assert set(overall(predictions)["interval"]) == {"clips"}
 
 
 def test_figures_of_many_corpora_stand_in_the_tables_alone():
@@ -869,10 +901,10 @@ def test_figures_of_many_corpora_stand_in_the_tables_alone():
         corpora = np.arange(len(table)) // 2 % n_corpora  # two seeds of each clip
         table = table.assign(corpus=[f"c{number}" for number in corpora])
         predictions = arrange(table, known=clips["clip"], name="predictions")
-        metrics = tables.headline(predictions)
+        metrics = _metrics_of(predictions)
         assert sum(name.startswith("ua_c") for name in metrics) == listed
         assert len(metrics) < 28  # besides these: protocol, ece_scaled
-        assert len(tables.per_corpus(predictions)) == n_corpora
+        assert len(per_corpus(predictions)) == n_corpora
 
 
 def _spoil(column, value):
@@ -893,7 +925,7 @@ def test_a_clip_tested_in_two_folds_is_pooled_over_both():
     again[names] = once[[*names[1:], names[0]]].to_numpy()
     table = pd.concat([once, again])
     predictions = arrange(table, known=clips["clip"], name="predictions")
-    metrics = tables.headline(predictions)
+    metrics = _metrics_of(predictions)
     assert metrics["n_clips"] == once["clip"].nunique() and metrics["n_folds"] == 4
     guess = table[names].idxmax(axis=1).str.removeprefix("p_").to_numpy()
     ua = [
@@ -901,7 +933,7 @@ def test_a_clip_tested_in_two_folds_is_pooled_over_both():
         for rows in (table["seed"].to_numpy() == seed for seed in (0, 1))
     ]
     assert metrics["ua"] == pytest.approx(np.mean(ua), abs=1e-6)
-    rows = tables.per_fold(predictions).set_index(["fold", "corpus"])
+    rows = per_fold(predictions).set_index(["fold", "corpus"])
     assert rows.index.tolist() == [
         *((0, name) for name in ("ravdess", "tess")),
         *((fold, "ravdess") for fold in (1, 2)),
@@ -911,30 +943,36 @@ def test_a_clip_tested_in_two_folds_is_pooled_over_both():
         here = (table["fold"] == fold) & (table["corpus"] == corpus)
         assert row["wa"] == pytest.approx((guess == table["label"])[here].mean(), abs=1e-6)
         assert row["clips"] == table[here]["clip"].nunique()
-    assert tables.per_corpus(predictions)["clips"].sum() == metrics["n_clips"]
+    assert per_corpus(predictions)["clips"].sum() == metrics["n_clips"]
     assert choose(predictions, clips=clips)["label"].tolist() == LABELS
 
 
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (_spoil("p_angry", 2.0), "ravdess/1-angry-1: probabilities are not .* sum of 1"),
-        (_spoil("p_angry", ""), "ravdess/1-angry-1: probabilities are not .* sum of 1"),
-        (_spoil("p_angry", "nan"), "ravdess/1-angry-1: probabilities are not .* sum of 1"),
-        (_spoil("p_angry", -0.5), "ravdess/1-angry-1: probabilities are not between 0 and 1"),
+        (_spoil("p_angry", 2.0), "ravdess/1-angry-1: want probabilities .* sum of 1"),
+        (_spoil("p_angry", ""), "ravdess/1-angry-1: want probabilities .* sum of 1"),
+        (_spoil("p_angry", "nan"), "ravdess/1-angry-1: want probabilities .* sum of 1"),
+        (_spoil("p_angry", -0.5), "ravdess/1-angry-1: want probabilities between 0 and 1"),
         (_spoil("label", "bored"), "ravdess/1-angry-1: its label has no column, want one of p_"),
         (_spoil("clip", "emodb/1"), "emodb/1: not in the clip table"),
         (_spoil("speaker", "x"), "ravdess/1-angry-1: corpus, speaker or label differ"),
         (lambda t: pd.concat([t, t.iloc[[5]]]), "ravdess/1-angry-2: predicted more than once"),
         (
             lambda t: pd.concat([t, t.iloc[4:6].assign(fold=1)]),
-            "ravdess/1-angry-2: not predicted in as many folds as most clips, 1",
+            "ravdess/1-angry-2: want predictions in as many folds as for most clips, 1",
         ),
-        (lambda t: t.drop(index=5), "ravdess/1-angry-2: not predicted for each of the seeds 0, 1"),
-        (lambda t: t[t["label"] != "x"].assign(fold=range(len(t))), "not predicted for each of"),
+        (
+            lambda t: t.drop(index=5),
+            "ravdess/1-angry-2: want a prediction for each of the seeds 0, 1",
+        ),
+        (
+            lambda t: t[t["label"] != "x"].assign(fold=range(len(t))),
+            "want a prediction for each of",
+        ),
         (lambda t: t.drop(columns="fold"), r"columns missing \['fold'\]"),
         (lambda t: t.drop(columns=[f"p_{label}" for label in LABELS]), "0 probability columns"),
-        (lambda t: t.iloc[:0], "0 rows"),
+        (lambda t: t.iloc[:0], "got 0 rows"),
     ],
 )
 def test_bad_predictions_are_refused_by_name(tmp_path, spoil, message):
@@ -949,7 +987,7 @@ def test_bad_predictions_are_refused_by_name(tmp_path, spoil, message):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (_spoil("p_angry", 2.0), "ravdess/1-angry-1: probabilities are not .* sum of 1"),
+        (_spoil("p_angry", 2.0), "ravdess/1-angry-1: want probabilities .* sum of 1"),
         (lambda t: pd.concat([t, t.iloc[[5]]]), "ravdess/1-angry-2: predicted more than once"),
         (lambda t: t.assign(fold=(t["fold"] + 1) % 3), "1-angry-0: validates in a fold that holds"),
         (
@@ -965,7 +1003,7 @@ def test_bad_answers_of_validation_clips_are_refused_by_name(tmp_path, spoil, me
     path = tmp_path / "validation.csv"
     spoil(_validation(clips)).to_csv(path, index=False)
     with pytest.raises(ValueError, match=message) as error:
-        read_validation(path, known=clips["clip"], of=predictions)
+        read_validation(path, known=clips["clip"], predictions=predictions)
     assert str(error.value).startswith(str(path))
 
 
@@ -974,7 +1012,7 @@ def test_bad_answers_of_validation_clips_are_refused_by_name(tmp_path, spoil, me
     [
         ((14, 12, 12, 9), "fold 3: got predictions of 0 clips, want 9"),
         ((14, 12), "fold 2: got predictions of 12 clips, want 0"),
-        ((14, 13, 12), "fold 1: got predictions of 12 clips, want 13, as many as reports/leak"),
+        ((14, 13, 12), "fold 1: got predictions of 12 clips, want 13"),
     ],
 )
 def test_predictions_that_a_fold_lacks_are_missed(test_clips, message):
@@ -990,5 +1028,5 @@ def test_predictions_that_a_seed_lacks_are_missed():
     clips = _clips()
     table = _predictions(clips, seeds=(0,))
     predictions = arrange(table, known=clips["clip"], name="predictions")
-    with pytest.raises(ValueError, match=r"got predictions of the seeds \[0\], want \[0, 1\], as"):
+    with pytest.raises(ValueError, match=r"got the seeds \[0\], want \[0, 1\]"):
         check_jobs(predictions, folds=_leakage(dependent=False)["folds"], seeds=[0, 1])

@@ -25,8 +25,9 @@ from stages.degradations import Scene
 from stages.learning import degraded as robustness
 from stages.learning.learner import Learner
 from stages.learning.recogniser import Recogniser
-from stages.reporting import drawing, figures
-from stages.reporting.robustness_curves import COLUMNS, read_robustness, robustness_table
+from stages.reporting import drawing
+from stages.reporting.degradation_table import COLUMNS, read_robustness, robustness_table
+from stages.reporting.sections.degraded_speech import robustness_figure
 from stages.running.settings import bind
 from stages.splits.folds import read_split
 from tests.support import ROOT, composed, inside
@@ -609,7 +610,7 @@ def test_a_panel_for_each_unit_with_its_curves():
         ua_low=lambda t: t["ua"] - 0.1, ua_high=lambda t: t["ua"] + 0.1
     )
     with drawing.style():
-        figure = figures.robustness_figure(table, chance=0.25, notes=["a note"])
+        figure = robustness_figure(table, chance=0.25, notes=["a note"])
         svg = drawing.encode(figure, "svg").decode()
     curves = {
         line.get_label(): line

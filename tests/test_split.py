@@ -1,4 +1,6 @@
-"""Folds: speakers on one side, variants with their source, validation out of training, proofs."""
+"""Folds of every protocol: held-out speakers, variants with their source, validation, leakage."""
+
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -6,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stages.clips.names import variant_name
 from stages.protocols import (
     corpus,
     cross,
@@ -17,7 +20,8 @@ from stages.protocols import (
     speaker,
     speaker_sentence,
 )
-from stages.splits.folds import ALL, folds_of, read_split, split_clips, write_split
+from stages.splits.assignment import split_clips
+from stages.splits.folds import ALL, folds_of, read_split, write_split
 from stages.splits.labels import label_clips, label_order
 from stages.splits.leaks import leakage
 from tests.support import composed
@@ -26,27 +30,26 @@ LABELS = ("angry", "happy", "neutral", "sad")
 
 
 def clips_of(speakers=6, takes=3, corpora=("x",), variants=0):
+    kinds = ("clean", *(f"v{i}" for i in range(variants)))
     rows = []
-    for name in corpora:
-        for who in range(1, speakers + 1):
-            for label in LABELS:
-                for take in range(takes):
-                    clip = f"{name}/{who:02}-{label}-{take}"
-                    for variant in ("clean", *(f"v{i}" for i in range(variants))):
-                        rows.append(
-                            {
-                                "clip": clip if variant == "clean" else f"{clip}#{variant}",
-                                "source": clip,
-                                "variant": variant,
-                                "corpus": name,
-                                "speaker": f"{name}/{who:02}",
-                                "emotion": label,
-                                "label": label,
-                                "sentence": f"{name}/{take}",
-                                "sha256": f"{clip}#{variant}",
-                                "excluded": "",
-                            }
-                        )
+    for name, number, label, take, variant in product(
+        corpora, range(1, speakers + 1), LABELS, range(takes), kinds
+    ):
+        source = f"{name}/{number:02}-{label}-{take}"
+        rows.append(
+            {
+                "clip": source if variant == "clean" else variant_name(source, variant),
+                "source": source,
+                "variant": variant,
+                "corpus": name,
+                "speaker": f"{name}/{number:02}",
+                "emotion": label,
+                "label": label,
+                "sentence": f"{name}/{take}",
+                "sha256": variant_name(source, variant),
+                "excluded": "",
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -151,14 +154,14 @@ def test_ravdess6_has_the_published_folds():
 
 
 def fixed_parts(parts):
-    """A protocol that answers for clips in the order of `clips_of`, whatever it is asked."""
+    """A protocol that returns the same parts for any clips, in the order of `clips_of`."""
     return lambda clips: np.array(parts, dtype=object)
 
 
 def of_speakers(clips, *folds):
-    """Parts by speaker: in each fold a dict from speaker number to part, train for all others."""
-    who = clips["speaker"].str.slice(-2).astype(int)
-    return np.stack([who.map(fold).fillna("train") for fold in folds], axis=1)
+    """Parts by speaker: each fold maps speaker numbers to parts, all others train."""
+    speakers = clips["speaker"].str.slice(-2).astype(int)
+    return np.stack([speakers.map(fold).fillna("train") for fold in folds], axis=1)
 
 
 def test_validation_clips_that_a_protocol_brings_are_kept_and_no_others_chosen():
@@ -171,7 +174,7 @@ def test_validation_clips_that_a_protocol_brings_are_kept_and_no_others_chosen()
     assert set(split[ALL]) == {"train", "validation"}
 
 
-def test_variants_of_clips_that_stand_in_no_part_are_not_trained_on():
+def test_variants_of_clips_in_no_part_are_not_trained_on():
     clips = clips_of(4, variants=1)
     firsts = clips[clips["variant"] == "clean"]
     split = cut(clips, fixed_parts(of_speakers(firsts, {1: "test", 2: ""}))).set_index("clip")
@@ -181,8 +184,8 @@ def test_variants_of_clips_that_stand_in_no_part_are_not_trained_on():
 @pytest.mark.parametrize(
     ("folds", "message"),
     [
-        ([{}], "fold 0: no test clip, want at least one"),
-        ([{1: "test"}, {1: "test", 2: "", 3: ""}], "fold 1: no train clip, want at least one"),
+        ([{}], "fold 0: got no test clip"),
+        ([{1: "test"}, {1: "test", 2: "", 3: ""}], "fold 1: got no train clip"),
         ([{1: "exam"}], r"array \[36, 1\] with \['exam'\], want \[36 clips, folds\] of"),
         ([{1: "test"}, {1: "test", 2: "test"}], "x/02-angry-0 is tested in 1 folds, other clips"),
     ],
@@ -194,18 +197,18 @@ def test_a_protocol_that_breaks_the_contract_is_named(folds, message):
 
 
 def test_ravdess6_refuses_other_corpora_and_double_actors():
-    with pytest.raises(ValueError, match=r"x/01.*want RAVDESS's 24 only"):
+    with pytest.raises(ValueError, match=r"x/01.*want only the 24 of RAVDESS"):
         ravdess6.assign(clips_of(2), speakers=[[1], [2]])
-    with pytest.raises(ValueError, match=r"actors \[2\] stand in several folds"):
+    with pytest.raises(ValueError, match=r"split\.protocol\.speakers: got .*\[2\]"):
         ravdess6.assign(clips_of(2, corpora=("ravdess",)), speakers=[[1, 2], [2]])
 
 
-def test_random_shares_speakers_and_has_to_say_so():
+def test_random_shares_speakers_and_must_be_speaker_dependent():
     clips = clips_of()
     split = cut(clips, at_random, speaker_dependent=True)
     report = prove(clips, split, speaker_dependent=True)
     assert all(entry["shared_speakers"] > 3 for entry in report if entry["fold"] != ALL)
-    with pytest.raises(ValueError, match="of speaker stand in training and test: x/01"):
+    with pytest.raises(ValueError, match="values of speaker, want none: x/01"):
         prove(clips, split, speaker_dependent=False)
 
 
@@ -239,7 +242,7 @@ def test_independent_variants_are_clips_of_their_own_and_their_leak_is_counted()
             assert entry["shared_sources"] > 0 and entry["shared_sha256"] == 0
             assert entry["test_variants"] > entry["test_clips"] / 2
             assert 0 < entry["train_variants"] < entry["train_clips"]
-    with pytest.raises(ValueError, match=r"fold 0: \d+ of source stand in training and test"):
+    with pytest.raises(ValueError, match=r"fold 0: .* share \d+ values of source"):
         prove(clips, split, speaker_dependent=True)
     report = prove(clips, cut(clips, at_random, speaker_dependent=True), speaker_dependent=True)
     assert {entry["shared_sources"] for entry in report} == {0}
@@ -247,18 +250,19 @@ def test_independent_variants_are_clips_of_their_own_and_their_leak_is_counted()
 
 
 def test_copies_of_one_recording_stay_together_though_variants_are_independent():
-    """A segment or a copy is no variant, and neither are variants of two copies of another kind."""
+    """Segments and copies are not variants, and equal variants of two copies have one source."""
     clips = clips_of(variants=1)
     take = clips["source"].str.endswith("-1")
     clips.loc[take, "source"] = clips.loc[take, "source"].str.replace("-1$", "-0", regex=True)
     split = cut(clips, at_random, **INDEPENDENT)
     prove(clips, split, **INDEPENDENT)
-    kinds = clips.set_index("clip").loc[split["clip"], ["source", "variant"]].agg("#".join, axis=1)
-    assert (split.groupby(kinds.to_numpy())[folds_of(split)].nunique() == 1).all(axis=None)
+    rows = clips.set_index("clip").loc[split["clip"]]
+    units = variant_name(rows["source"], rows["variant"]).to_numpy()
+    assert (split.groupby(units)[folds_of(split)].nunique() == 1).all(axis=None)
     planted = split.set_index("clip")
     clip = clips.loc[take & (clips["variant"] == "clean"), "clip"].iloc[0]
     planted.loc[clip, "0"] = "train" if planted.loc[clip, "0"] == "test" else "test"
-    with pytest.raises(ValueError, match="fold 0: 1 of source stand in training and test: x/01-a"):
+    with pytest.raises(ValueError, match="fold 0: .* share 1 values of source, want none: x/01-a"):
         prove(clips, planted.reset_index(), **INDEPENDENT)
 
 
@@ -297,8 +301,8 @@ FOLDS_OF_RAVDESS = composed("split=ravdess6")["split"]["protocol"]["speakers"]
     ids=["speaker", "loso", "random", "ravdess6", "speaker_sentence"],
 )
 @pytest.mark.parametrize("speakers", [2, 6])
-def test_copies_stand_where_their_source_stands(protocol, speakers):
-    """In training, validation and test alike, and also where clips validate, not speakers."""
+def test_copies_have_the_part_of_their_source(protocol, speakers):
+    """In training, validation and test, also if clips validate and not speakers."""
     clips = clips_of(speakers, takes=6, corpora=("ravdess",))
     copied = clips["clip"].str.endswith(("-4", "-5"))
     first = clips["clip"].str.replace("-[45]$", "-3", regex=True)
@@ -338,24 +342,24 @@ def test_speakers_and_sentences_are_held_out_together():
     assert len(tested) == 9 and ((split[tested] == "test").sum(axis=1) == clean).all()
     for entry in prove(clips, split, sentences_held_out=True)[:-1]:
         assert entry["shared_speakers"] == entry["shared_sentences"] == 0
-        # two thirds of the speakers with two thirds of the sentences, and one variant of each clip
+        # Two thirds of the speakers with two thirds of the sentences, and one variant of each clip.
         assert entry["train_clips"] / 2 + entry["validation_clips"] == len(clips) / 2 * 4 / 9
         assert not entry["validation_shares_speakers"]
 
 
 @pytest.mark.parametrize("protocol", [by_sentence, by_both], ids=["sentence", "speaker_sentence"])
-def test_clips_of_unknown_sentence_stand_in_no_fold(protocol, caplog):
+def test_clips_without_a_known_sentence_are_in_no_fold(protocol, caplog):
     clips = clips_of(6, takes=6, corpora=("x", "y"))
     unknown = clips["clip"].str.endswith("-5")
     clips.loc[unknown, "sentence"] = ""
     split = cut(clips, protocol, speaker_dependent=True, sentences_held_out=True)
-    assert f"{unknown.sum()} clips of unknown sentence stand in no fold" in caplog.text
+    assert f"{unknown.sum()} clips without a known sentence" in caplog.text
     rows = split.set_index("clip").loc[clips.loc[unknown, "clip"]]
     assert (rows.drop(columns=["label", ALL]) == "").all(axis=None)
     assert (rows[ALL] != "").all()
     prove(clips, split, speaker_dependent=True, sentences_held_out=True)
     clips.loc[clips["corpus"] == "y", "sentence"] = ""
-    with pytest.raises(ValueError, match="no sentence is known of any clip of y; want other"):
+    with pytest.raises(ValueError, match="split: y has no clip with a known sentence"):
         cut(clips, protocol, speaker_dependent=True, sentences_held_out=True)
 
 
@@ -407,15 +411,17 @@ def test_fixed_without_listed_validation_speakers_chooses_some():
     assert chosen and not chosen & speakers_of(clips, split, "0", "train")
 
 
-def test_fixed_names_what_it_cannot_use(caplog):
+def test_fixed_refuses_wrong_lists(caplog):
     lists = {"x": {"validation": ["03"], "test": ["01", "09"]}}
-    with pytest.raises(ValueError, match="got no speakers of y, want lists in .* corpora x"):
+    with pytest.raises(
+        ValueError, match=r"split\.protocol\.speakers: got no lists for y, want .* x"
+    ):
         fixed.assign(clips_of(corpora=("x", "y")), speakers=lists)
     fixed.assign(clips_of(4), speakers=lists)
     assert "no clip of the test speakers x/09" in caplog.text
-    with pytest.raises(ValueError, match="x/01 stand in validation and test"):
+    with pytest.raises(ValueError, match=r"split\.protocol\.speakers: got x/01 in both"):
         fixed.assign(clips_of(), speakers={"x": {"validation": ["01"], "test": ["01"]}})
-    with pytest.raises(ValueError, match="x has none of its test speakers x/9"):
+    with pytest.raises(ValueError, match=r"split\.protocol\.speakers: x has none .* x/9"):
         fixed.assign(clips_of(), speakers={"x": {"validation": [], "test": ["9"]}})
 
 
@@ -424,11 +430,11 @@ def test_fixed_names_what_it_cannot_use(caplog):
     sizes=st.lists(st.integers(1, 12), min_size=4, max_size=12),
     corpora=st.sampled_from([("x",), ("x", "y")]),
 )
-def test_uneven_speakers_leave_no_fold_empty_and_validate_with_about_the_share(sizes, corpora):
+def test_uneven_speakers_leave_no_fold_empty_and_validate_with_about_the_fraction(sizes, corpora):
     clips = clips_of(len(sizes), 12, corpora)
-    who = clips["speaker"].str.slice(2).astype(int) - 1
+    number = clips["speaker"].str.slice(2).astype(int) - 1
     take = clips["clip"].str.rpartition("-")[2].astype(int)
-    clips = clips[take < who.map(dict(enumerate(sizes)))].reset_index(drop=True)
+    clips = clips[take < number.map(dict(enumerate(sizes)))].reset_index(drop=True)
     split = cut(clips, by_speaker(4))
     prove(clips, split, speaker_dependent=False)
     for fold in folds_of(split):
@@ -437,10 +443,10 @@ def test_uneven_speakers_leave_no_fold_empty_and_validate_with_about_the_share(s
         assert fold == ALL or counts["test"] > 0
         side = clips[split[fold] != "test"]
         speakers = side["speaker"].value_counts()
-        share = counts["validation"] / len(side)
-        # Never further from the share than a lone speaker would be, or an even cut of them all.
+        fraction = counts["validation"] / len(side)
+        # Never further from 0.15 than a single speaker would be, or an even division of them all.
         nearest = (speakers / len(side) - 0.15).abs().max()
-        assert abs(share - 0.15) <= max(nearest, 0.36)
+        assert abs(fraction - 0.15) <= max(nearest, 0.36)
 
 
 def test_a_large_speaker_among_small_ones_does_not_validate():
@@ -475,13 +481,13 @@ def test_a_single_speaker_cannot_be_held_out(protocol):
 def test_more_folds_than_speakers_become_as_many_as_speakers(caplog):
     split = cut(clips_of(3), by_speaker(5))
     assert folds_of(split) == ["0", "1", "2", ALL]
-    assert "3 folds for 3 speakers, not 5" in caplog.text
+    assert "got 3 folds" in caplog.text and "3 speakers, want 5" in caplog.text
 
 
 def test_training_of_one_label_is_refused():
     clips = clips_of(2)
     clips = clips[(clips["label"] == "sad") | (clips["speaker"] == "x/02")].reset_index(drop=True)
-    with pytest.raises(ValueError, match=r"fold 1: got \['sad'\] as labels of training, want"):
+    with pytest.raises(ValueError, match=r"fold 1: got .*\['sad'\], want"):
         prove(clips, cut(clips, loso.assign), speaker_dependent=False)
 
 
@@ -491,28 +497,33 @@ def test_a_class_that_training_lacks_is_reported(caplog):
     only_one = only_one.reset_index(drop=True)
     report = prove(only_one, cut(only_one, loso.assign), speaker_dependent=False)
     assert report[1]["classes_missing_in_training"] == ["sad"]
-    assert "fold 1: no training clip of sad, so none is predicted" in caplog.text
+    assert "fold 1: no training clip is labelled sad" in caplog.text
 
 
 @pytest.mark.parametrize("speaker_dependent", [False, True])
-def test_nothing_validates_where_the_share_is_zero(speaker_dependent):
+def test_no_clip_validates_if_the_fraction_is_zero(speaker_dependent):
     protocol = by_speaker()
     with_some, without = (
-        cut(clips_of(), protocol, speaker_dependent=speaker_dependent, validation=share)
-        for share in (0.15, 0)
+        cut(clips_of(), protocol, speaker_dependent=speaker_dependent, validation=fraction)
+        for fraction in (0.15, 0)
     )
     for fold in folds_of(without):
         assert (with_some[fold] == "validation").any()
         assert without[fold].equals(with_some[fold].replace("validation", "train"))
 
 
-@pytest.mark.parametrize("share", [-0.1, 0.6, 1])
-def test_validation_share_is_checked(share):
-    with pytest.raises(ValueError, match="split.validation: got"):
-        cut(clips_of(), by_speaker(), validation=share)
+@pytest.mark.parametrize("fraction", [-0.1, 0.6, 1])
+def test_validation_fraction_is_checked(fraction):
+    with pytest.raises(ValueError, match=f"split.validation: got {fraction}, want 0 to 0.5"):
+        cut(clips_of(), by_speaker(), validation=fraction)
 
 
-def test_labels_leave_out_and_count_what_they_do_not_hold(caplog):
+def test_one_random_fold_is_refused():
+    with pytest.raises(ValueError, match="got 1 folds and 72 clips .*want at least 2"):
+        cut(clips_of(), lambda clips: random.assign(clips, folds=1, seed=0), speaker_dependent=True)
+
+
+def test_clips_without_a_label_are_left_out_and_counted(caplog):
     clips = clips_of(corpora=("x", "y"))
     clips.loc[(clips["emotion"] == "happy") & (clips["corpus"] == "x"), "emotion"] = "boredom"
     clips.loc[0, "excluded"] = "silent"
@@ -526,11 +537,9 @@ def test_labels_leave_out_and_count_what_they_do_not_hold(caplog):
 
 
 def test_label_outside_the_vocabulary_or_too_few_labels():
-    with pytest.raises(ValueError, match=r"labels odd: \['joyful'\] are not of the vocabulary"):
+    with pytest.raises(ValueError, match="labels odd: got joyful, want only angry"):
         label_clips(clips_of(), name="odd", mapping={"joyful": "happy"})
-    with pytest.raises(
-        ValueError, match=r"labels one: got \['sad'\] in the clips, want at least 2"
-    ):
+    with pytest.raises(ValueError, match=r"labels one: got \['sad'\].*, want at least 2"):
         label_clips(clips_of(), name="one", mapping={"sad": "sad"})
 
 

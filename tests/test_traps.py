@@ -1,8 +1,10 @@
-"""Every trap of the public corpora, built from synthetic sound, through reader, prepare and merge.
+"""Known faults of public corpora, rebuilt with synthetic sound, through reader, prepare and merge.
 
-Each was met in copies that people use. A trap is passed if the clip table holds what is true: the
-right label, speaker and sound, or the file's row with the reason why it is not used.
+Each was found in a copy in use. A test passes if the clip table is true: the right label, speaker
+and sound, or the row of the file with the reason for its exclusion.
 """
+
+import re
 
 import numpy as np
 import pandas as pd
@@ -25,19 +27,19 @@ def noise(seed=0, *, seconds=0.3, peak=0.5, channels=1):
 
 
 class Corpora:
-    """Corpora that a test writes, and what the pipeline makes of them."""
+    """Corpora that a test writes, and the clip tables that the pipeline makes of them."""
 
     def __init__(self, folder):
         self.folder = folder
 
     def write(self, corpus, file, samples, *, rate=RATE, kind="WAV"):
-        """One file, whatever its name says of its format; as float, so that nothing is rounded."""
+        """Write a file in any format, whatever its suffix, as float so that nothing is rounded."""
         path = self.folder / corpus / file
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, samples, rate, format=kind, subtype="FLOAT")
 
     def prepare(self, corpus, **settings):
-        """The clip table by file, made with other settings of the reader."""
+        """Prepare a corpus with other settings of its reader; return the clip table by file."""
         root = self.folder / corpus
         return prepare_corpus(
             reader(corpus, **settings)(root),
@@ -49,7 +51,7 @@ class Corpora:
         ).set_index("file")
 
     def sound(self, clip):
-        """The samples that a row of the clip table stands for."""
+        """Samples of a row of the clip table."""
         audio = open_audio(self.folder / "prepared" / clip["corpus"] / "audio.npy")
         return audio[clip["start"] : clip["start"] + clip["samples"]]
 
@@ -73,7 +75,7 @@ def used(clips: pd.DataFrame) -> list[str]:
     return list(clips.index[clips["excluded"] == ""])
 
 
-# Files that are there twice, or that are not what was asked for
+# Duplicate files and wrong corpora
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,7 @@ def test_nested_second_copy(corpora, corpus, copy, names):
     assert len(used(clips)) == len(set(clips.loc[used(clips), "clip"])) == 2
     for name in names:
         first, second = sorted((name, f"{copy}/{name}"))
-        assert clips.loc[second, "excluded"] == f"second copy: named like {first}"
+        assert re.match(f"second copy: .* {first}", clips.loc[second, "excluded"])
     assert len(used(corpora.merge(corpus))) == 2
 
 
@@ -118,7 +120,7 @@ def test_song_among_speech(corpora, song):
     assert set(clips["emotion"]) == {"happy"}
 
 
-def test_sound_of_a_video_is_no_further_clip(corpora):
+def test_the_audio_track_of_a_video_is_not_another_clip(corpora):
     for modality in ("01", "03"):
         corpora.write("ravdess", f"Actor_01/{modality}-01-03-01-01-01-01.wav", noise())
     assert used(corpora.merge("ravdess")) == ["ravdess/03-01-03-01-01-01-01"]
@@ -161,7 +163,7 @@ def test_the_same_bytes_under_two_labels(corpora, one, other, emotions, duplicat
 
 
 def test_one_recording_in_two_corpora(corpora):
-    """Their speaker has two names: held out under one, they would be trained on under the other."""
+    """The speaker has two names, so training could have one and test the other."""
     corpora.write("emodb", "wav/03a01Wa.wav", noise())
     corpora.write("folder", "angry/copy.wav", noise())
     corpora.write("emodb", "wav/03a01Na.wav", noise(1))
@@ -179,22 +181,22 @@ def test_one_recording_in_two_corpora(corpora):
         (
             "ravdess",
             banglaser_names(("01", "02")),
-            r"50 of 90 names are none of RAVDESS's, .* This looks like BanglaSER, .*banglaser/",
+            r"50 of 90 .*RAVDESS, .*BanglaSER.*banglaser/",
         ),
         (
             "banglaser",
             ravdess_names(("01", "02")),
-            r"48 of 120 names are none of BanglaSER's, .* This looks like RAVDESS, .*ravdess/",
+            r"48 of 120 .*BanglaSER, .*RAVDESS.*ravdess/",
         ),
         (
             "emodb",
             list(emovdb_names(("sam",), layout="{speaker}_{folder}"))[:30],
-            r"30 of 30 names are none of EMO-DB's, .* This looks like EmoV-DB: .*emovdb/",
+            r"30 of 30 .*EMO-DB, .*EmoV-DB.*emovdb/",
         ),
         (
             "emovdb",
             emodb_names(),
-            r"107 of 107 names are none of EmoV-DB's, .* This looks like EMO-DB: .*emodb/",
+            r"107 of 107 .*EmoV-DB, .*EMO-DB.*emodb/",
         ),
     ],
 )
@@ -206,7 +208,7 @@ def test_another_corpus_in_the_folder_is_refused(corpora, wanted, names, message
     assert not (corpora.folder / "prepared").exists()
 
 
-# Files that are not what their names say
+# Files whose content does not match their name
 
 
 def test_pointers_of_a_clone_without_git_lfs(corpora):
@@ -215,7 +217,7 @@ def test_pointers_of_a_clone_without_git_lfs(corpora):
     folder.mkdir(parents=True)
     for code in ("ANG", "SAD"):
         (folder / f"1001_DFA_{code}_XX.wav").write_bytes(pointer)
-    with pytest.raises(ValueError, match=r"no usable clip among 2 files \(2 x Git LFS pointer\)"):
+    with pytest.raises(ValueError, match="2 files.*2 x Git LFS pointer"):
         corpora.prepare("cremad")
     corpora.write("cremad", "AudioWAV/1001_DFA_NEU_XX.wav", noise())
     clips = corpora.prepare("cremad")
@@ -234,7 +236,7 @@ def test_aiff_inside_wav(corpora, name):
 
 
 def test_silent_but_long(corpora):
-    """2.57 s, and short but sound: what tells them apart is the level."""
+    """A silent clip of 2.57 s is excluded, a soft and short one is used."""
     silent = np.zeros((int(2.57 * RATE), 1))
     silent[::7] = 1 / 32768
     corpora.write("cremad", "AudioWAV/1076_MTI_SAD_XX.wav", silent)
@@ -242,13 +244,13 @@ def test_silent_but_long(corpora):
     clips = corpora.prepare("cremad")
     assert used(clips) == ["AudioWAV/1001_DFA_SAD_XX.wav"]
     reason = clips.loc["AudioWAV/1076_MTI_SAD_XX.wav", "excluded"]
-    assert reason == "silent: peak 0.0000, want over 0.001"
+    assert reason.startswith("silent: peak 0.0000")
 
 
-# Sound that differs between files and corpora
+# Rates, channels and levels
 
 
-def test_stereo_is_mixed_not_joined(corpora):
+def test_stereo_is_mixed_not_concatenated(corpora):
     both = noise(channels=2)
     corpora.write("ravdess", "Actor_01/03-01-03-01-01-01-01.wav", both)
     corpora.write("ravdess", "Actor_02/03-01-03-01-01-01-02.wav", both.mean(axis=1))
@@ -273,7 +275,7 @@ def test_96_khz_among_24_khz(corpora):
 
 
 def test_levels_differ_between_corpora(corpora):
-    """Without a common level, a model learns the corpus and not the emotion."""
+    """Without a common level, a model would learn the corpus instead of the emotion."""
     corpora.write("ravdess", "Actor_01/03-01-05-01-01-01-01.wav", noise(1, peak=0.085))
     corpora.write("tess", "OAF_angry/OAF_back_angry.wav", noise(2, peak=0.19))
     corpora.write("emodb", "wav/03a01Wa.wav", noise(3, peak=1.0))
@@ -311,20 +313,20 @@ def test_the_file_without_f_is_the_older_actress(corpora):
 @pytest.mark.parametrize(
     ("corpus", "file", "facts"),
     [
-        # An older copy names this one file so.
+        # An older copy has X for XX.
         ("cremad", "AudioWAV/1040_ITH_SAD_X", {"clip": "cremad/1040_ITH_SAD_XX", "intensity": ""}),
-        # The folders of TESS disagree with each other and with their files.
+        # The folders of TESS are spelled differently and may contradict the file names.
         ("tess", "OAF_happy/OAF_back_sad", {"emotion": "sad", "speaker": "tess/OAF"}),
         ("tess", "OAF_Fear/OAF_back_fear", {"emotion": "fear"}),
         ("tess", "YAF_angry/OAF_back_FEAR", {"emotion": "fear", "speaker": "tess/OAF"}),
         ("tess", "oaf_back_Angry", {"emotion": "angry", "speaker": "tess/OAF"}),
         ("tess", "OAF_Pleasant_surprise/OAF_back_ps", {"emotion": "surprise"}),
         ("tess", "YAF_pleasant_surprised/YAF_back_ps", {"emotion": "surprise"}),
-        # Two letters before one; all four are men.
+        # Codes of two letters beside codes of one; all four speakers are men.
         ("savee", "AudioData/DC/sa05", {"emotion": "sad", "sex": "male"}),
         ("savee", "AudioData/JE/su05", {"emotion": "surprise", "sex": "male"}),
         ("savee", "ALL/KL_a05", {"emotion": "angry", "sex": "male"}),
-        # Letters are German words, and sex is not odd and even.
+        # Letters stand for German words, and sex does not follow from odd and even numbers.
         ("emodb", "wav/12a01Ab", {"emotion": "fear", "sex": "male"}),
         ("emodb", "wav/09a01La", {"emotion": "boredom", "sex": "female"}),
         ("emodb", "wav/15a01Ta", {"emotion": "sad", "sex": "male"}),
@@ -342,7 +344,6 @@ def test_neutral_has_no_strong_intensity(corpora):
         corpora.write("ravdess", f"{name}.wav", noise(seconds=0.1))
     corpora.write("ravdess", "Actor_11/03-01-01-02-01-01-11.wav", noise(seconds=0.1))
     clips = corpora.prepare("ravdess")
-    assert clips.loc["Actor_11/03-01-01-02-01-01-11.wav", "excluded"] == (
-        "intensity outside the scheme: got 02 (strong) with neutral, want 01"
-    )
+    reason = clips.loc["Actor_11/03-01-01-02-01-01-11.wav", "excluded"]
+    assert re.match(r"intensity .*: got 02 .*neutral, want 01", reason)
     assert len(used(clips)) == 60

@@ -18,10 +18,10 @@ from stages.clips.clip_table import COLUMNS, read_clips
 from stages.clips.merging import merge_corpora
 from stages.clips.preparation import prepare_corpus
 from stages.clips.variants import Variants
-from stages.reporting import corpus_facts as corpora
-from stages.reporting import corpus_figures, drawing, tables
+from stages.reporting import drawing
+from stages.reporting.sections import clip_fates, corpus_facts, corpus_scores, label_sets
 from stages.running.settings import bind
-from tests.support import AUDIO, ROOT, composed
+from tests.support import AUDIO, ROOT, composed, run_of_clips
 
 NAMES = sorted(path.stem for path in (ROOT / "conf" / "variants").glob("*.yaml"))
 RATE = 16000
@@ -289,15 +289,15 @@ def described(clips, audio):
     params = composed("data=real", "corpora=[folder]")
     params["corpora"] = {"toy": params["corpora"]["folder"]}
     labels = {"sad": "sad"}
+    run = run_of_clips(clips, store=audio, settings=params, label_sets={"one": labels})
     with drawing.style():
-        report, drawn = corpora.corpus_report(
-            clips, store=audio, label_sets={"one": labels}, settings=params, notes=()
-        )
-        counts = tables.emotion_counts(clips, labels=["sad"], label_map=labels)
-        drawn["emotions"] = corpus_figures.emotions_figure(counts, notes=())
+        facts = corpus_facts.section(run)
+        counts = corpus_scores.emotion_counts(clips, labels=["sad"], label_map=labels)
+        drawn = {**facts.figures, "emotions": corpus_scores.emotions_figure(counts, notes=())}
         files = {name: drawing.encode(figure, "svg") for name, figure in drawn.items()}
     predicted = clips.loc[(clips["variant"] == "clean") & (clips["samples"] > 0), "clip"]
-    return report, files, tables.clip_fates(clips, predicted=predicted, label_map=labels)
+    fates = clip_fates.clip_fates(clips, predicted=predicted, label_map=labels)
+    return {**facts.words, **label_sets.section(run).words}, files | facts.files, fates
 
 
 def test_no_report_takes_variants_for_recordings(prepared, tmp_path):
@@ -306,8 +306,8 @@ def test_no_report_takes_variants_for_recordings(prepared, tmp_path):
         clips, audio = merge(prepared, tmp_path / name, variants)
         reports.append(described(clips.reset_index(), audio))
     (alone, alone_files, alone_fates), (both, both_files, fates) = reports
-    for name in ("table", "labels", "losses"):
-        pd.testing.assert_frame_equal(getattr(both, name), getattr(alone, name))
+    for name in ("overview", "labels", "losses"):
+        pd.testing.assert_frame_equal(both[name], alone[name])
     assert both_files == alone_files and len(both_files) > 4
     pd.testing.assert_frame_equal(fates[:-1], alone_fates)
     assert fates.iloc[-1].tolist() == [
@@ -350,7 +350,7 @@ def test_what_memory_or_disk_do_not_hold_is_refused(prepared, tmp_path, monkeypa
         merge(prepared, tmp_path / "out", settings(("pitch",)))
     monkeypatch.undo()
     monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(9, 9, 0))
-    with pytest.raises(ValueError, match=r"variants: got 7, want fewer: their samples takes .* on"):
+    with pytest.raises(ValueError, match=r"variants: got 7, want fewer.* on disk"):
         merge(prepared, tmp_path / "out", settings(("pitch",)))
 
 

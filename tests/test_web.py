@@ -1,4 +1,4 @@
-"""The page: what it makes of a recording, and all of it in a real browser."""
+"""The web page: answers for recordings, pictures, and the page in a real browser."""
 
 import csv
 import io
@@ -18,11 +18,11 @@ import soundfile
 from app import pictures, recordings
 from app.models import load_model
 from app.predict import predict
-from app.recordings import MOST_MB, MOST_S, Recording, answer, example_recordings
+from app.recordings import MAX_MB, MAX_S, Recording, answer, example_recordings
 from tests.support import LABELS, ROOT, speech_like
 
 RATE = 16000
-DESK, PHONE = (1200, 900), (390, 844)
+DESK, PHONE = {"width": 1200, "height": 900}, {"width": 390, "height": 844}
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
 
 
@@ -33,7 +33,7 @@ def model(exported):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Speech of two lengths and rates, a file that is no audio, a small one that holds hours."""
+    """Speech of two lengths and rates, a file that is no audio, and a small file of three hours."""
     folder = tmp_path_factory.mktemp("files")
     soundfile.write(folder / "short.wav", speech_like(2 * RATE), RATE)
     soundfile.write(folder / "long.flac", speech_like(7 * 44100, rate=44100, seed=1), 44100)
@@ -48,7 +48,7 @@ def recording(path):
     return Recording(path.name, path.stat().st_size, path.read_bytes)
 
 
-# What is made of a recording ------------------------------------------------------------------
+# Answers ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["short.wav", "long.flac"])
@@ -62,7 +62,7 @@ def test_the_page_answers_like_predict(files, model, name):
     assert len(got.over_time) == {"short.wav": 1, "long.flac": 9}[name]
 
 
-def test_what_is_too_large_or_too_long_is_refused_before_it_is_decoded(files, model, monkeypatch):
+def test_large_and_long_files_are_refused_before_decoding(files, model, monkeypatch):
     def decoded(*_, **__):
         raise AssertionError("was decoded")
 
@@ -71,19 +71,19 @@ def test_what_is_too_large_or_too_long_is_refused_before_it_is_decoded(files, mo
     hours = files / "hours.flac"
     assert hours.stat().st_size < 1e6
     got = answer(recording(hours), model=model)
-    assert got.row == {"error": f"too long: 180 minutes, want at most {MOST_S // 60} minutes"}
-    large = Recording("large.wav", MOST_MB * 1_000_000 + 1, decoded)
+    assert got.row == {"error": f"too long: 180 minutes, want at most {MAX_S // 60} minutes"}
+    large = Recording("large.wav", MAX_MB * 1_000_000 + 1, decoded)
     got = answer(large, model=model)
-    assert got.row == {"error": f"too large: 20 MB, want at most {MOST_MB} MB"}
+    assert got.row == {"error": f"too large: 20 MB, want at most {MAX_MB} MB"}
 
 
-def test_what_cannot_be_used_gets_the_reason(files, model):
+def test_an_unusable_recording_has_an_error(files, model):
     got = answer(recording(files / "diary.wav"), model=model)
-    assert got.row["error"].startswith("cannot be decoded: ") and got.waveform is None
+    assert got.row["error"].startswith("cannot be decoded: ") and not len(got.waveform)
     stream = io.BytesIO()
     soundfile.write(stream, np.zeros(RATE), RATE, format="WAV")
     got = answer(Recording("silent.wav", 1, stream.getvalue), model=model)
-    assert got.row["error"].startswith("silent: ") and got.waveform is None
+    assert got.row["error"].startswith("silent: ") and not len(got.waveform)
 
 
 def test_nothing_is_kept(files, model, monkeypatch, tmp_path):
@@ -93,7 +93,7 @@ def test_nothing_is_kept(files, model, monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_examples_are_one_voice_in_each_emotion(model, monkeypatch, tmp_path):
+def test_examples_are_one_voice_in_every_emotion(model, monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     examples = example_recordings()
     assert {"angry", "happy", "sad", "neutral", "boredom"} <= set(examples)
@@ -110,7 +110,7 @@ def test_bars_show_the_probabilities():
     assert chart["encoding"]["x"]["scale"]["domain"] == [0, 1]
 
 
-def test_lines_are_broken_where_a_window_is_silent():
+def test_lines_are_interrupted_in_silence():
     rows = [
         {"file": "a", "start_s": 0.0, "end_s": 3.0, "emotion": "sad", "p_sad": 1.0},
         {"file": "a", "start_s": 1.0, "end_s": 4.0, "emotion": None},
@@ -119,26 +119,26 @@ def test_lines_are_broken_where_a_window_is_silent():
     assert [(point["time"], point["probability"]) for point in points] == [(1.5, 1.0), (2.5, None)]
 
 
-def test_the_sound_has_axes_in_seconds_and_hertz():
+def test_the_spectrogram_has_axes_in_seconds_and_hertz():
     time_s = np.arange(2 * RATE) / RATE
     figure = pictures.sound(np.sin(2 * np.pi * 1000 * time_s).astype(np.float32), sample_rate=RATE)
     above, below, bar = figure.axes
     assert below.get_xlabel() == "time (s)" and below.get_xlim() == (0, 2)
     assert (above.get_ylabel(), below.get_ylabel()) == ("amplitude", "frequency (Hz)")
     assert "dB" in bar.get_ylabel()
-    # The loudest row is where the axis says 1000 Hz.
+    # The loudest row is at the tick of 1000 Hz.
     loudest = below.images[0].get_array().mean(axis=1).argmax() + 0.5
     labels = [label.get_text() for label in below.get_yticklabels()]
     assert loudest == pytest.approx(below.get_yticks()[labels.index("1000")], abs=1)
 
 
-# Where it is hosted -----------------------------------------------------------------------------
+# Hosting ----------------------------------------------------------------------------------------
 
 
-def test_the_page_asks_for_the_versions_of_the_pipeline():
+def test_the_page_needs_the_versions_of_the_pipeline():
     pinned = {line for line in (ROOT / "requirements.txt").read_text().splitlines() if line}
-    asked = (ROOT / "app/requirements.txt").read_text().splitlines()[1:]
-    assert asked and set(asked) <= pinned
+    needed = (ROOT / "app/requirements.txt").read_text().splitlines()[1:]
+    assert needed and set(needed) <= pinned
 
 
 def test_the_page_needs_no_torch(exported):
@@ -151,7 +151,7 @@ def test_the_page_needs_no_torch(exported):
 
 @pytest.fixture(scope="module")
 def address(exported):
-    """The page of a server that runs while these tests do."""
+    """Address of the page, on a server that runs during these tests."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -188,7 +188,7 @@ def browser():
     with sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"]
         arguments += ["--disable-background-networking", "--disable-component-update"]
-        # A microphone that beeps, and nobody who must allow it.
+        # A fake microphone that beeps, allowed without a question.
         arguments += ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
         chromium = playwright.chromium.launch(executable_path=BROWSER, args=arguments)
         yield chromium
@@ -196,9 +196,8 @@ def browser():
 
 
 @pytest.fixture
-def page(request, browser, address):
-    width, height = getattr(request, "param", DESK)
-    page = browser.new_page(viewport={"width": width, "height": height})
+def page(browser, address):
+    page = browser.new_page(viewport=DESK)
     page.set_default_timeout(60_000)
     page.goto(address)
     page.get_by_role("heading", name="What emotion does a voice express?").wait_for()
@@ -210,18 +209,18 @@ def upload(page, *paths: Path):
     page.set_input_files("input[type=file]", list(map(str, paths)))
 
 
-@pytest.mark.parametrize("page", [DESK, PHONE], indirect=True, ids=["desk", "phone"])
 def test_files_are_answered_with_bars_and_plots(page, files, model):
     upload(page, files / "long.flac", files / "diary.wav", files / "short.wav")
     (want,) = predict(model, files / "long.flac")
-    share = f"{100 * want['p_' + want['emotion']]:.0f} %"
-    page.get_by_role("heading", name=f"long.flac: {want['emotion']}, {share}").wait_for()
+    percent = f"{100 * want['p_' + want['emotion']]:.0f} %"
+    page.get_by_role("heading", name=f"long.flac: {want['emotion']}, {percent}").wait_for()
     page.get_by_text("diary.wav cannot be used: cannot be decoded").wait_for()
     page.get_by_test_id("stImage").locator("img").first.wait_for()  # waveform and spectrogram
-    page.locator("[data-testid=stVegaLiteChart]").nth(1).wait_for()  # bars, and over time
+    page.locator("[data-testid=stVegaLiteChart]").nth(1).wait_for()  # bars, and lines over time
     assert page.get_by_test_id("stDataFrame").count() == 1
-    width = page.evaluate("document.documentElement.scrollWidth")
-    assert width <= page.viewport_size["width"]  # nothing to scroll sideways to
+    for screen in (PHONE, DESK):  # nothing to scroll sideways to
+        page.set_viewport_size(screen)
+        page.wait_for_function("document.documentElement.scrollWidth <= window.innerWidth")
     with page.expect_download() as download:
         page.get_by_test_id("stDownloadButton").click()
     with open(download.value.path(), encoding="utf-8") as file:
@@ -231,11 +230,11 @@ def test_files_are_answered_with_bars_and_plots(page, files, model):
 
 
 def test_a_synthetic_voice_can_be_tried_without_a_file(page):
-    page.get_by_text("what it says of real speech means nothing").wait_for()
+    page.get_by_text("answers for real speech mean nothing").wait_for()
     page.get_by_test_id("stButtonGroup").get_by_text("sad", exact=True).click()
     page.get_by_role("heading", name="synthetic, sad: ").wait_for()
     page.get_by_text("Which model is this").click()
-    page.get_by_text("It says how a voice sounds, not what somebody feels").wait_for()
+    page.get_by_text("not what a person feels").wait_for()
 
 
 def test_hours_in_a_small_file_are_refused(page, files):
@@ -244,7 +243,7 @@ def test_hours_in_a_small_file_are_refused(page, files):
     assert page.get_by_test_id("stImage").count() == 0
 
 
-def test_a_recording_is_answered(page):
+def test_a_recording_has_an_answer(page):
     page.get_by_role("button", name="Record", exact=True).click()
     page.wait_for_timeout(2500)
     page.get_by_role("button", name="Stop recording").click()

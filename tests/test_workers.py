@@ -101,19 +101,6 @@ def test_caches_are_the_same_bytes_in_other_processes_or_threads(
     assert ({pid for pid, _ in signed} == {str(os.getpid())}) == threads and len(signed) > 1
 
 
-def test_caches_are_the_same_bytes_on_a_cluster_even_if_a_worker_dies(
-    tmp_path, store, small_tasks, on_cluster
-):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv(SCHEDULER)
-        want = written(tmp_path / "here.npy", store)
-    assert written(tmp_path / "there.npy", store) == want
-    (tmp_path / "deaths").mkdir()
-    dying = partial(dying_rms, folder=tmp_path / "deaths", samples=3 * RATE + 400 * 30)
-    assert written(tmp_path / "dying.npy", store, dying) == want
-    assert (tmp_path / "deaths" / "died").exists()
-
-
 @pytest.mark.parametrize("where", ["here", "there"])
 def test_a_clip_that_is_not_finite_is_named_and_loses_nothing(
     tmp_path, store, small_tasks, scheduler, monkeypatch, where
@@ -163,18 +150,12 @@ def test_each_call_has_one_thread_and_this_folder(on_cluster, tmp_path, monkeypa
         assert of_torch == 1 and pools == {1}
 
 
-def test_a_call_that_workers_die_of_is_an_error(local, on_cluster, monkeypatch):
-    monkeypatch.setattr(local.scheduler, "allowed_failures", 0)  # by default four have to die
-    with cluster() as client, pytest.raises(KilledWorker):
-        list(spread([partial(os._exit, 1)], processes=1, client=client))
-
-
 @pytest.mark.parametrize("where", ["here", "there"])
 def test_an_error_is_that_of_the_call(where, scheduler, monkeypatch):
     if where == "there":
         monkeypatch.setenv(SCHEDULER, scheduler)
     with cluster() as client, pytest.raises(ValueError, match="invalid literal .* 'three'"):
-        list(spread([partial(int, "three")], processes=1, client=client))
+        list(spread([partial(int, "three")], processes=2, client=client))
 
 
 # A worker outlives the run: what it imported then is not what it runs now ----------------------
@@ -211,6 +192,28 @@ def test_workers_run_the_code_of_the_folder_as_it_is_now(tmp_path, scheduler):
     for folder, answer in (("a", "x"), ("b", "y"), ("b", "zz"), ("a", "x")):
         want = [folder + i * answer for i in range(4)]
         assert ask(folder, answer) == f"{want}\n"
+
+
+# Workers that die: last, as others take their place that import all libraries anew ---------------
+
+
+def test_caches_are_the_same_bytes_on_a_cluster_even_if_a_worker_dies(
+    tmp_path, store, small_tasks, on_cluster
+):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(SCHEDULER)
+        want = written(tmp_path / "here.npy", store)
+    assert written(tmp_path / "there.npy", store) == want
+    (tmp_path / "deaths").mkdir()
+    dying = partial(dying_rms, folder=tmp_path / "deaths", samples=3 * RATE + 400 * 30)
+    assert written(tmp_path / "dying.npy", store, dying) == want
+    assert (tmp_path / "deaths" / "died").exists()
+
+
+def test_a_call_that_workers_die_of_is_an_error(local, on_cluster, monkeypatch):
+    monkeypatch.setattr(local.scheduler, "allowed_failures", 0)  # by default four have to die
+    with cluster() as client, pytest.raises(KilledWorker):
+        list(spread([partial(os._exit, 1)], processes=1, client=client))
 
 
 # A cluster that is of no use is refused before any work -----------------------------------------

@@ -78,7 +78,7 @@ def segmenting(audio: Mapping[str, Any]) -> dict[str, Any]:
     check(
         "audio.segment_s",
         length,
-        length is None or _is_number(length, low=least) and round(length * rate) > 0,
+        length is None or (_is_number(length, low=least) and round(length * rate) > 0),
         f"over 0 and at least {least:g} (twice min_duration_s), or null",
     )
     if length is None:
@@ -86,7 +86,7 @@ def segmenting(audio: Mapping[str, Any]) -> dict[str, Any]:
     check(
         "audio.segment_overlap_s",
         overlap,
-        overlap is None or _is_number(overlap) and round(overlap * rate) < round(length * rate),
+        overlap is None or (_is_number(overlap) and round(overlap * rate) < round(length * rate)),
         f"at least 0 and less than {length} (segment_s), or null",
     )
     return chosen

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Lock, local
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -41,11 +42,11 @@ class Tally:
     def add(self, samples: np.ndarray) -> None:
         """Add a block, float32 [samples, channels]."""
         self.samples += len(samples)
-        self.broken += np.count_nonzero(~np.isfinite(samples))
+        self.broken += int(np.count_nonzero(~np.isfinite(samples)))
         if not self.broken:
             flat = samples.reshape(-1).astype(np.float64)
             self._energy += float(flat @ flat) / samples.shape[1]
-        self._digest.update(samples.astype("<f4", copy=False))
+        self._digest.update(samples.astype("<f4", copy=False).data)
 
     def level_db(self) -> float:
         """Root mean square relative to full scale."""
@@ -149,7 +150,8 @@ def resampled(
     if rate_hz == sample_rate:
         yield from blocks
         return
-    rates, stream = getattr(_IDLE, "resampler", (None, None))
+    idle: tuple[Any, Any] = getattr(_IDLE, "resampler", (None, None))
+    rates, stream = idle
     _IDLE.resampler = (None, None)  # a nested call makes its own
     if rates == (rate_hz, sample_rate):
         stream.clear()

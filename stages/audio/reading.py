@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -61,7 +61,7 @@ def read_file(
         excluded (the reason why nothing was written, or ""). `segments` lists duration_s, sha256,
         samples and excluded of each segment; it is empty if the file is one clip
     """
-    facts = {"channels": 0, "rate_hz": 0, "duration_s": 0.0, "level_db": math.nan}
+    facts: dict[str, Any] = {"channels": 0, "rate_hz": 0, "duration_s": 0.0, "level_db": math.nan}
     facts |= {"sha256": "", "samples": 0, "excluded": "", "segments": []}
     tally = Tally()
     try:
@@ -111,7 +111,7 @@ def _segment(sound: Sound, first: int, stop: int, *, sample_rate: int, min_peak:
     """Describe one segment. Its digest is taken before levelling, as the gain is the file's."""
     digest, peak = hashlib.sha256(), 0.0
     for block in sound.blocks(first, stop):
-        digest.update(block.astype("<f4", copy=False))
+        digest.update(block.astype("<f4", copy=False).data)
         peak = max(peak, float(np.abs(block).max()))
     return {
         "duration_s": round((stop - first) / sample_rate, 6),

@@ -36,7 +36,8 @@ class Sound:
     def __init__(self, *, sample_rate: int, folder: Path | None) -> None:
         self.samples = 0
         self._stretch = max(1, sample_rate // 50)  # 20 ms
-        self._file = SpooledTemporaryFile(_IN_MEMORY, dir=folder)  # noqa: SIM115 (closed by __exit__)
+        place = None if folder is None else str(folder)
+        self._file = SpooledTemporaryFile(_IN_MEMORY, dir=place)  # noqa: SIM115 (closed by __exit__)
 
     def __enter__(self) -> Sound:
         return self
@@ -47,7 +48,7 @@ class Sound:
     def fill(self, blocks: Iterable[np.ndarray]) -> None:
         """Store all samples, float32 blocks of any length, and measure them."""
         for block in blocks:
-            self._file.write(np.ascontiguousarray(block, np.float32))
+            self._file.write(np.ascontiguousarray(block, np.float32).data)
             self.samples += len(block)
         energies, peaks = [np.zeros(0)], [np.zeros(0, np.float32)]
         for block in self.blocks(0, self.samples):

@@ -1,0 +1,4 @@
+"""From audio files to clips: one clip table, one audio store, training variants, feature caches.
+
+May import `sources`, `signals`, `audio` and `running`.
+"""

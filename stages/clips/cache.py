@@ -101,7 +101,7 @@ def write_cache(
 
             def write(clips: Sequence[_Clip], values: np.ndarray) -> None:
                 file.seek(header + clips[0].first * values[0].nbytes)
-                file.write(values)
+                file.write(values.data)
                 progress.update(len(clips))
 
             begun = time.perf_counter()

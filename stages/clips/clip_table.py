@@ -1,7 +1,8 @@
-"""The clip table: what is known of every clip, one row each, checked on every read and write."""
+"""The clip table: the facts about every clip, checked on every read and write."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -10,10 +11,10 @@ from stages.running.outputs import complete
 from stages.sources.vocabulary import EMOTIONS
 
 _TEXT = "str"
-#: Column -> type. Text is "" where a fact is unknown.
+#: Column to type. Text is "" if a fact is unknown.
 COLUMNS = {
     "clip": _TEXT,  # corpus/name, plus +number of a segment, plus #variant
-    # The clip that a variant came from or that a copy repeats; of segments the first; else itself.
+    # The clip that a variant changes or a copy repeats; the first of several segments; else itself.
     "source": _TEXT,
     "variant": _TEXT,  # clean, or the variant's name
     "corpus": _TEXT,
@@ -29,8 +30,8 @@ COLUMNS = {
     "channels": "int64",  # of the file
     "rate_hz": "int64",  # of the file
     "duration_s": "float64",  # of the file, or of the segment or variant
-    "level_db": "float64",  # of the file, RMS relative to full scale; NaN if it was not decoded
-    # Of the decoded samples; of a segment's, before they are levelled; of a variant's in the store.
+    "level_db": "float64",  # RMS of the file relative to full scale; NaN if it was not decoded
+    # Of the decoded samples; of a segment before its level is set; of a variant in the audio store.
     "sha256": _TEXT,
     "start": "int64",  # first sample in the audio store
     "samples": "int64",  # in the audio store; 0 for an excluded clip
@@ -45,14 +46,14 @@ _CHOICES = {
 
 
 def check_clips(clips: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Check a clip table against its contract.
+    """Check the columns and the values of a clip table.
 
     Parameters
     ----------
     clips : DataFrame
         one row per clip
     name : str
-        what to call the table in an error
+        of the table, for error messages
 
     Returns
     -------
@@ -62,36 +63,38 @@ def check_clips(clips: pd.DataFrame, name: str) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        naming the column or the clip that breaks the contract
+        if a column is missing or unknown, or if a clip has a value that is not allowed
     """
     missing = [column for column in COLUMNS if column not in clips]
     surplus = [column for column in clips if column not in COLUMNS]
     if missing or surplus:
-        raise ValueError(f"{name}: columns missing {missing}, not known {surplus}")
+        raise ValueError(f"{name}: missing columns {missing}, unknown columns {surplus}")
     clips = clips[list(COLUMNS)].astype(COLUMNS).sort_values("clip", ignore_index=True)
     usable = clips["excluded"] == ""
-    rules = {
-        "clip: used twice": clips["clip"].duplicated(),
-        f"emotion: want one of {', '.join(EMOTIONS)}": ~clips["emotion"].isin(EMOTIONS)
-        & (usable | (clips["emotion"] != "")),
-        "speaker: a usable clip wants one": usable & (clips["speaker"] == ""),
-        "sha256: a usable clip wants one": usable & (clips["sha256"].str.len() != 64),
-        "samples: want over 0 for a usable clip, 0 for an excluded one": usable
-        != (clips["samples"] > 0),
-        "frames: want over 0 for a usable clip, 0 for an excluded one": usable
-        != (clips["frames"] > 0),
-        "source: want the clip's own name or that of a row that is its own source": ~clips[
-            "source"
-        ].isin(clips.loc[clips["source"] == clips["clip"], "clip"]),
-    }
+    emotion_needed = usable | (clips["emotion"] != "")
+    own_sources = clips.loc[clips["source"] == clips["clip"], "clip"]
+    size = "more than 0 for a usable clip, 0 for an excluded one"
+    rules = [
+        ("clip", "each name once", clips["clip"].duplicated()),
+        ("emotion", _one_of(EMOTIONS), emotion_needed & ~clips["emotion"].isin(EMOTIONS)),
+        ("speaker", "a name for a usable clip", usable & (clips["speaker"] == "")),
+        ("sha256", "a digest for a usable clip", usable & (clips["sha256"].str.len() != 64)),
+        ("samples", size, usable != (clips["samples"] > 0)),
+        ("frames", size, usable != (clips["frames"] > 0)),
+        ("source", "a clip that is its own source", ~clips["source"].isin(own_sources)),
+    ]
     for column, choices in _CHOICES.items():
-        rules[f"{column}: want one of {choices}"] = ~clips[column].isin(choices)
-    for rule, broken in rules.items():
+        rules.append((column, _one_of(choices), ~clips[column].isin(choices)))
+    for column, want, broken in rules:
         if broken.any():
             row = clips[broken].iloc[0]
-            column = rule.partition(":")[0]
-            raise ValueError(f"{name}: {row['clip']}: {rule}, got {row[column]!r}")
+            got = str(row[column]) or "nothing"
+            raise ValueError(f"{name}: {row['clip']}: {column}: got {got}, want {want}")
     return clips
+
+
+def _one_of(choices: Sequence[str]) -> str:
+    return f"one of {', '.join(choice or 'nothing' for choice in choices)}"
 
 
 def read_clips(path: str | Path) -> pd.DataFrame:
@@ -119,6 +122,6 @@ def write_clips(clips: pd.DataFrame, path: str | Path) -> None:
 
 
 def count_reasons(clips: pd.DataFrame) -> pd.Series:
-    """Count the excluded clips by the kind of reason: what stands before the first colon."""
+    """Count the excluded clips by kind of reason, the part before the first colon."""
     reasons = clips.loc[clips["excluded"] != "", "excluded"]
     return reasons.str.split(":", n=1).str[0].value_counts().sort_index()

@@ -1,4 +1,4 @@
-"""A corpus against its release: what is there, what is missing, and what is more than that."""
+"""Comparison of a corpus with its release: clips found, missing and surplus."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from typing import Any
 
 import pandas as pd
 
-from stages.clips.names import SEGMENT_SUFFIX
+from stages.clips.names import without_segment
 
 log = logging.getLogger(__name__)
-_LISTED = 10  # names in a message
+_MAX_LISTED = 10  # names in a message
 
 
 @dataclass(frozen=True)
 class Release:
-    """What a complete copy of a corpus holds.
+    """Content of a complete copy of a corpus.
 
     Attributes
     ----------
     clips : int
-    emotions : int by emotion, or None
-        clips of each; None if not known
-    speakers : int by speaker, or int
-        clips of each, by the name without the corpus; or only how many speakers there are
-    names : sequence of str, or None
-        of all clips, without the corpus; None if not known
+        number of clips
+    emotions : mapping of str to int, or None
+        number of clips by emotion; None if not known
+    speakers : mapping of str to int, or int
+        number of clips by speaker, named without the corpus; or only the number of speakers
+    names : sequence of str or None
+        names of all clips, without the corpus; None if not known
     """
 
     clips: int
@@ -38,22 +39,23 @@ class Release:
 
 @dataclass(frozen=True)
 class Completeness:
-    """How a corpus compares with its release.
+    """Comparison of a corpus with its release.
 
     Attributes
     ----------
     expected, found : int
-        the release's clips, and those of them that are there
+        number of clips in the release, and how many of them were found
     unusable : int
-        found, but excluded: broken, silent, the same recording as another
+        found clips that are excluded: broken, silent, or the same recording as another clip
     surplus : int
-        usable, but none of the release's clips
+        usable clips that are not in the release
     emotions, speakers : DataFrame
-        columns found, expected, missing, surplus; rows by emotion, and by speaker without the
-        corpus. What the release does not tell is NA
+        columns found, expected, missing, surplus; one row per emotion, or per speaker, named
+        without the corpus. Numbers that the release does not give are NA.
     expected_speakers, found_speakers : int
+        number of speakers
     missing_names, surplus_names : list of str
-        sorted; empty if the release's names are not known
+        sorted; empty if the names of the release are not known
     """
 
     expected: int
@@ -69,40 +71,39 @@ class Completeness:
 
     @property
     def missing(self) -> int:
-        """How many of the release's clips are not there."""
+        """Number of clips of the release that were not found."""
         return self.expected - self.found
 
 
 def read_release(settings: Mapping[str, Any] | None) -> Release | None:
-    """The release that a corpus's settings describe, its names listed; None where there is none."""
+    """Read the release of a corpus from its settings; None if they have none."""
     from hydra.utils import instantiate  # takes as long to import as all else here
 
     values = instantiate(settings, _convert_="all")
     return values and Release(**values)
 
 
-def compare(clips: pd.DataFrame, *, release: Release) -> Completeness:
+def compare_release(clips: pd.DataFrame, *, release: Release) -> Completeness:
     """Compare a corpus with its release.
 
-    A clip counts once, whatever copies, segments or variants of it there are, and it is found if
-    its file is there, broken or not. If the release's names are not known, any clip may be one of
-    them, up to the release's number of each emotion.
+    A clip counts once, even if there are copies, segments or variants of it, and counts as found
+    even if its file is broken. If the names of the release are not known, any clip counts as one of
+    its clips, up to the number of clips of each emotion.
 
     Parameters
     ----------
     clips : DataFrame
-        a clip table, of one corpus
+        the clip table of one corpus
     release : Release
 
     Returns
     -------
     Completeness
     """
-    there = _recordings(clips)
-    official = _official(there, release=release)
-    found, surplus = there[official], there[~official & there["usable"]]
-    named = release.names is not None
-    speakers = release.speakers
+    recordings = _recordings(clips)
+    official = _official(recordings, release=release)
+    found, surplus = recordings[official], recordings[~official & recordings["usable"]]
+    names, speakers = release.names, release.speakers
     return Completeness(
         expected=release.clips,
         found=len(found),
@@ -116,43 +117,43 @@ def compare(clips: pd.DataFrame, *, release: Release) -> Completeness:
         ),
         expected_speakers=speakers if isinstance(speakers, int) else len(speakers),
         found_speakers=found["speaker"].nunique(),
-        missing_names=sorted(set(release.names) - set(found["name"])) if named else [],
-        surplus_names=sorted(surplus["name"]) if named else [],
+        missing_names=[] if names is None else sorted(set(names) - set(found["name"])),
+        surplus_names=[] if names is None else sorted(surplus["name"]),
     )
 
 
 def log_completeness(clips: pd.DataFrame, *, corpus: str, release: Release) -> None:
-    """Log the summary of how a corpus compares with its release."""
-    of = compare(clips, release=release)
-    level = logging.WARNING if of.missing else logging.INFO
-    log.log(level, "%s: %s", corpus, summary(of))
+    """Log a summary of the comparison; a warning if clips are missing."""
+    completeness = compare_release(clips, release=release)
+    level = logging.WARNING if completeness.missing else logging.INFO
+    log.log(level, "%s: %s", corpus, summary(completeness))
 
 
-def summary(of: Completeness) -> str:
-    """How a corpus compares with its release, in a line; some of the missing clips by name."""
-    lacking = of.emotions["missing"].dropna()
-    lacking = [f"{emotion} {number}" for emotion, number in lacking[lacking > 0].items()]
-    absent = of.missing_names or lacking
+def summary(completeness: Completeness) -> str:
+    """Summarise the comparison in a line, with the first missing clips by name or by emotion."""
+    counts = completeness.emotions["missing"].dropna()
+    by_emotion = [f"{emotion} {count}" for emotion, count in counts[counts > 0].items()]
+    missing = _listed(completeness.missing_names or by_emotion)
     parts = [
-        f"{of.found} clips found",
-        f"{of.expected} expected",
-        f"{of.missing} missing{_listed(absent)}",
-        f"{of.surplus} surplus{_listed(of.surplus_names)}",
+        f"{completeness.found} clips found",
+        f"{completeness.expected} expected",
+        f"{completeness.missing} missing{missing}",
+        f"{completeness.surplus} surplus{_listed(completeness.surplus_names)}",
     ]
-    if of.unusable:
-        parts.append(f"{of.unusable} of those found not used")
-    if of.found_speakers < of.expected_speakers:
-        parts.append(f"{of.found_speakers} of {of.expected_speakers} speakers")
-    verdict = "partial, used as it is" if of.missing else "complete"
+    if completeness.unusable:
+        parts.append(f"{completeness.unusable} of those found are excluded")
+    if completeness.found_speakers < completeness.expected_speakers:
+        parts.append(f"{completeness.found_speakers} of {completeness.expected_speakers} speakers")
+    verdict = "partial, used as it is" if completeness.missing else "complete"
     return f"{verdict}: {', '.join(parts)}"
 
 
 def _recordings(clips: pd.DataFrame) -> pd.DataFrame:
-    """What may be a clip of the release, a row per file, usable ones first: name and speaker
-    without the corpus, emotion, and whether it can be used.
+    """List the recordings that may be clips of the release, one row per file, usable ones first.
 
-    A name that does not parse gives no emotion. A file that its name does not stand for, because
-    another copy is used, is named by its path, or is excluded as a copy of some kind.
+    Columns are name and speaker without the corpus, emotion, and usable. Files whose name does not
+    parse have no emotion and are left out. So are further copies of a clip: they are named by their
+    path, or excluded as a copy.
     """
     clips = clips[clips["variant"] == "clean"]
     named_by_path = clips["clip"] == clips["corpus"] + "/" + clips["file"]
@@ -161,26 +162,30 @@ def _recordings(clips: pd.DataFrame) -> pd.DataFrame:
     rows = rows.assign(usable=rows["excluded"] == "")
     rows = rows.sort_values(["usable", "clip"], ascending=[False, True]).drop_duplicates("file")
     # Not `source`, which two clips of the release share if they are the same recording.
-    names = rows["clip"].str.replace(SEGMENT_SUFFIX, "", regex=True)
+    names = rows["clip"].map(without_segment)
     for column, values in {"name": names, "speaker": rows["speaker"]}.items():
         rows[column] = values.str.split("/", n=1).str[1]
     return rows[["name", "speaker", "emotion", "usable"]]
 
 
-def _official(there: pd.DataFrame, *, release: Release) -> pd.Series:
-    """Which recordings are clips of the release; if its names are not known, the first ones, up
-    to its number of each emotion, or of all."""
+def _official(recordings: pd.DataFrame, *, release: Release) -> pd.Series:
+    """Mark the recordings that are clips of the release.
+
+    If its names are not known, these are the first recordings, up to the number of clips of each
+    emotion, or of all clips.
+    """
     if release.names is not None:
-        return there["name"].isin(release.names)
+        return recordings["name"].isin(release.names)
     if release.emotions is not None:
-        return there.groupby("emotion").cumcount() < there["emotion"].map(release.emotions)
-    return pd.Series(range(len(there)), index=there.index) < release.clips
+        number = recordings.groupby("emotion").cumcount()
+        return number < recordings["emotion"].map(release.emotions)
+    return pd.Series(range(len(recordings)), index=recordings.index) < release.clips
 
 
 def _counts(
     found: pd.Series, surplus: pd.Series, *, expected: Mapping[str, int] | None
 ) -> pd.DataFrame:
-    """Clips by the values of a column, of those found and of those that are surplus."""
+    """Count found and surplus clips by the values of a column, next to the expected counts."""
     columns = {
         "found": found.value_counts(),
         "expected": pd.Series(expected or {}, dtype="Int64"),
@@ -194,8 +199,8 @@ def _counts(
 
 
 def _listed(names: Sequence[str]) -> str:
-    """Names in brackets, the first ones of many."""
+    """List names in brackets; of many, only the first."""
     if not names:
         return ""
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return f" ({', '.join(names[:_LISTED])}{more})"
+    more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    return f" ({', '.join(names[:_MAX_LISTED])}{more})"

@@ -13,6 +13,7 @@ import pandas as pd
 from stages.audio.store import AudioReader, AudioStore
 from stages.clips.clip_table import count_reasons, read_clips, write_clips
 from stages.clips.variants import Variants, add_variants
+from stages.running.checks import check
 from stages.running.outputs import complete
 
 log = logging.getLogger(__name__)
@@ -26,28 +27,28 @@ def merge_corpora(
     duplicates: Literal["first", "all"],
     variants: Variants | None = None,
 ) -> pd.DataFrame:
-    """Join prepared corpora; find what is the same recording as another clip; add variants.
+    """Join prepared corpora, settle duplicate recordings and add variants.
 
     Parameters
     ----------
-    corpora : names
-        those to join; other folders beside them are not looked at
+    corpora : sequence of str
+        names of the corpora to join; other folders in `prepared` are ignored
     prepared, folder : Path
-        where each corpus's folder lies; where clips.csv and audio.npy go
+        holds a folder per corpus; where to write clips.csv and audio.npy
     duplicates : first or all
         which clips of one recording are used: see settle_duplicates
     variants : Variants or None
-        what to make of the usable clips for training; their samples stand behind all others
+        changed copies of the usable clips, for training; their samples follow all others
 
     Returns
     -------
     DataFrame
-        the clip table as written
+        the clip table, as written
 
     Raises
     ------
     ValueError
-        if `duplicates` is something else; see stages.clips.variants
+        if `duplicates` is neither first nor all; see add_variants
     """
     if variants:
         variants.check()
@@ -76,55 +77,54 @@ def merge_corpora(
         clips["start"] = starts
         usable = clips[clips["excluded"] == ""]
         log.info("merged: %d clips, %d speakers", len(usable), usable["speaker"].nunique())
-        for reason, number in count_reasons(clips).items():
-            log.info("merged: %d excluded, %s", number, reason)
+        for reason, count in count_reasons(clips).items():
+            log.info("merged: %d excluded, %s", count, reason)
         clips = pd.concat([clips, made]).sort_values("clip", ignore_index=True)
         write_clips(clips, part / "clips.csv")
     return clips
 
 
 def settle_duplicates(clips: pd.DataFrame, *, use: Literal["first", "all"]) -> pd.DataFrame:
-    """Settle which clips are used whose decoded samples are those of another clip.
+    """Decide which clips with the same decoded samples are used.
 
-    Under several emotions or speakers nobody knows which is right: all are excluded, and each
-    reason names the others. Under one emotion and speaker the first, by name, is used. The others
-    are excluded, or used as well and given the source of the first: published counts include them,
-    and clips of one source never stand on both sides of a split. For the same reason files that
-    share a segment get one source, whichever of them are used.
+    If they have different emotions or speakers, nobody knows which is right: all are excluded, and
+    the reason of each names the others. If they agree, the first by name is used. The others are
+    excluded; or, as published counts include them, used with the source of the first, because clips
+    of one source are never in both training and test. For the same reason files that share a
+    segment get one source, whichever clips are used.
 
     Parameters
     ----------
     clips : DataFrame
-        a clip table
+        a clip table without variants
     use : first or all
-        of the clips that agree
+        which of the clips that agree are used
 
     Returns
     -------
     DataFrame
-        the same rows; `excluded` filled in, with no samples, where a duplicate is not used;
-        `source` that of the first where one is
+        the same rows. A duplicate that is not used has no samples and a reason in `excluded`; one
+        that is used has the `source` of the first.
 
     Raises
     ------
     ValueError
-        if `use` is something else
+        if `use` is neither first nor all
     """
-    if use not in ("first", "all"):
-        raise ValueError(f"duplicates: got {use!r}, want first or all")
+    check("duplicates", use, use in ("first", "all"), "first or all")
     clips = clips.copy()
-    usable = clips[(clips["excluded"] == "") & (clips["variant"] == "clean")]
+    usable = clips[clips["excluded"] == ""]
     for _, same in usable[usable["sha256"].duplicated(keep=False)].groupby("sha256"):
         same = same.sort_values("clip")
         conflict = _conflict(same)
-        tied = clips.loc[same.index, "source"]
-        together = clips["source"].isin(tied)
+        sources = clips.loc[same.index, "source"]
+        # Also the clips that already have one of these sources, such as segments of these files.
+        related = clips["source"].isin(sources)
         all_used = use == "all" and not conflict
-        # With them goes all that has one source with them already, such as a file's segments.
-        if all_used or together.sum() > len(same):
-            clips.loc[together, "source"] = tied.iloc[0]
+        if all_used or related.sum() > len(same):
+            clips.loc[related, "source"] = sources.iloc[0]
         if all_used:
-            log.info("merged: the same recording, all used: %s", ", ".join(same["clip"]))
+            log.info("merged: same recording, all used: %s", ", ".join(same["clip"]))
             continue
         for index, clip in same.iloc[0 if conflict else 1 :]["clip"].items():
             others = ", ".join(
@@ -139,7 +139,7 @@ def settle_duplicates(clips: pd.DataFrame, *, use: Literal["first", "all"]) -> p
 
 
 def _conflict(same: pd.DataFrame) -> str:
-    """What clips of one recording disagree about, as the reason to exclude them all, or ""."""
+    """Return the reason to exclude all clips of one recording, or "" if they agree."""
     if same["emotion"].nunique() > 1:
         return "same recording under another label"
     if same["speaker"].nunique() > 1:

@@ -1,9 +1,8 @@
-"""One corpus from its files to clips in an audio store."""
+"""The files of one corpus, turned into clips in an audio store."""
 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -18,74 +17,76 @@ from stages.audio.frames import frame_count
 from stages.audio.reading import read_files
 from stages.audio.store import AudioStore
 from stages.clips.clip_table import COLUMNS, DESCRIPTION, count_reasons, write_clips
-from stages.clips.names import SEGMENT_SUFFIX, segment_name
+from stages.clips.names import segment_name, without_segment
 from stages.running.outputs import complete
 from stages.running.settings import processes
 
 log = logging.getLogger(__name__)
 _LOSSY = (".mp3", ".ogg", ".oga", ".opus")
-# Of a task: enough files to hide what a task costs, and no more than one that is long.
-_FILES, _BYTES = 32, 1 << 22
+# Of a task: enough files to hide its overhead, but at most one long file.
+_MAX_FILES, _MAX_BYTES = 32, 1 << 22
 
 
 def prepare_corpus(
     rows: Iterable[dict], *, corpus: str, root: Path, folder: Path, hop_length: int, **audio
 ) -> pd.DataFrame:
-    """Check, decode, mix, resample and level every file of a corpus.
+    """Check, decode, mix to mono, resample and level every file of a corpus.
 
     Parameters
     ----------
-    rows : dicts
-        what the corpus's reader says of each file
+    rows : iterable of dict
+        the description of each file by the reader of the corpus
     corpus : str
-        the corpus's name, put before its clips' and speakers' names
+        name of the corpus, which becomes the prefix of its clips, speakers and sentences
     root, folder : Path
-        where the files are; where clips.csv and audio.npy go
+        where the files are; where to write clips.csv and audio.npy
     hop_length : int
         samples per frame
     audio
-        the group's settings: those of stages.audio.conditioning, and others that are not looked at
+        settings of the group `audio`: those of stages.audio.conditioning; others are ignored
 
     Returns
     -------
     DataFrame
-        the clip table as written; a file that cannot be used keeps its row with the reason
+        the clip table, as written; an unusable file keeps its row, with the reason
 
     Raises
     ------
     ValueError
-        naming a setting that is out of its range; if a file is named like a segment of another one;
-        if no file of the corpus can be used
+        if a setting is out of range, if a file has the name of a segment of another file, or if no
+        file of the corpus can be used
     """
     settings = conditioning(audio) | segmenting(audio)
-    frame_count(0, hop_length=hop_length)  # refused before anything is read, not after
+    frame_count(0, hop_length=hop_length)  # refuses a bad hop_length before anything is read
     clips = _describe(rows).assign(segments=None)
     if settings["segment_s"] is not None:
         _check_names(clips["clip"], corpus=corpus)
     with complete(folder) as part:
         part.mkdir()
         with AudioStore(part / "audio.npy") as store:
-            todo = clips["excluded"] == ""
-            while todo.any():
-                # The first file of each name; the next one of a name only if that was not usable.
-                chosen = clips.index[todo & ~clips["clip"].where(todo).duplicated()]
-                found = _read(
+            waiting = clips["excluded"] == ""
+            while waiting.any():
+                # The first file of each name; the next one only if the first was not usable.
+                chosen = clips.index[waiting & ~clips["clip"].where(waiting).duplicated()]
+                facts = _read(
                     clips.loc[chosen, "file"],
                     root=root,
                     store=store,
                     folder=part,
                     settings=settings,
                 )
-                clips.loc[chosen, found.columns] = found
+                clips.loc[chosen, facts.columns] = facts
                 used = clips.loc[chosen].query("excluded == ''").set_index("clip")["file"]
-                todo[chosen] = False
-                again = todo & clips["clip"].isin(used.index)
-                copies = "second copy: named like " + clips.loc[again, "clip"].map(used)
-                clips.loc[again, "excluded"] = copies
-                todo &= ~again
+                waiting[chosen] = False
+                copies = waiting & clips["clip"].isin(used.index)
+                reasons = "second copy: same name as " + clips.loc[copies, "clip"].map(used)
+                clips.loc[copies, "excluded"] = reasons
+                waiting &= ~copies
         clips = _segmented(_name(clips, corpus=corpus), corpus=corpus)
         usable = clips["excluded"] == ""
-        clips.loc[usable, "frames"] = frame_count(clips["samples"], hop_length=hop_length)[usable]
+        clips.loc[usable, "frames"] = frame_count(
+            clips.loc[usable, "samples"], hop_length=hop_length
+        )
         write_clips(clips, part / "clips.csv")
         _report(clips, corpus=corpus)
     return clips
@@ -94,7 +95,7 @@ def prepare_corpus(
 def _read(
     files: pd.Series, *, root: Path, store: AudioStore, folder: Path, settings: Mapping
 ) -> pd.DataFrame:
-    """Decode files, side by side, into the store; what was found of each, by the files' index."""
+    """Decode files in parallel into the store; return the facts about each, with its index."""
     facts = []
     with (
         TemporaryDirectory(dir=folder) as scratch,
@@ -102,13 +103,13 @@ def _read(
     ):
         batches = list(_batches(files, root=root))
         outputs = [Path(scratch, str(number)) for number in range(len(batches))]
-        # Threads: nearly all of the work is done by libraries that let others run meanwhile, and
-        # processes take longer to start than most corpora to read.
+        # Threads, because libraries that release the interpreter's lock do nearly all of the work,
+        # and because processes take longer to start than most corpora to read.
         results = Parallel(processes(len(batches)), backend="threading", return_as="generator")(
             delayed(read_files)(root, batch, output=output, **settings)
             for batch, output in zip(batches, outputs, strict=True)
         )
-        # A task's samples wait on disk: any number of tasks may be done before an earlier one is.
+        # Samples wait on disk, because later tasks may end before an earlier one.
         for output, read in zip(outputs, results, strict=True):
             start = store.samples
             store.append_store(output)
@@ -123,13 +124,14 @@ def _read(
 
 
 def _batches(files: Iterable[str], *, root: Path) -> Iterator[list[str]]:
-    """The files of each task, in their order."""
-    batch, size = [], 0
+    """Yield the files of each task, in order."""
+    batch: list[str] = []
+    size = 0
     for file in files:
         batch.append(file)
-        with suppress(OSError):  # what cannot be read is found out when it is read
+        with suppress(OSError):  # reading the file will report the error
             size += (root / file).stat().st_size
-        if len(batch) == _FILES or size >= _BYTES:
+        if len(batch) == _MAX_FILES or size >= _MAX_BYTES:
             yield batch
             batch, size = [], 0
     if batch:
@@ -137,7 +139,7 @@ def _batches(files: Iterable[str], *, root: Path) -> Iterator[list[str]]:
 
 
 def _describe(rows: Iterable[dict]) -> pd.DataFrame:
-    """Complete the reader's rows to a clip table; of files with one name, lossless ones first."""
+    """Fill up the rows of the reader to a clip table, sorted by name, lossless files first."""
     clips = pd.DataFrame(list(rows)).reindex(columns=list(COLUMNS))
     clips[list(DESCRIPTION)] = clips[list(DESCRIPTION)].fillna("")
     numbers = [column for column in COLUMNS if column not in (*DESCRIPTION, "level_db")]
@@ -148,8 +150,11 @@ def _describe(rows: Iterable[dict]) -> pd.DataFrame:
 
 
 def _name(clips: pd.DataFrame, *, corpus: str) -> pd.DataFrame:
-    """Unique names with the corpus before them, sorted; a file that another one's name goes to,
-    the one that is used, is named by its path."""
+    """Make names unique, add the corpus as a prefix, and sort by name.
+
+    Of several files with one name, the file that is used keeps it; the others are named by their
+    path.
+    """
     first = ~clips.sort_values("excluded", kind="stable").duplicated("clip").sort_index()
     clips["clip"] = clips["clip"].where(first, clips["file"])
     clips["corpus"] = corpus
@@ -162,29 +167,30 @@ def _name(clips: pd.DataFrame, *, corpus: str) -> pd.DataFrame:
 
 
 def _check_names(clips: pd.Series, *, corpus: str) -> None:
-    """Refuse a file that is named like a segment of another one."""
+    """Refuse a file that has the name of a segment of another file."""
     names = set(clips)
     for name in sorted(names):
-        stem = re.sub(SEGMENT_SUFFIX, "", name)
-        if stem != name and stem in names:
+        whole = without_segment(name)
+        if whole != name and whole in names:
             raise ValueError(
-                f"{corpus}: got files of the names {stem} and {name}, want audio.segment_s null: "
-                f"it would name a segment of {stem} like the other file"
+                f"audio.segment_s: got files named {whole} and {name} in {corpus}, want null: a "
+                f"segment of {whole} would have the name of the other file"
             )
 
 
 def _segmented(clips: pd.DataFrame, *, corpus: str) -> pd.DataFrame:
-    """A row for each segment in place of the one of its file; the first is the source of all."""
+    """Replace the row of each segmented file by a row per segment; the first is their source."""
     clips = clips.explode("segments", ignore_index=True)
     cut = clips["segments"].notna()
     if cut.any():
         found = pd.DataFrame(list(clips.loc[cut, "segments"]), index=clips.index[cut])
         clips.loc[cut, found.columns] = found
-        files = clips.loc[cut, "clip"].groupby(clips["clip"])
-        numbers, sizes = files.cumcount() + 1, files.transform("size")
-        clips.loc[cut, "clip"] += [
-            segment_name("", number, segments=size)
-            for number, size in zip(numbers, sizes, strict=True)
+        names = clips.loc[cut, "clip"]
+        files = names.groupby(names)
+        numbers, counts = files.cumcount() + 1, files.transform("size")
+        clips.loc[cut, "clip"] = [
+            segment_name(name, number, segments=count)
+            for name, number, count in zip(names, numbers, counts, strict=True)
         ]
         clips.loc[cut, "source"] = (
             clips.loc[cut, "clip"].groupby(clips["source"]).transform("first")
@@ -196,7 +202,8 @@ def _segmented(clips: pd.DataFrame, *, corpus: str) -> pd.DataFrame:
 def _report(clips: pd.DataFrame, *, corpus: str) -> None:
     usable = clips[clips["excluded"] == ""]
     if usable.empty:
-        reasons = "; ".join(f"{n} x {reason}" for reason, n in count_reasons(clips).items())
+        counts = count_reasons(clips)
+        reasons = "; ".join(f"{count} x {reason}" for reason, count in counts.items())
         raise ValueError(f"{corpus}: no usable clip among {len(clips)} files ({reasons})")
     log.info(
         "%s: %d clips of %d speakers, %.2f h",
@@ -205,10 +212,8 @@ def _report(clips: pd.DataFrame, *, corpus: str) -> None:
         usable["speaker"].nunique(),
         usable["duration_s"].sum() / 3600,
     )
-    for reason, number in count_reasons(clips).items():
+    for reason, count in count_reasons(clips).items():
         example = clips[clips["excluded"].str.startswith(reason)].iloc[0]
-        log.warning(
-            "%s: %d excluded, %s (%s)", corpus, number, example["excluded"], example["file"]
-        )
-    if stereo := usable.loc[usable["channels"] > 1, "file"].nunique():
-        log.info("%s: %d files with several channels mixed to mono", corpus, stereo)
+        log.warning("%s: %d excluded, %s (%s)", corpus, count, example["excluded"], example["file"])
+    if mixed := usable.loc[usable["channels"] > 1, "file"].nunique():
+        log.info("%s: %d files with several channels mixed to mono", corpus, mixed)

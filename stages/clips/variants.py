@@ -1,4 +1,4 @@
-"""Further clips for training: every usable one again, its waveform changed, all else the same."""
+"""Training variants: a copy of every usable clip with a changed waveform."""
 
 from __future__ import annotations
 
@@ -23,18 +23,23 @@ from stages.running.resources import check_disk, check_memory, free_memory
 from stages.running.settings import processes
 
 log = logging.getLogger(__name__)
-_TASK = 1 << 20  # samples per task: enough to hide what a task costs
-_BYTES = 200  # of memory per sample of a clip; the phase vocoder takes 150
+_TASK = 1 << 20  # samples per task: enough to hide its overhead
+_BYTES = 200  # memory per sample of a clip; the phase vocoder takes 150
 
 
 @dataclass(frozen=True)
 class Variants:
-    """What to make of every usable clip.
+    """The changes to make to every usable clip.
 
-    changes : by name, waveform in [-1, 1] and the clip's own generator -> another waveform;
-        float32 [samples], of any length; settings already bound
-    sample_rate, hop_length : of all clips, in Hz and in samples
-    level : in which measure a variant is as loud as its source, rms or peak; none: as it comes out
+    Attributes
+    ----------
+    changes : mapping of str to callable
+        by the name of the variant: takes a waveform in [-1, 1], float32 [samples], and the
+        generator of the clip, and returns another waveform of any length; its settings are bound
+    sample_rate, hop_length : int
+        of all clips, in Hz and in samples
+    level : rms, peak or none
+        the measure by which a variant is as loud as its source; none leaves its level as it is
     """
 
     changes: Mapping[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]]
@@ -43,12 +48,12 @@ class Variants:
     level: Literal["rms", "peak", "none"]
 
     def check(self) -> None:
-        """Try each on a second of silence.
+        """Try each change on a second of silence.
 
         Raises
         ------
         ValueError
-            naming the variant that refuses its settings
+            if a change refuses its settings
         """
         for name, change in self.changes.items():
             try:
@@ -65,34 +70,34 @@ def add_variants(
     store: AudioStore,
     folder: Path,
 ) -> pd.DataFrame:
-    """Make every variant of every usable clip, side by side; their samples end up in the store.
+    """Make every variant of every usable clip in parallel and add its samples to the store.
 
-    What one is like depends on its own name, its source's name and its source's samples: not on
-    other clips and variants, on their order, or on how many are made at a time.
+    A variant depends only on its name, the name of its source and the samples of its source. It
+    does not depend on other clips and variants, on their order, or on the number of workers.
 
     Parameters
     ----------
     clips : DataFrame
         a clip table without variants
     variants : Variants
-    audio : Path by corpus
-        the audio stores that the table's `start` points into
+    audio : mapping of str to Path
+        by corpus, the audio store that `start` in the table refers to
     store : AudioStore
-        to add to
+        the store to add to
     folder : Path
         for temporary files
 
     Returns
     -------
     DataFrame
-        a row for each variant, sorted by `clip`; `start` points into `store`, and `sha256` is that
-        of the samples there
+        a row for each variant, sorted by `clip`; `start` refers to `store`, and `sha256` is the
+        digest of the samples there
 
     Raises
     ------
     ValueError
-        naming a clip that is called like a variant, or a variant whose samples cannot be used; if
-        memory or disk do not hold what is to come
+        if a clip has the name of a variant, if a change returns unusable samples, or if memory or
+        disk have no room for the variants
     """
     usable = clips[clips["excluded"] == ""]
     if not variants.changes or usable.empty:
@@ -102,7 +107,9 @@ def add_variants(
         for name in variants.changes
     ).sort_values("clip", ignore_index=True)
     if taken := sorted(set(rows["clip"]) & set(clips["clip"])):
-        raise ValueError(f"{taken[0]}: got a file of this name, which is a variant's; rename it")
+        raise ValueError(
+            f"{taken[0]}: got a file of this name, which is a variant's name, want another name"
+        )
     workers = _workers(rows, folder=folder)
     facts = []
     with (
@@ -111,12 +118,12 @@ def add_variants(
     ):
         batches = list(_batches(rows))
         outputs = [Path(scratch, str(number)) for number in range(len(batches))]
-        # Threads: nearly all of the work is done by libraries that let others run meanwhile.
+        # Threads, because libraries that release the interpreter's lock do nearly all of the work.
         results = Parallel(workers, backend="threading", return_as="generator")(
             delayed(_make)(batch, variants=variants, audio=audio, output=output)
             for batch, output in zip(batches, outputs, strict=True)
         )
-        # A task's samples wait on disk: any number of tasks may be done before an earlier one is.
+        # Samples wait on disk, because later tasks may end before an earlier one.
         for output, made in zip(outputs, results, strict=True):
             start = store.samples
             store.append_store(output)
@@ -125,24 +132,24 @@ def add_variants(
                 facts.append(fact | {"start": start})
                 start += fact["samples"]
             progress.update(len(made))
-    found = pd.DataFrame(facts)
-    rows[list(found)] = found
-    for name, own in rows.groupby("variant"):
-        log.info("variants: %s: %d clips, %.2f h", name, len(own), own["duration_s"].sum() / 3600)
+    table = pd.DataFrame(facts)
+    rows[list(table)] = table
+    for name, made in rows.groupby("variant"):
+        log.info("variants: %s: %d clips, %.2f h", name, len(made), made["duration_s"].sum() / 3600)
     return rows
 
 
 def _workers(rows: pd.DataFrame, *, folder: Path) -> int:
-    """How many variants to make at a time: as many as memory holds of the longest one."""
+    """Choose how many variants to make at a time, as many as fit in memory of the longest one."""
     longest = rows.loc[rows["samples"].idxmax()]
     need = _BYTES * int(longest["samples"])
     check_memory(
-        f"{longest['clip']}: got {longest['samples']} samples, want fewer, as audio.segment_s "
-        "makes them, or no variants: this one alone",
+        f"{longest['clip']}: got {longest['samples']} samples, want fewer (audio.segment_s) or no "
+        "variants: this variant alone",
         need=need,
     )
     check_disk(
-        f"variants: got {len(rows)}, want fewer: their samples",
+        f"variants: got {len(rows)}, want fewer: their audio",
         need=np.dtype(np.int16).itemsize * int(rows["samples"].sum()),
         folder=folder,
     )
@@ -150,7 +157,7 @@ def _workers(rows: pd.DataFrame, *, folder: Path) -> int:
 
 
 def _batches(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """The rows of each task, in their order."""
+    """Yield the rows of each task, in order."""
     task = rows["samples"].cumsum().to_numpy() // _TASK
     cuts = [0, *(np.flatnonzero(np.diff(task)) + 1), len(rows)]
     for start, end in zip(cuts, cuts[1:], strict=False):
@@ -160,7 +167,7 @@ def _batches(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
 def _make(
     rows: pd.DataFrame, *, variants: Variants, audio: Mapping[str, Path], output: Path
 ) -> list[dict]:
-    """Write the samples of some variants into a store of their own; what was found of each."""
+    """Write the samples of some variants to a separate store; return the facts about each."""
     facts = []
     with AudioStore(output) as store:
         for row in rows.itertuples():
@@ -179,7 +186,7 @@ def _make(
             facts.append(
                 {
                     "duration_s": round(len(samples) / variants.sample_rate, 6),
-                    "sha256": hashlib.sha256(samples.astype("<i2", copy=False)).hexdigest(),
+                    "sha256": hashlib.sha256(samples.astype("<i2", copy=False).data).hexdigest(),
                     "samples": len(samples),
                     "frames": frame_count(len(samples), hop_length=variants.hop_length),
                 }
@@ -188,5 +195,5 @@ def _make(
 
 
 def _generator(name: str) -> np.random.Generator:
-    """The same random numbers for the same name, on any machine and in any order."""
+    """Return a generator that depends only on the name."""
     return np.random.default_rng(int.from_bytes(hashlib.sha256(name.encode()).digest()))

@@ -1,8 +1,9 @@
 """BanglaSER, a Bangla speech emotion recognition dataset.
 
-34 people speak three statements in five emotions, three times; 27 of them the neutral ones.
-A name is seven codes of two digits as in RAVDESS, `03-01-04-02-02-01-12`: mode, type of statement,
-emotion, intensity, statement, repetition, actor. The codes of the emotions are other ones.
+34 speakers say three statements in five emotions, three times each; 27 of them recorded neutral
+clips. A name is seven codes of two digits as in RAVDESS, `03-01-04-02-02-01-12`: mode, type of
+statement, emotion, intensity, statement, repetition, actor. Its emotion codes differ from those of
+RAVDESS.
 
 References
 ----------
@@ -19,7 +20,7 @@ from stages.sources.files import outside_scheme, parse_names, refuse_other
 HOW_TO_GET = """\
 BanglaSER: https://data.mendeley.com/datasets/t9h6p943xy/5
 Unpack it into banglaser/, in any folders, so that 03-01-01-01-01-01-01.wav exists below it.
-1467 files. Its names are those of RAVDESS, its emotions are not: keep the two apart."""
+1467 files. They are named as in RAVDESS but the codes mean other emotions: keep the two apart."""
 
 PATTERN = (
     r"(?P<mode>\d\d)-(?P<type>\d\d)-(?P<emotion>\d\d)-(?P<intensity>\d\d)"
@@ -44,35 +45,35 @@ SCHEME = {
     "repetition": ("01", "02", "03"),
     "actor": tuple(f"{actor:02}" for actor in range(1, 35)),
 }
-# RAVDESS has more emotions than there are codes here. A stray file is excluded; a folder with more
-# of them than this share is RAVDESS.
-STRAY_SHARE = 1 / 20
+# RAVDESS has more emotions than there are codes here. A stray file is excluded; a folder with a
+# larger fraction of them is RAVDESS.
+STRAY_FRACTION = 1 / 20
 RAVDESS = (
-    "RAVDESS, whose names are alike but whose emotions are not (01 neutral, 02 calm, 03 happy, "
+    "RAVDESS, which has the same names but other emotions (01 neutral, 02 calm, 03 happy, "
     "04 sad, 05 angry, ...): put it into ravdess/ and choose corpora=[ravdess]"
 )
 
 
 def read(root: Path) -> list[dict]:
-    """One row per file.
+    """Describe each audio file of the corpus.
 
     Parameters
     ----------
     root : Path
-        folder of the corpus, in any depth of subfolders
+        folder of the corpus; files may be at any depth below it
 
     Returns
     -------
     list of dict
-        columns of the clip table; `sentence` is the code of the statement, `take` that of the
-        repetition. Codes outside the scheme are excluded.
+        columns of the clip table; `sentence` is the code of the statement, `take` the code of the
+        repetition. Files with codes outside the scheme are excluded.
 
     Raises
     ------
     FileNotFoundError
         if root is not a folder
     ValueError
-        if no audio file lies below it, or if too many names break the scheme
+        if there is no audio file below root, or if too many names have codes outside the scheme
     """
     rows = parse_names(root, pattern=PATTERN, form=FORM, describe=_describe)
     parsed = [row for row in rows if "emotion" in row]
@@ -80,7 +81,7 @@ def read(root: Path) -> list[dict]:
         root,
         strange=[f"{row['file']}: {row['excluded']}" for row in parsed if not row["emotion"]],
         total=len(parsed),
-        share=STRAY_SHARE,
+        max_fraction=STRAY_FRACTION,
         corpus="BanglaSER",
         other=RAVDESS,
     )

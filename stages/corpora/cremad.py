@@ -1,6 +1,6 @@
 """CREMA-D, the Crowd-sourced Emotional Multimodal Actors Dataset.
 
-91 actors speak twelve sentences in six emotions; sentence IEO in three levels of the emotion.
+91 actors say twelve sentences in six emotions, and sentence IEO in three levels of each emotion.
 A name is `1001_IEO_ANG_HI`: actor, sentence, emotion, level.
 
 References
@@ -34,7 +34,7 @@ EMOTIONS = {
     "NEU": "neutral",
     "SAD": "sad",
 }
-# X is XX in an older copy, which names 1040_ITH_SAD_XX so.
+# An older copy has X for XX, in 1040_ITH_SAD_X.
 LEVELS = {"LO": "low", "MD": "medium", "HI": "strong", "XX": "", "X": ""}
 SENTENCES = ("IEO", "TIE", "IOM", "IWW", "TAI", "MTI", "IWL", "ITH", "DFA", "ITS", "TSI", "WSI")
 ACTORS = tuple(str(actor) for actor in range(1001, 1092))
@@ -62,32 +62,33 @@ SEXES = {
     for actor, letter in zip(ACTORS, SEX_LETTERS, strict=True)
 }
 DEMOGRAPHICS = "VideoDemographics.csv"
-# The repository holds every clip a second time, as MP3.
+# The repository also holds every clip as MP3.
 LOSSY, LOSSLESS = "AudioMP3", "AudioWAV"
 
 
 def read(root: Path) -> list[dict]:
-    """One row per file.
+    """Describe each audio file of the corpus.
 
     Parameters
     ----------
     root : Path
-        folder of the corpus, in any depth of subfolders. Ages come from VideoDemographics.csv,
-        where it lies in root or in a folder on the way from root to the clips.
+        folder of the corpus; files may be at any depth below it. Ages come from
+        VideoDemographics.csv, if it is in root or in a folder between root and the clips.
 
     Returns
     -------
     list of dict
-        columns of the clip table. Codes outside the scheme are excluded, and so is the MP3 of a
-        clip that is there as WAV. Cells of VideoDemographics.csv that say no sex or age are passed
-        over, and so are actors without clips.
+        columns of the clip table. Files with codes outside the scheme are excluded, and so is the
+        MP3 copy of a WAV file. Cells of VideoDemographics.csv that hold no sex or age are ignored,
+        and so are actors without clips.
 
     Raises
     ------
     FileNotFoundError
         if root is not a folder
     ValueError
-        if no audio file lies below it, or if VideoDemographics.csv is no table or lacks a column
+        if there is no audio file below root, or if VideoDemographics.csv is not a table or lacks a
+        column
     """
     rows = parse_names(root, pattern=PATTERN, form=FORM, describe=_describe)
     lossless = {row["clip"] for row in rows if LOSSLESS in PurePosixPath(row["file"]).parts}
@@ -96,8 +97,8 @@ def read(root: Path) -> list[dict]:
         row.update(actors.get(row.get("speaker", ""), {}))
         path = PurePosixPath(row["file"])
         if LOSSY in path.parts and row["clip"] in lossless:
-            row["excluded"] = f"lossy copy: got {LOSSY}, want {LOSSLESS}, which holds {row['clip']}"
-            row["clip"] = str(path.with_suffix(""))  # the name is the WAV's
+            row["excluded"] = f"lossy copy: got {LOSSY}, want {row['clip']} in {LOSSLESS}"
+            row["clip"] = str(path.with_suffix(""))  # the WAV file has the name
     return rows
 
 
@@ -119,7 +120,7 @@ def _describe(name: re.Match) -> dict:
 
 
 def _demographics(root: Path, files: list[str]) -> dict[str, dict[str, str]]:
-    """Age and sex of each actor, from the corpus's own table; empty if the table is not there."""
+    """Read age and sex of each actor from the table of the corpus; empty without the table."""
     folders = sorted(
         {folder.as_posix() for file in files for folder in PurePosixPath(file).parents}
     )
@@ -129,6 +130,6 @@ def _demographics(root: Path, files: list[str]) -> dict[str, dict[str, str]]:
     actors = {}
     for _, line in read_table(tables[0], columns=("ActorID", "Age", "Sex")):
         known = {"age": age_of(line["Age"]), "sex": sex_of(line["Sex"])}
-        # A cell that says nothing does not undo what is known without the table.
+        # An empty cell does not override what is known without the table.
         actors[line["ActorID"]] = {column: cell for column, cell in known.items() if cell}
     return actors

@@ -1,6 +1,6 @@
 """EMO-DB, the Berlin Database of Emotional Speech.
 
-Ten actors speak ten German sentences in seven emotions; the clips are those that listeners
+Ten actors say ten German sentences in seven emotions; the release keeps the clips that listeners
 recognised. A name is `03a01Wa`: speaker, text, emotion (first letter of its German word), version.
 
 References
@@ -17,7 +17,7 @@ from stages.sources.files import outside_scheme, parse_names, refuse_other
 HOW_TO_GET = """\
 EMO-DB: http://emodb.bilderbar.info/download/download.zip (free to use; CC0 1.0 in audb)
 Unpack it into emodb/, so that emodb/wav/03a01Wa.wav exists.
-535 files in one folder; the label folders of the archive are not needed."""
+535 files in one folder. The label folders of the archive are not needed."""
 
 PATTERN = r"(?P<speaker>\d\d)(?P<text>[a-z]\d\d)(?P<emotion>[WLEAFTN])(?P<version>[a-z])"
 FORM = "speaker, text, emotion and version, 03a01Wa"
@@ -32,7 +32,7 @@ EMOTIONS = {
     "T": "sad",
     "N": "neutral",
 }
-# Sex is not odd and even.
+# Sex does not follow from odd and even numbers.
 SPEAKERS = {
     "03": ("male", "31"),
     "08": ("female", "34"),
@@ -49,10 +49,10 @@ SCHEME = {
     "speaker": tuple(SPEAKERS),
     "text": ("a01", "a02", "a04", "a05", "a07", "b01", "b02", "b03", "b09", "b10"),
 }
-# Often taken for this corpus: amused_57-84_0057.wav
+# A corpus often mistaken for this one: amused_57-84_0057.wav
 EMOVDB_FILE = re.compile(r"[A-Za-z]_\d+-\d+_\d{1,4}\.[^./]+$")
-# The release's clips: speaker and text, then emotion and version of each. No rule gives them, as
-# they are what is left of more recordings after listeners judged them.
+# The clips of the release: speaker and text, then emotion and version of each clip. No rule gives
+# them, because they are the recordings that passed a listening test.
 CLIPS = """
 03a01FaNcWa 03a02FcNcTaWbWc 03a04AdFdLcNcTaWc 03a05AaFcNdTcWaWb 03a07FaFbLaNcWc
 03b01FaLbNbTdWaWc 03b02AaLaNaTbWb 03b03NbTcWc 03b09LaNcTcWa 03b10AbEcNaNcWbWc 08a01AbFdLcNaWaWc
@@ -78,32 +78,32 @@ CLIPS = """
 
 
 def read(root: Path) -> list[dict]:
-    """One row per file.
+    """Describe each audio file of the corpus.
 
     Parameters
     ----------
     root : Path
-        folder of the corpus, in any depth of subfolders
+        folder of the corpus; files may be at any depth below it
 
     Returns
     -------
     list of dict
-        columns of the clip table; `sentence` is the code of the text, `take` the version. Speakers
-        and texts outside the scheme are excluded.
+        columns of the clip table; `sentence` is the code of the text, `take` the version. Files
+        with a speaker or text outside the scheme are excluded.
 
     Raises
     ------
     FileNotFoundError
         if root is not a folder
     ValueError
-        if no audio file lies below it, or if most are named as in EmoV-DB
+        if there is no audio file below root, or if most are named as in EmoV-DB
     """
     rows = parse_names(root, pattern=PATTERN, form=FORM, describe=_describe)
     refuse_other(
         root,
         strange=[row["file"] for row in rows if EMOVDB_FILE.search(row["file"])],
         total=len(rows),
-        share=1 / 2,
+        max_fraction=1 / 2,
         corpus="EMO-DB",
         other="EmoV-DB: put it into emovdb/ and choose corpora=[emovdb]",
     )
@@ -111,9 +111,9 @@ def read(root: Path) -> list[dict]:
 
 
 def names() -> list[str]:
-    """The names of the release's 535 clips."""
+    """List the names of the 535 clips of the release."""
     texts = CLIPS.split()
-    return [text[:5] + text[at : at + 2] for text in texts for at in range(5, len(text), 2)]
+    return [text[:5] + text[i : i + 2] for text in texts for i in range(5, len(text), 2)]
 
 
 def _describe(name: re.Match) -> dict:

@@ -1,9 +1,9 @@
-"""EmoV-DB, the Emotional Voices Database. Not EMO-DB, which is the Berlin one.
+"""EmoV-DB, the Emotional Voices Database. Not to be confused with EMO-DB, the Berlin corpus.
 
-Two women and two men read sentences of CMU Arctic in five styles.
+Two women and two men read sentences of CMU Arctic in five emotions.
 A file is `bea_Amused/amused_57-84_0057`, in other copies `bea/Amused/amused_57-84_0057`: speaker,
-style, range of sentences in the session's notes, sentence. The names of the files spell the styles
-in several ways.
+emotion, range of sentences of the recording session, sentence. File names spell the emotions in
+several ways.
 
 References
 ----------
@@ -22,7 +22,7 @@ Unpack its 18 archives into emovdb/, each into a folder of its own name,
 so that emovdb/bea_Amused/amused_1-15_0001.wav exists."""
 
 SPEAKERS = r"(?:bea|jenie|josh|sam)"
-# What follows the emotion is not the same everywhere, and is needed for the sentence only.
+# The rest of the name varies and is needed only for the sentence.
 PATTERN = (
     rf"(?i:(?P<speaker>{SPEAKERS})[_/](?P<folders>(?:(?!{SPEAKERS}[_/])[^/]+/)*)"
     r"(?P<emotion>amused|angry|anger|disgusted|disgust|neutral|sleepy|sleepiness)(?P<rest>_[^/]+))"
@@ -40,39 +40,40 @@ EMOTIONS = {
     "sleepiness": "sleepy",
     "sleepy": "sleepy",
 }
-# arctic_a0001 to arctic_a0593. At least one name has a number beyond, a slip of the pen.
+# arctic_a0001 to arctic_a0593. At least one name has a larger number, a typing error.
 SENTENCES = range(1, 594)
-# Often taken for this corpus: 03a01Wa.wav
+# A corpus often mistaken for this one: 03a01Wa.wav
 EMODB_FILE = re.compile(r"(?:^|/)\d\d[ab]\d\d[WLEAFTN][a-z]\.[^./]+$")
 
 
 def read(root: Path) -> list[dict]:
-    """One row per file.
+    """Describe each audio file of the corpus.
 
     Parameters
     ----------
     root : Path
-        folder of the corpus: speakers as folders or at the front of their names, in any depth
+        folder of the corpus; a speaker is a folder, at any depth, or the first part of the name of
+        a folder or file
 
     Returns
     -------
     list of dict
         columns of the clip table; `sentence` is the number of the sentence in CMU Arctic, or "" if
-        the name does not end in one. A file in the folder of another emotion is excluded.
+        the name does not end with one. A file in the folder of another emotion is excluded.
 
     Raises
     ------
     FileNotFoundError
         if root is not a folder
     ValueError
-        if no audio file lies below it, or if most are named as in EMO-DB
+        if there is no audio file below root, or if most are named as in EMO-DB
     """
     rows = parse_names(root, pattern=PATTERN, form=FORM, describe=_describe)
     refuse_other(
         root,
         strange=[row["file"] for row in rows if EMODB_FILE.search(row["file"])],
         total=len(rows),
-        share=1 / 2,
+        max_fraction=1 / 2,
         corpus="EmoV-DB",
         other="EMO-DB: put it into emodb/ and choose corpora=[emodb]",
     )

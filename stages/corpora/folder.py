@@ -1,7 +1,7 @@
 """Your own recordings, one folder per emotion.
 
-Below a root, each folder is named after an emotion: `anna/angry/take1.wav` for the root `anna`.
-Words that are understood stand in stages/sources/vocabulary.py; the setting `emotions` adds others.
+Each folder directly below a root is named after an emotion: `anna/angry/take1.wav` for the root
+`anna`. stages/sources/vocabulary.py lists the known words; the setting `emotions` adds others.
 """
 
 import logging
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 HOW_TO_GET = """\
 folder: your own recordings, one folder per emotion, folder/angry/take1.wav
-Say in conf/corpora/folder.yaml where those folders lie and who speaks; see data/raw/README.md."""
+Set in conf/corpora/folder.yaml where these folders are and who speaks; see data/raw/README.md."""
 
 
 def read(
@@ -29,58 +29,63 @@ def read(
     language: str | None,
     sex: str | None,
 ) -> list[dict]:
-    """One row per file.
+    """Describe each audio file of the corpus.
 
     Parameters
     ----------
     root : Path
         folder of the corpus
     roots : sequence of str
-        folders below it in which the folders of emotions lie; "." is the folder of the corpus, and
-        * stands for any characters in the name of a folder
-    emotions : mapping
-        name of a folder to emotion of the common vocabulary, for names not understood otherwise
+        folders below it that hold the folders of emotions; "." is the folder of the corpus itself,
+        and * matches any characters in the name of a folder
+    emotions : mapping of str to str
+        folder name to emotion of the common vocabulary, for names that are not known words
     speaker : str or None
-        regular expression with a group `speaker`, searched in each file's path below the folder of
-        the corpus. None: all files are by one speaker, `unknown`. Speakers are held out, so what is
-        unknown must stand on one side of a split.
+        regular expression with a group `speaker`, searched in the path of each file below the
+        folder of the corpus. None: all files have one speaker, `unknown`, because a split that
+        holds speakers out must keep unknown speakers on one side.
     language, sex : str or None
-        the same for all files: ISO 639-1; female or male
+        of all files: ISO 639-1; female or male
 
     Returns
     -------
     list of dict
-        columns of the clip table; `clip` is the path without its suffix. A file outside the roots,
-        in no folder of an emotion or by nobody is excluded.
+        columns of the clip table; `clip` is the path without its suffix. A file is excluded if it
+        is outside the roots, if roots disagree about its folder, if its folder names no emotion,
+        or if it has no speaker.
 
     Raises
     ------
     FileNotFoundError
         if root is not a folder
     ValueError
-        if no audio file lies below it or below one of the roots; naming a setting that is wrong
+        if there is no audio file below the folder or below one of the roots, or if a setting is
+        wrong
     """
     _check(roots=roots, speaker=speaker, language=language, sex=sex)
-    who = _pattern(speaker) if speaker else None
-    if who is None:
+    speaker_pattern = _compiled(speaker) if speaker else None
+    if speaker_pattern is None:
         log.warning(
-            "%s: nothing says who speaks, so all files count as one speaker, %s, and stand on one "
-            "side of every split; see the setting speaker",
+            "%s: the setting speaker is null, so all files count as one speaker, %s, and are on "
+            "one side of every split",
             root,
             UNKNOWN_SPEAKER,
         )
     words = emotion_words(emotions)
-    places = [PurePosixPath(place) for place in roots]
+    root_paths = [PurePosixPath(path) for path in roots]
     files = [PurePosixPath(file) for file in audio_files(root)]
-    for place in places:
-        if all(_folder_below(file, place) is None for file in files):
+    for path in root_paths:
+        if all(_folder_below(file, path) is None for file in files):
             folders = sorted({file.parts[0] for file in files if len(file.parts) > 1})
             raise ValueError(
-                f"{root}: roots: no audio file below {place}, got the folders "
+                f"{root}: roots: no audio file below {path}, got the folders "
                 f"{', '.join(folders) or 'none'}"
             )
-    known = {"language": language or "", "sex": sex_of(sex or "")}
-    return [_describe(file, places=places, words=words, who=who) | known for file in files]
+    common = {"language": language or "", "sex": sex_of(sex or "")}
+    return [
+        _describe(file, roots=root_paths, words=words, speaker_pattern=speaker_pattern) | common
+        for file in files
+    ]
 
 
 def _check(*, roots: object, **texts: object) -> None:
@@ -93,7 +98,7 @@ def _check(*, roots: object, **texts: object) -> None:
         raise ValueError(f"sex: got {texts['sex']!r}, want female, male or null")
 
 
-def _pattern(speaker: str) -> re.Pattern:
+def _compiled(speaker: str) -> re.Pattern:
     wanted = "want a regular expression with a group (?P<speaker>...)"
     try:
         pattern = re.compile(speaker)
@@ -107,28 +112,35 @@ def _pattern(speaker: str) -> re.Pattern:
 def _describe(
     file: PurePosixPath,
     *,
-    places: Sequence[PurePosixPath],
+    roots: Sequence[PurePosixPath],
     words: Mapping[str, str],
-    who: re.Pattern | None,
+    speaker_pattern: re.Pattern | None,
 ) -> dict:
     row = {"clip": str(file.with_suffix("")), "file": str(file)}
-    folders = {_folder_below(file, place) for place in places} - {None}
+    folders = {folder for root in roots if (folder := _folder_below(file, root)) is not None}
     if len(folders) != 1:
-        wanted = f"want it below one of {', '.join(map(str, places))}"
-        return row | {"excluded": f"outside the roots, or in several: got {file}, {wanted}"}
+        fault = "in several roots" if folders else "outside the roots"
+        listed = ", ".join(map(str, roots))
+        return row | {"excluded": f"{fault}: got {file}, want a path below one of {listed}"}
     emotion, reason = emotion_of(folders.pop(), words)
-    found = who.search(str(file)) if who else None
-    speaker = UNKNOWN_SPEAKER if who is None else found and found["speaker"]
-    if not reason and not speaker:
-        reason = f"speaker unknown: got {file}, want a match of {who.pattern}"
     if reason:
         return row | {"excluded": reason}
+    speaker = UNKNOWN_SPEAKER
+    if speaker_pattern:
+        match = speaker_pattern.search(str(file))
+        speaker = match["speaker"] if match else ""
+        if not speaker:
+            wanted = f"want a match of {speaker_pattern.pattern}"
+            return row | {"excluded": f"speaker unknown: got {file}, {wanted}"}
     return row | {"speaker": speaker, "emotion": emotion}
 
 
-def _folder_below(file: PurePosixPath, place: PurePosixPath) -> str | None:
-    """The folder directly below a place on the way to a file, "" if the file itself lies there."""
-    depth = len(place.parts)
-    if len(file.parts) <= depth or not all(map(fnmatchcase, file.parts, place.parts)):
+def _folder_below(file: PurePosixPath, root: PurePosixPath) -> str | None:
+    """Return the folder directly below a root that holds a file.
+
+    It is "" if the file is in the root itself, and None if the file is not below the root.
+    """
+    depth = len(root.parts)
+    if len(file.parts) <= depth or not all(map(fnmatchcase, file.parts, root.parts)):
         return None
     return file.parts[depth] if len(file.parts) > depth + 1 else ""

@@ -1,6 +1,7 @@
 """RAVDESS, the Ryerson Audio-Visual Database of Emotional Speech and Song.
 
-24 actors speak two statements in eight emotions, most of them in two intensities, twice.
+24 actors say two statements in eight emotions, twice each; all emotions but neutral have two
+intensities.
 A name is seven codes of two digits, `03-01-06-01-02-01-12`: modality, vocal channel, emotion,
 intensity, statement, repetition, actor.
 
@@ -20,7 +21,7 @@ from stages.sources.files import outside_scheme, parse_names, refuse_other
 HOW_TO_GET = """\
 RAVDESS: https://zenodo.org/records/1188976, file Audio_Speech_Actors_01-24.zip (CC BY-NC-SA 4.0)
 Unpack it into ravdess/, so that ravdess/Actor_01/03-01-01-01-01-01-01.wav exists.
-1440 files in 24 folders; videos are not needed, songs only for corpora.ravdess.reader.song."""
+1440 files in 24 folders. Videos are not needed; songs: corpora.ravdess.reader.song=true."""
 
 PATTERN = (
     r"(?P<modality>\d\d)-(?P<channel>\d\d)-(?P<emotion>\d\d)-(?P<intensity>\d\d)"
@@ -52,38 +53,38 @@ SCHEME = {
     "actor": tuple(f"{actor:02}" for actor in range(1, 25)),
 }
 # Other corpora name their files in the same way but mean other emotions. A stray file is excluded;
-# a folder with more of them than this share is another corpus.
-STRAY_SHARE = 1 / 20
+# a folder with a larger fraction of them is another corpus.
+STRAY_FRACTION = 1 / 20
 BANGLASER = (
-    "BanglaSER, whose names are alike but whose emotions are not (01 happy, 02 sad, 03 angry, "
+    "BanglaSER, which has the same names but other emotions (01 happy, 02 sad, 03 angry, "
     "04 surprise, 05 neutral): put it into banglaser/ and choose corpora=[banglaser]"
 )
 
 
 def read(root: Path, *, song: bool) -> list[dict]:
-    """One row per file.
+    """Describe each audio file of the corpus.
 
     Parameters
     ----------
     root : Path
-        folder of the corpus, in any depth of subfolders
+        folder of the corpus; files may be at any depth below it
     song : bool
-        whether to use the song clips as well, named 03-02-...; they have six of the emotions
+        whether to use the song clips as well (`03-02-...`), which have six of the emotions
 
     Returns
     -------
     list of dict
         columns of the clip table; `sentence` is the code of the statement (01 "Kids are talking
-        by the door", 02 "Dogs are sitting by the door"; song01 and song02 where it is sung),
-        `take` that of the repetition. Song, unless wanted, sound of video files, and codes outside
-        the scheme are excluded.
+        by the door", 02 "Dogs are sitting by the door"; song01 and song02 if it is sung), `take`
+        the code of the repetition. Songs (unless `song` is true), audio tracks of videos and files
+        with codes outside the scheme are excluded.
 
     Raises
     ------
     FileNotFoundError
         if root is not a folder
     ValueError
-        if no audio file lies below it, or if too many names break the scheme
+        if there is no audio file below root, or if too many names have codes outside the scheme
     """
     rows = parse_names(root, pattern=PATTERN, form=FORM, describe=partial(_describe, song=song))
     parsed = [row for row in rows if "emotion" in row]
@@ -91,7 +92,7 @@ def read(root: Path, *, song: bool) -> list[dict]:
         root,
         strange=[f"{row['file']}: {row['excluded']}" for row in parsed if not row["emotion"]],
         total=len(parsed),
-        share=STRAY_SHARE,
+        max_fraction=STRAY_FRACTION,
         corpus="RAVDESS",
         other=BANGLASER,
     )
@@ -99,7 +100,7 @@ def read(root: Path, *, song: bool) -> list[dict]:
 
 
 def names() -> list[str]:
-    """The names of the release's 1440 clips of speech."""
+    """List the names of the 1440 speech clips of the release."""
     speech = {"modality": (AUDIO_ONLY,), "channel": (SPEECH,)}
     return [
         "-".join(codes)
@@ -121,8 +122,8 @@ def _describe(name: re.Match, *, song: bool) -> dict:
     if sung and not song:
         excluded = "song, not speech"
     elif codes["modality"] != AUDIO_ONLY:
-        # The video files carry the recording that the audio files hold already.
-        excluded = f"sound of a video file: got modality {codes['modality']}, want {AUDIO_ONLY}"
+        # The audio files hold the same recording as the videos.
+        excluded = f"audio track of a video: got modality {codes['modality']}, want {AUDIO_ONLY}"
     return {
         "clip": clip,
         "speaker": codes["actor"],

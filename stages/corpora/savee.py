@@ -1,17 +1,17 @@
 """SAVEE, the Surrey Audio-Visual Expressed Emotion database.
 
-Four men speak TIMIT sentences in seven emotions.
-A name is the speaker's initials, the emotion and a number: `DC/a01`, in other copies `DC_a01`.
+Four men say TIMIT sentences in seven emotions.
+A name is the initials of the speaker, the emotion and a number: `DC/a01`, in other copies `DC_a01`.
 
 The documentation lists 15 sentences per emotion: 3 common to all, 2 specific to the emotion and 10
-generic ones that differ between the emotions. Neutral holds these and, once more, the 3 common and
-the 2 x 6 specific ones: 30. It does not say which number is which. Here they are taken to stand in
-that order, in neutral with the emotions in the order of `NEUTRAL_AGAIN`, as in MEAD, which took
-over the sentences of SAVEE. The durations of the clips agree: 03, by far the shortest common
-sentence, is mostly the shortest clip of its speaker and emotion, and n18 is as short; and of all
-720 orders of the six emotions this one fits n19 to n30 best (correlation with the specific
-sentences, mean log durations: .97). Were it wrong, a split by sentences would leak no more than
-with a code of its own for every number.
+generic ones that differ between the emotions. Neutral repeats the 3 common sentences and the 2 x 6
+specific ones, 30 in all. The documentation does not say which number is which sentence. This reader
+assumes the order above, and for neutral the order of `NEUTRAL_AGAIN`, as in MEAD, which uses the
+sentences of SAVEE. The durations of the clips agree: 03, by far the shortest common sentence, is
+mostly the shortest clip of its speaker and emotion, and n18 is as short; of all 720 orders of the
+six emotions, this one fits n19 to n30 best (correlation with the specific sentences, mean log
+durations: .97). If the order were wrong, a split by sentences would leak no more than with a
+separate code for every number.
 
 References
 ----------
@@ -29,10 +29,9 @@ from stages.sources.files import outside_scheme, parse_names
 HOW_TO_GET = """\
 SAVEE: http://kahlan.eps.surrey.ac.uk/savee/ (for research, after registration)
 Unpack AudioData.zip into savee/, so that savee/AudioData/DC/a01.wav exists.
-480 files in 4 folders; all in one folder as DC_a01.wav is read as well."""
+480 files in 4 folders. A copy with all files in one folder, as DC_a01.wav, is read as well."""
 
 SPEAKERS = ("DC", "JE", "JK", "KL")
-# The two letters stand before the single ones, which must not take their first letter.
 PATTERN = rf"(?P<speaker>{'|'.join(SPEAKERS)})[/_](?P<emotion>sa|su|a|d|f|h|n)(?P<number>\d\d)"
 FORM = "speaker, emotion and number, DC/a01 or DC_a01"
 
@@ -55,18 +54,18 @@ N_SENTENCES = 15
 
 
 def read(root: Path) -> list[dict]:
-    """One row per file.
+    """Describe each audio file of the corpus.
 
     Parameters
     ----------
     root : Path
-        folder of the corpus: speakers as folders, in any depth, or in the names
+        folder of the corpus; speakers are folders, at any depth, or part of the file names
 
     Returns
     -------
     list of dict
-        columns of the clip table; `clip` is `DC_a01` in either layout, `sentence` is `common01` to
-        `common03`, or emotion and number of the sentence's first use (`a04`). Numbers outside
+        columns of the clip table; `clip` is `DC_a01` in both layouts, `sentence` is `common01` to
+        `common03`, or the emotion and number of its first use (`a04`). Files with numbers outside
         the scheme are excluded.
 
     Raises
@@ -74,13 +73,13 @@ def read(root: Path) -> list[dict]:
     FileNotFoundError
         if root is not a folder
     ValueError
-        if no audio file lies below it
+        if there is no audio file below root
     """
     return parse_names(root, pattern=PATTERN, form=FORM, describe=_describe)
 
 
 def names() -> list[str]:
-    """The names of the release's 480 clips."""
+    """List the names of the 480 clips of the release."""
     return [
         f"{speaker}_{emotion}{number}"
         for speaker in SPEAKERS

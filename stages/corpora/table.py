@@ -1,7 +1,6 @@
 """Your own recordings, listed in a table: one line per file, with its emotion and who speaks.
 
-Words that are understood as emotions stand in stages/sources/vocabulary.py; the setting `emotions`
-adds others.
+stages/sources/vocabulary.py lists the known words for emotions; the setting `emotions` adds others.
 """
 
 import logging
@@ -15,59 +14,58 @@ from stages.sources.vocabulary import UNKNOWN_SPEAKER, age_of, emotion_of, emoti
 log = logging.getLogger(__name__)
 
 HOW_TO_GET = """\
-table: your own recordings and a CSV file about them, table/clips.csv
-It has the columns file and emotion, and best also speaker; see data/raw/README.md."""
+table: your own recordings, listed in a CSV file, table/clips.csv
+The columns file and emotion are required, speaker is recommended; see data/raw/README.md."""
 
-NEEDED = ("file", "emotion")
-COLUMNS = (*NEEDED, "speaker", "sex", "age", "language", "sentence")
+REQUIRED = ("file", "emotion")
+COLUMNS = (*REQUIRED, "speaker", "sex", "age", "language", "sentence")
 
 
 def read(
     root: Path, *, table: str, columns: Mapping[str, str], emotions: Mapping[str, str]
 ) -> list[dict]:
-    """One row per line of the table, and one per audio file that it leaves out.
+    """Describe each line of the table, and each audio file that the table does not list.
 
     Parameters
     ----------
     root : Path
         folder of the corpus
     table : str
-        the CSV file, below root
-    columns : mapping
-        of COLUMNS to the table's own header, where it is another one. Further columns of the table
-        are not read.
-    emotions : mapping
-        word in the column emotion to emotion of the common vocabulary, for words not understood
-        otherwise
+        path of the CSV file, below root
+    columns : mapping of str to str
+        name in COLUMNS to the header that the table has instead. Other columns of the table are
+        ignored.
+    emotions : mapping of str to str
+        word in the column emotion to emotion of the common vocabulary, for words that are not known
 
     Returns
     -------
     list of dict
-        columns of the clip table; `clip` is the path without its suffix. Excluded are files that
-        are not there, lie outside root or have an unknown emotion or no speaker; of a file listed
-        twice the second line, or both if they disagree; and files that are not listed. Without a
-        column of speakers all files are by one, `unknown`: speakers are held out, so what is
-        unknown must stand on one side of a split.
+        columns of the clip table; `clip` is the path without its suffix. A file is excluded if it
+        does not exist, is outside root, has an unknown emotion or no speaker, or is not listed. If
+        a file is listed twice, the second line is excluded, or both if they disagree. Without a
+        column for speakers all files have one speaker, `unknown`, because a split that holds
+        speakers out must keep unknown speakers on one side.
 
     Raises
     ------
     FileNotFoundError
-        if root is not a folder or the table is not there
+        if root is not a folder or the table does not exist
     ValueError
-        if no audio file lies below root; if the table lies elsewhere, is no table or lacks a
-        column; naming a setting that is wrong
+        if there is no audio file below root; if the table is outside root, is not a table or lacks
+        a column; if a setting is wrong
     """
     files = set(audio_files(root))
     if _climbs(PurePosixPath(table)):
         raise ValueError(f"table: got {table}, want a file below {root}")
     if unknown := [column for column in columns if column not in COLUMNS]:
         raise ValueError(f"columns: got {', '.join(unknown)}, want {', '.join(COLUMNS)}")
-    own = {column: columns.get(column, column) for column in COLUMNS}
-    needed = [own[column] for column in COLUMNS if column in NEEDED or column in columns]
+    headers = {column: columns.get(column, column) for column in COLUMNS}
+    required = [headers[column] for column in COLUMNS if column in REQUIRED or column in columns]
     words = emotion_words(emotions)
     lines = {
-        number: {column: cells[own[column]] for column in COLUMNS if own[column] in cells}
-        for number, cells in read_table(root / table, columns=needed)
+        number: {column: cells[headers[column]] for column in COLUMNS if headers[column] in cells}
+        for number, cells in read_table(root / table, columns=required)
     }
     _warn(root / table, list(lines.values()))
     rows = {
@@ -91,37 +89,37 @@ def _stem(file: str) -> str:
 
 
 def _warn(table: Path, lines: list[dict[str, str]]) -> None:
-    """Say what of the table counts as unknown."""
+    """Warn about speakers, sexes and ages that count as unknown."""
     if not any("speaker" in cells for cells in lines):
         log.warning(
-            "%s: no column says who speaks, so all files count as one speaker, %s, and stand on "
-            "one side of every split",
+            "%s: no column speaker, so all files count as one speaker, %s, and are on one side of "
+            "every split",
             table,
             UNKNOWN_SPEAKER,
         )
-    for column, understood in (("sex", sex_of), ("age", age_of)):
+    for column, parse in (("sex", sex_of), ("age", age_of)):
         cells = [line[column] for line in lines if line.get(column)]
-        if strange := [cell for cell in cells if not understood(cell)]:
-            log.warning("%s: %s: %r and alike count as unknown", table, column, strange[0])
+        if strange := [cell for cell in cells if not parse(cell)]:
+            log.warning("%s: %s: %r and similar cells count as unknown", table, column, strange[0])
 
 
 def _describe(
     cells: dict[str, str], *, number: int, files: Collection[str], words: Mapping[str, str]
 ) -> dict:
     if not cells["file"]:
-        reason = f"no file: got nothing in line {number}"
+        reason = f"no file: got nothing in line {number}, want a path"
         return {"clip": f"line {number}", "file": "", "excluded": reason}
     path = PurePosixPath(cells["file"].replace("\\", "/"))
     file = str(path)
     row = {"clip": _stem(file), "file": file}
     if _climbs(path):
-        return row | {"excluded": f"outside the folder: got {file}, want a path below it"}
+        return row | {"excluded": f"outside the folder: got {file}, want a path inside it"}
     if file not in files:
-        return row | {"excluded": f"not there: got {file}, want an audio file below the folder"}
+        return row | {"excluded": f"no such file: got {file}, want an audio file in the folder"}
     emotion, reason = emotion_of(cells["emotion"], words)
     speaker = cells.get("speaker", UNKNOWN_SPEAKER)
     if not reason and not speaker:
-        reason = f"speaker unknown: got nothing in line {number}"
+        reason = f"speaker unknown: got nothing in line {number}, want a name"
     return row | {
         "speaker": speaker,
         "sex": sex_of(cells.get("sex", "")),
@@ -134,11 +132,11 @@ def _describe(
 
 
 def _settle_repeated(rows: dict[int, dict]) -> None:
-    """Exclude lines that repeat others, and give each row a name of its own."""
-    alike = defaultdict(list)
+    """Exclude lines that repeat others, and make the names of clips unique."""
+    same_name = defaultdict(list)
     for number, row in rows.items():
-        alike[row["clip"]].append(number)
-    for numbers in alike.values():
+        same_name[row["clip"]].append(number)
+    for numbers in same_name.values():
         labels = {number: _label(rows[number]) for number in numbers}
         conflict = len(set(labels.values())) > 1
         seen: dict[str, int] = {}
@@ -150,11 +148,11 @@ def _settle_repeated(rows: dict[int, dict]) -> None:
                 others = (f"line {n} ({label})" for n, label in labels.items() if n != number)
                 reason = f"listed under another label: {', '.join(others)}"
             elif first != number:
-                reason = f"listed twice: line {first} as well"
+                reason = f"listed twice: already in line {first}"
             if first != number:
                 row["clip"] += f" (line {number})"
             row["excluded"] = row.get("excluded") or reason
 
 
 def _label(row: dict) -> str:
-    return f"{row.get('emotion') or 'no emotion'} by {row.get('speaker') or 'nobody'}"
+    return f"{row.get('emotion') or 'no emotion'} by {row.get('speaker') or 'an unknown speaker'}"

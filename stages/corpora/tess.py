@@ -1,8 +1,8 @@
 """TESS, the Toronto Emotional Speech Set.
 
-Two actresses say 200 words after "Say the word ..." in seven emotions.
+Two actresses say "Say the word ..." with 200 words in seven emotions.
 A name is `OAF_back_angry`: actress (OAF older, YAF younger), word, emotion. The folders repeat the
-emotion in wordings of their own (`OAF_Fear`, `YAF_pleasant_surprised`) and are not read.
+emotion in other spellings (`OAF_Fear`, `YAF_pleasant_surprised`) and are ignored.
 
 References
 ----------
@@ -18,7 +18,7 @@ from stages.sources.files import parse_names
 HOW_TO_GET = """\
 TESS: https://doi.org/10.5683/SP2/E8H2MF (CC BY-NC-ND 4.0)
 Unpack it into tess/, so that tess/OAF_angry/OAF_back_angry.wav exists.
-2800 files in 14 folders; only the names of the files count, so any folders will do."""
+2800 files in 14 folders. Only the file names are read, so any folders will do."""
 
 # One file of the release, OA_bite_neutral, lacks the F.
 PATTERN = (
@@ -29,7 +29,7 @@ FORM = "OAF or YAF, a word and an emotion, OAF_back_angry"
 
 ACTRESSES = {"OA": "OAF", "OAF": "OAF", "YAF": "YAF"}
 AGES = {"OAF": "64", "YAF": "26"}
-# The release says ps for pleasant surprise in its file names.
+# The release abbreviates pleasant surprise to ps in file names.
 CODES = {"pleasant_surprise": "ps", "pleasant_surprised": "ps"}
 EMOTIONS = {
     "angry": "angry",
@@ -56,17 +56,17 @@ wash week wheat when which whip white wife wire witch yearn yes young youth
 
 
 def read(root: Path) -> list[dict]:
-    """One row per file.
+    """Describe each audio file of the corpus.
 
     Parameters
     ----------
     root : Path
-        folder of the corpus, in any depth of subfolders
+        folder of the corpus; files may be at any depth below it
 
     Returns
     -------
     list of dict
-        columns of the clip table; `clip` is the name as the release would write it, `sentence`
+        columns of the clip table; `clip` is the name in the spelling of the release, `sentence`
         is the word
 
     Raises
@@ -74,13 +74,13 @@ def read(root: Path) -> list[dict]:
     FileNotFoundError
         if root is not a folder
     ValueError
-        if no audio file lies below it
+        if there is no audio file below root
     """
     return parse_names(root, pattern=PATTERN, form=FORM, describe=_describe)
 
 
 def names() -> list[str]:
-    """The names of the release's 2800 clips, that of `OA_bite_neutral` with the F."""
+    """List the names of the 2800 clips of the release, with `OA_bite_neutral` as `OAF_...`."""
     words = WORDS.split()
     return [f"{actress}_{word}_{code}" for actress in AGES for word in words for code in EMOTIONS]
 

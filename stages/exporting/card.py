@@ -1,4 +1,4 @@
-"""The model card: what the exported files are, what they are worth, and what they are not for."""
+"""The model card: input and output of the exported files, their figures, limits and misuse."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import Any
 
 _CARD = """# Inflect, model `{model}`
 
-What emotion a voice expresses, of {labels}.
+Recognises the emotion that a voice expresses: {labels}.
 
-- Input `waveform`: float32 [batch, samples], mono in [-1, 1] at {sample_rate} Hz, of any loudness
-  and length, a batch of one length. Level, features, normalisation and network are in the graph.
+- Input `waveform`: float32 [batch, samples], mono in [-1, 1] at {sample_rate} Hz, at any level and
+  of any length; the waveforms of a batch have one length. The graph sets the level, computes and
+  normalises the features, and applies the network.
 - Output `probabilities` and `logits`: float32 [batch, {n_labels}], in the order above.
-- Not in the graph, but done to what it was trained on: {outside}.
-- `inflect.int8.onnx` has its weights in 8 bits and computes in float32: UA {ua_int8:.3f} on
-  {n_held_out} held-out clips, where full precision has {ua_full:.3f}.
+- Applied to the training data, but not in the graph: {outside}.
+- `inflect.int8.onnx` stores its weights in 8 bits and computes in float32: UA {ua_int8:.3f} on
+  {n_held_out} held-out clips, against {ua_full:.3f} in full precision.
 
-The files hold labels, rate, corpora, protocol and figures as metadata. {demo}
+The metadata of the files hold labels, sample rate, corpora, protocol and figures. {demo}
 
 ## Trained on
 
@@ -24,33 +25,30 @@ The files hold labels, rate, corpora, protocol and figures as metadata. {demo}
 |---|---|
 {corpora}
 
-Licences that allow no commercial use, or no changed copies, may bind what is trained on such
-corpora as well.
+A licence that forbids commercial use or derivatives may also apply to models trained on the corpus.
 
 ## Figures
 
 Unweighted accuracy (UA) {ua:.3f}, 95 % interval {ua_low:.3f} to {ua_high:.3f}: {n_clips} clips of
-{n_speakers} speakers, protocol: {protocol}. That is of networks with the same settings, each tested
-on what it was not trained on. The files hold one that was trained on all clips: nothing is left to
-test it.
+{n_speakers} speakers, protocol: {protocol}. These are the figures of networks with the same
+settings, each tested on clips that it was not trained on. The files hold a network trained on all
+clips, which leaves no clips to test it.
 
 ## Limits
 
-- The public corpora are acted, by few speakers, in few languages and good rooms. On other voices,
-  languages, microphones and spontaneous speech expect less than the figures say: measure it.
-- It always answers with one of its labels, for music and silence too, and its probabilities are
-  not calibrated.
-- It tells how a voice sounds to listeners, not what somebody feels.
+- The public corpora are acted, by few speakers, in few languages and in good rooms. Expect lower
+  figures for other voices, languages and microphones and for spontaneous speech, and measure them.
+- The model always answers with one of its labels, also for music and silence, and its probabilities
+  are not calibrated.
+- The model recognises how a voice sounds to listeners, not what a person feels.
 
 ## Not for
 
-Decisions about people: hiring, schooling, insurance, credit, police, borders, health. Watching
-people at work or at school, which the European Union's AI Act forbids. Listening to people who do
-not know of it.
+Decisions about people: hiring, schooling, insurance, credit, policing, border control, health.
+Monitoring people at work or at school, which the European Union's AI Act prohibits. Listening to
+people without their knowledge.
 """
-_DEMO = (
-    "**Trained on synthetic demo speech: of no use on real speech; no figure here means anything.**"
-)
+_DEMO = "**Trained on synthetic demo speech: useless for real speech; figures mean nothing.**"
 
 
 def model_card(facts: Mapping[str, Any], held_out: Mapping[str, Any]) -> str:
@@ -61,7 +59,7 @@ def model_card(facts: Mapping[str, Any], held_out: Mapping[str, Any]) -> str:
     facts : mapping
         metadata of the files
     held_out : mapping
-        what was measured on held-out clips; see stages.exporting.conversion.export
+        results on held-out clips; see stages.exporting.conversion.export
     """
     return _CARD.format(
         **{name: facts[name] for name in ("model", "sample_rate", "n_clips", "n_speakers")},

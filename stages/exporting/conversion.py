@@ -1,4 +1,4 @@
-"""The network that was trained on every fold, as files for any machine; proven on the way."""
+"""Export of the network trained on every fold, with checks of the files."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ _HINT = "or run with -S export=false"
 
 @dataclass(frozen=True)
 class Exported:
-    """The files by name, and what was measured of them."""
+    """The content of the files by name, and the report about them."""
 
     files: dict[str, bytes]
     report: dict[str, Any]
 
 
 def check_exportable(settings: Mapping[str, Any]) -> None:
-    """Prove, before anything is trained, that a model can be exported: one of random weights is.
+    """Check before training that a model can be exported, by exporting it with random weights.
 
     Parameters
     ----------
@@ -50,13 +50,12 @@ def check_exportable(settings: Mapping[str, Any]) -> None:
     Raises
     ------
     ValueError
-        naming the feature or model that cannot be exported, and why
+        if a feature or the model cannot be exported, with the reason
     """
     name, rate = settings["model"]["name"], settings["audio"]["sample_rate"]
     if not is_network(settings["model"]):
         raise ValueError(
-            f"model {name}: cannot be exported: it is no network, so there is no graph of it; "
-            f"want another model, {_HINT}"
+            f"model {name}: cannot be exported: it is not a network, want another model, {_HINT}"
         )
     noise = np.random.default_rng(0).normal(0, 3000, 3 * rate).astype(np.int16)
     features, inputs = {}, {}
@@ -78,7 +77,7 @@ def check_exportable(settings: Mapping[str, Any]) -> None:
     try:
         session = open_session(to_onnx(recogniser, metadata={}))
     except ValueError as error:
-        raise ValueError(f"model {name}: {error}; want another one, {_HINT}") from error
+        raise ValueError(f"model {name}: {error}; want another model, {_HINT}") from error
     shapes = ((1, 0.3), (3, 1.6))
     _check(
         f"model {name}: exported with random weights, a probability",
@@ -88,13 +87,13 @@ def check_exportable(settings: Mapping[str, Any]) -> None:
 
 
 def _dimensions(name: str, feature: Any, *, samples: int) -> int:
-    """Dimensions of a feature that can be exported."""
+    """Return the dimensions of a feature, or raise a ValueError if it cannot be exported."""
     needs = getattr(import_module(feature.func.__module__), "NEEDS", None)
     try:
         if needs is not None:
-            raise ValueError(f"it needs {needs}, which a graph cannot hold")
+            raise ValueError(f"it needs {needs}, which cannot be part of a graph")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what might be frozen: measured afterwards
+            warnings.simplefilter("ignore")  # of values that tracing may freeze; measured later
             traced = torch.jit.trace(
                 lambda waveform: feature(waveform), torch.zeros(1, samples), check_trace=False
             )
@@ -114,7 +113,7 @@ def export(
     audio: NDArray[np.int16],
     metadata: Mapping[str, Any],
 ) -> Exported:
-    """Export the network that was trained on every fold, and prove what it computes.
+    """Export the network trained on every fold, and check what the files compute.
 
     Parameters
     ----------
@@ -127,14 +126,15 @@ def export(
     audio : int16 [samples]
         the audio store
     metadata : mapping
-        what the files say of model, licences of corpora, protocol and figures; more is added
+        facts for the files: model, corpora and their licences, protocol and figures; labels, sample
+        rate and settings of audio are added
 
     Raises
     ------
     FileNotFoundError
-        naming the checkpoint that is missing
+        if a checkpoint is missing
     ValueError
-        naming what cannot be exported, or what differs by how much and the most that is allowed
+        if the network cannot be exported, or if a graph differs by more than a bound
     """
     recogniser, conditioning = load_recogniser(checkpoints / f"{Job(ALL, seed).name}.pt")
     outside = _outside(conditioning)
@@ -151,7 +151,7 @@ def export(
     sizes = {name: len(content) for name, content in files.items()}
     difference = parity.against_torch(open_session(full), recogniser, speech=audio)
     _check(f"{FULL}: a probability", difference, parity.TORCH_BOUND)
-    report = {
+    report: dict[str, Any] = {
         "exported": True,
         "bytes": sizes,
         "metadata": facts,
@@ -174,7 +174,7 @@ def export(
 
 
 def _outside(audio: Mapping[str, Any]) -> list[str]:
-    """What was done to recordings before training that the graph does not do."""
+    """List the steps before training that the graph does not include."""
     steps = [f"mixing to mono, resampling to {audio['sample_rate']} Hz"]
     if audio["denoise"] is not None:
         steps.append(f"denoising (audio.denoise={audio['denoise']:g})")
@@ -186,7 +186,7 @@ def _outside(audio: Mapping[str, Any]) -> list[str]:
 def _compare_held_out(
     clips: pd.DataFrame, *, checkpoints: Path, labels: Sequence[str], audio: NDArray[np.int16]
 ) -> dict[str, Any]:
-    """Export a fold's network too: it answers for clips that it never heard, in both precisions."""
+    """Export the network of a fold as well, and compare both precisions on its held-out clips."""
     fold, seed = clips["fold"].iloc[0], clips["seed"].iloc[0]
     recogniser, _ = load_recogniser(checkpoints / f"{Job(str(fold), seed).name}.pt")
     full = to_onnx(recogniser, metadata={})
@@ -194,14 +194,14 @@ def _compare_held_out(
     exact, coarse = np.stack(list(parity.answers(sessions, clips, audio=audio)), axis=1)
     cached = clips[[f"p_{label}" for label in labels]].to_numpy()
     whole = clips["whole"].to_numpy()
-    # None where all clips are parts of files, whose gain the graph cannot know.
+    # None if all clips are segments, because the graph cannot know the gain of their files.
     difference = float(np.abs(exact - cached)[whole].max()) if whole.any() else None
     if difference is not None:
         _check(f"{FULL}: a probability, from caches,", difference, parity.CACHED_BOUND)
     truth = clips["label"].map(list(labels).index).to_numpy(dtype=np.int64)
-    ua, ua_int8 = (parity.unweighted_accuracy(truth, answered) for answered in (exact, coarse))
+    ua, ua_int8 = (parity.ua_of_probabilities(truth, answers) for answers in (exact, coarse))
     lost = int((exact.argmax(1) == truth).sum() - (coarse.argmax(1) == truth).sum())
-    if lost > 1:  # in a small fold, one clip of a rare class is worth more than a point
+    if lost > 1:  # in a small fold, one clip of a rare class changes UA by more than a point
         _check(f"{INT8}: the UA of {len(clips)} held-out clips", ua - ua_int8, parity.UA_BOUND)
     return {
         "fold": str(fold),
@@ -221,11 +221,13 @@ def _compare_held_out(
     }
 
 
-def _check(what: str, difference: float, bound: float) -> None:
-    if not difference <= bound:
-        raise ValueError(f"{what} differs by {difference:.2g}, want at most {bound:g}; {_HINT[3:]}")
+def _check(quantity: str, difference: float, bound: float) -> None:
+    if not difference <= bound:  # also if it is NaN
+        raise ValueError(
+            f"{quantity} differs by {difference:.2g}, want at most {bound:g}; {_HINT[3:]}"
+        )
 
 
 def _rounded(value: float) -> float:
-    """To two digits: the rest is another one on other machines."""
+    """Round to two digits, because the others differ between machines."""
     return float(f"{value:.1e}")

@@ -1,10 +1,11 @@
-"""A recogniser as an ONNX graph, in full precision and with weights of 8 bits."""
+"""A recogniser as an ONNX graph, in full precision and with weights in 8 bits."""
 
 from __future__ import annotations
 
 import io
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from stages.learning.recogniser import Recogniser
 
 _OPSET = 17  # the first with layer normalisation
-#: Operators of which some inputs are weights: where, and along which axis the output channels lie.
+#: Operators with weights: the positions of these inputs, and the axis of the output channels.
 #: Recurrent layers have weights [directions, gates, size].
 _WEIGHTS = {
     "MatMul": ((1,), -1),
@@ -25,11 +26,11 @@ _WEIGHTS = {
     "GRU": ((1, 2), 1),
     "LSTM": ((1, 2), 1),
 }
-_FEWEST = 1024  # numbers of a weight that is worth it
+_MIN_SIZE = 1024  # smaller weights are not worth converting
 
 
 class _Answers(nn.Module):
-    """What the graph gives: probabilities and logits, [batch, labels] each."""
+    """The outputs of the graph: probabilities and logits, [batch, labels] each."""
 
     def __init__(self, recogniser: Recogniser) -> None:
         super().__init__()
@@ -41,35 +42,36 @@ class _Answers(nn.Module):
 
 
 def to_onnx(recogniser: Recogniser, *, metadata: Mapping[str, str]) -> bytes:
-    """Write a recogniser as a graph: waveform [batch, samples] -> probabilities, logits.
+    """Convert a recogniser to a graph from waveform [batch, samples] to probabilities and logits.
 
     Parameters
     ----------
     recogniser : Recogniser
-    metadata : text by name
-        kept in the file
+    metadata : mapping of str to str
+        stored in the file
 
     Returns
     -------
     bytes
-        of the file; the same for the same recogniser. Whether it computes the same is for
-        stages.exporting.parity to say
+        content of the file, the same for the same recogniser; stages.exporting.parity tests whether
+        the graph computes the same
 
     Raises
     ------
     ValueError
-        if something in it has no counterpart in ONNX, naming it
+        if an operation has no counterpart in ONNX, naming it
     """
     names = ["waveform", "probabilities", "logits"]
     axes = {name: {0: "batch"} for name in names}
     axes["waveform"][1] = "samples"
     example = torch.linspace(-0.1, 0.1, 2 * recogniser.sample_rate).reshape(2, -1)
-    stream = io.BytesIO()
+    stream: Any = io.BytesIO()  # the annotation of torch.onnx.export allows only paths
     with warnings.catch_warnings(), torch.no_grad():
-        # Of what might be frozen into the graph: whether anything was, is measured afterwards.
+        # The exporter warns of values that it may freeze; stages.exporting.parity measures whether
+        # it did.
         warnings.simplefilter("ignore")
         try:
-            # The newer exporter freezes the number of frames of layers that run in two directions.
+            # The newer exporter freezes the number of frames of bidirectional layers.
             torch.onnx.export(
                 _Answers(recogniser).eval(),
                 (example,),
@@ -80,7 +82,7 @@ def to_onnx(recogniser: Recogniser, *, metadata: Mapping[str, str]) -> bytes:
                 opset_version=_OPSET,
                 dynamo=False,
             )
-        except (RuntimeError, TypeError) as error:  # the exporter's own are RuntimeErrors
+        except (RuntimeError, TypeError) as error:  # the exporter raises RuntimeErrors
             raise ValueError(f"cannot be exported: {str(error).splitlines()[0]}") from error
     model = onnx.load_from_string(stream.getvalue())
     helper.set_model_props(model, dict(metadata))
@@ -89,15 +91,15 @@ def to_onnx(recogniser: Recogniser, *, metadata: Mapping[str, str]) -> bytes:
 
 
 def with_int8_weights(graph: bytes) -> bytes:
-    """Keep the network's weights in 8 bits, with a scale for each output channel.
+    """Store the weights of the network in 8 bits, with a scale for each output channel.
 
-    They are made float32 again where they are used, so that everything is computed as before.
-    Biases, small weights and what features are made with stay as they are.
+    The graph converts them back to float32 before use, so that all computations stay in float32.
+    Biases, small weights and the constants of features are not changed.
 
     Parameters
     ----------
     graph : bytes
-        what `to_onnx` gives
+        from `to_onnx`
 
     Returns
     -------
@@ -110,7 +112,7 @@ def with_int8_weights(graph: bytes) -> bytes:
         if name not in stored:
             continue
         values = numpy_helper.to_array(stored[name])
-        if values.size < _FEWEST or values.dtype != np.float32:
+        if values.size < _MIN_SIZE or values.dtype != np.float32:
             continue
         nodes += _stored_in_int8(model.graph, stored[name], values, axis=axis % values.ndim)
     for place, node in enumerate(nodes):
@@ -120,7 +122,7 @@ def with_int8_weights(graph: bytes) -> bytes:
 
 
 def open_session(graph: bytes) -> onnxruntime.InferenceSession:
-    """Load a graph to be run in one thread, so that results depend on no number of cores."""
+    """Load a graph to run in one thread, so that results do not depend on the number of cores."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors
@@ -128,8 +130,8 @@ def open_session(graph: bytes) -> onnxruntime.InferenceSession:
 
 
 def _weights_of_network(model: onnx.ModelProto) -> dict[str, int]:
-    """Names of what the network's layers take as weights, and the axis of output channels."""
-    found = {}
+    """Find the names of the weights of the network, with the axis of their output channels."""
+    found: dict[str, int] = {}
     for node in model.graph.node:
         if "/network/" in node.name and node.op_type in _WEIGHTS:
             places, axis = _WEIGHTS[node.op_type]
@@ -143,10 +145,10 @@ def _weights_of_network(model: onnx.ModelProto) -> dict[str, int]:
 def _stored_in_int8(
     graph: onnx.GraphProto, tensor: onnx.TensorProto, values: np.ndarray, *, axis: int
 ) -> list[onnx.NodeProto]:
-    """Store a weight in 8 bits; the nodes that make it float32 again under its own name."""
+    """Store a weight in 8 bits; return the nodes that restore it as float32 under its name."""
     name, shape = tensor.name, values.shape
     graph.initializer.remove(tensor)
-    if axis and values.ndim == 3:  # a scale for each channel of each direction: one axis for both
+    if axis and values.ndim == 3:  # one axis for direction and channel, for a scale of each
         values, axis = values.reshape(-1, shape[-1]), 0
     others = tuple(i for i in range(values.ndim) if i != axis)
     largest = np.abs(values).max(axis=others, keepdims=True)

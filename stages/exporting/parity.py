@@ -1,4 +1,4 @@
-"""Does a graph compute what the recogniser computes, and what the pipeline computed?"""
+"""Agreement of a graph with the recogniser and with the predictions of the pipeline."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from stages.audio.store import FULL_SCALE
 from stages.learning.recogniser import Recogniser
 from stages.metrics import counts as metrics
 
-#: Largest differences of a probability: from torch, and from what was computed from caches, which
-#: are of float16; and how much of the unweighted accuracy weights of 8 bits may take.
+#: Largest difference of a probability from torch, and from a prediction with cached features, which
+#: are float16; largest loss of unweighted accuracy with weights in 8 bits.
 TORCH_BOUND, CACHED_BOUND, UA_BOUND = 1e-4, 1e-2, 1e-2
-#: Numbers of waveforms, and how long they are in seconds.
+#: Number of waveforms and their duration in seconds.
 SHAPES = (
     *((1, 0.3), (2, 15.0), (3, 1.1), (4, 2.7), (5, 0.5)),
     *((6, 4.0), (7, 0.9), (8, 3.0), (1, 15.0), (8, 0.3)),
@@ -27,7 +27,7 @@ SHAPES = (
 def probabilities(
     session: onnxruntime.InferenceSession, waveform: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """What a graph answers for waveforms [batch, samples]: [batch, labels]."""
+    """Compute the probabilities [batch, labels] of waveforms [batch, samples]."""
     return session.run(["probabilities"], {"waveform": waveform})[0]
 
 
@@ -39,20 +39,22 @@ def against_torch(
     speech: NDArray[np.int16],
     shapes: Iterable[tuple[int, float]] = SHAPES,
 ) -> float:
-    """Largest difference of a probability from torch, at several batch sizes and lengths.
+    """Measure the largest difference of a probability from torch, for several batch shapes.
 
     Parameters
     ----------
     session : InferenceSession
     recogniser : Recogniser
-        that the graph was made from
+        from which the graph was made
     speech : int16 [samples]
-        where waveforms are taken from, at equal distances; from its start again after its end
-    shapes : (batch, seconds), several
+        source of the waveforms, which start at equal distances and repeat it beyond its end
+    shapes : iterable of (int, float)
+        number of waveforms and their duration in seconds
 
     Returns
     -------
     float
+        infinite if the graph returns another shape or values that are not finite
     """
     worst = 0.0
     for batch, seconds in shapes:
@@ -69,7 +71,7 @@ def against_torch(
 
 
 def held_out_clips(predictions: pd.DataFrame, clips: pd.DataFrame, *, seed: int) -> pd.DataFrame:
-    """The recordings that the first fold holds out, with what was predicted for them.
+    """Select the recordings that the first fold holds out, with their predictions.
 
     Parameters
     ----------
@@ -80,15 +82,15 @@ def held_out_clips(predictions: pd.DataFrame, clips: pd.DataFrame, *, seed: int)
     Returns
     -------
     DataFrame
-        the columns of the predictions with start, samples, and whole: whether a clip is all of
-        its file, as parts have the gain of their file and the graph gives each its own
+        the columns of the predictions, with start, samples, and whole: whether a clip is its whole
+        file. Segments have the gain of their file, but the graph gives each its own.
     """
-    some = predictions[predictions["seed"] == seed]
-    some = some[some["fold"] == some["fold"].min()]
+    chosen = predictions[predictions["seed"] == seed]
+    chosen = chosen[chosen["fold"] == chosen["fold"].min()]
     clean = clips[clips["variant"] == "clean"]
     whole = clean.groupby(["corpus", "file"])["clip"].transform("size") == 1
     places = clean[["clip", "start", "samples"]].assign(whole=whole)
-    return some.merge(places, on="clip").sort_values("clip", ignore_index=True)
+    return chosen.merge(places, on="clip").sort_values("clip", ignore_index=True)
 
 
 def answers(
@@ -97,7 +99,7 @@ def answers(
     *,
     audio: NDArray[np.int16],
 ) -> Iterator[list[NDArray[np.float32]]]:
-    """What each graph answers for each clip, as it lies in the audio store: [labels] each."""
+    """Yield the probabilities [labels] of each graph for each clip of the audio store."""
     sessions = list(sessions)
     for clip in clips.itertuples():
         samples = audio[clip.start : clip.start + clip.samples]
@@ -105,7 +107,8 @@ def answers(
         yield [probabilities(session, waveform)[0] for session in sessions]
 
 
-def unweighted_accuracy(truth: NDArray[np.int64], answered: NDArray) -> float:
-    """Of probabilities [clips, labels] for the labels of such numbers."""
-    counts = metrics.confusion_matrix(truth, answered.argmax(1), n_classes=answered.shape[1])
+def ua_of_probabilities(truth: NDArray[np.int64], probabilities: NDArray) -> float:
+    """Compute the unweighted accuracy of probabilities [clips, labels], given the true labels."""
+    predicted, n_classes = probabilities.argmax(1), probabilities.shape[1]
+    counts = metrics.confusion_matrix(truth, predicted, n_classes=n_classes)
     return float(metrics.unweighted_accuracy(counts))

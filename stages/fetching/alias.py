@@ -1,4 +1,4 @@
-"""The alias `corpora`, which tells DVC and the stages where the corpora lie."""
+"""The DVC alias `corpora`, which tells DVC and the stages where the corpora are."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ DEFAULT = Path("data/raw")
 
 
 def aliased_folder() -> Path:
-    """The folder that the alias points to.
+    """Return the folder that the alias points to.
 
     Raises
     ------
     ValueError
-        if it is no folder, or not there, as when a disk is missing
+        if it is not a folder, or does not exist, for instance because a disk is not mounted
     """
     folder = locate(f"{REMOTE}{ALIAS}")
     if not folder.is_dir():
         raise ValueError(
-            f"{folder}: no such folder, though the alias {ALIAS} points there; make it, "
-            "or say where to with --to"
+            f"{folder}: no such folder, but the alias {ALIAS} points to it; create it, or choose "
+            "another folder with --to"
         )
     return folder.resolve()
 
 
 def set_alias(folder: Path) -> str:
-    """Let the alias point to a folder, unless the user has chosen another one.
+    """Point the alias to a folder, unless the user has set it to another one.
 
     Parameters
     ----------
@@ -41,18 +41,16 @@ def set_alias(folder: Path) -> str:
     Returns
     -------
     str
-        what to tell the user; "" if it points there already
+        a message for the user; "" if the user has set the alias to this folder already
     """
     config = Config.from_cwd()
     command = f"dvc remote modify --local {ALIAS} url {shlex.quote(str(folder))}"
-    own = config.load_one("local")["remote"].get(ALIAS, {}).get("url")
+    local_url = config.load_one("local")["remote"].get(ALIAS, {}).get("url")
     url = config["remote"].get(ALIAS, {}).get("url", "")
-    if own and Path(own).resolve() == folder:
+    if local_url and Path(local_url).resolve() == folder:
         return ""
-    if own or (url and Path(url).resolve() not in (folder, DEFAULT.resolve())):
-        return (
-            f"the alias {ALIAS} points to {url} and stays so; to have {folder} instead: {command}"
-        )
+    if local_url or (url and Path(url).resolve() not in (folder, DEFAULT.resolve())):
+        return f"the alias {ALIAS} still points to {url}; to point it to {folder}, run: {command}"
     with config.edit("local") as local:
         local["remote"].setdefault(ALIAS, {})["url"] = str(folder)
-    return f"the alias {ALIAS} points to {folder} from now on, as by: {command}"
+    return f"the alias {ALIAS} now points to {folder}, as after: {command}"

@@ -1,4 +1,4 @@
-"""One file over HTTP, going on where an earlier try was broken off; pooch checks what came."""
+"""HTTP download of one file, which resumes after an interruption; pooch checks the result."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ from stages.running.resources import check_disk
 
 log = logging.getLogger(__name__)
 
-TRIES = 5  # without a byte more than before
-TIMEOUT_S = (20, 60)  # to connect, and between two pieces
-PIECE = 1 << 16  # bytes
+TRIES = 5  # in a row without a new byte
+TIMEOUT_S = (20, 60)  # to connect, and between two chunks
+CHUNK = 1 << 16  # bytes
 TOO_BUSY = (408, 429)
 _INTERRUPTED = (
     requests.ConnectionError,
     requests.Timeout,
-    urllib3.exceptions.HTTPError,  # raised while the body is read
+    urllib3.exceptions.HTTPError,  # raised while reading the body
 )
 
 
 class Resuming:
-    """A downloader for pooch that keeps what has come, and asks for the rest of it only.
+    """A downloader for pooch that keeps a partial file and requests only the rest.
 
-    What has come waits in `<name>.part`, and what it is a part of in `<name>.part.json`: address,
-    length, and the server's mark of this version of the file (ETag or Last-Modified). The server
-    sends the rest only if its file still has that mark (If-Range), else the whole new file. Without
-    a mark or a length, or from a server that sends no parts, the download starts over.
+    `<name>.part` holds the bytes received so far. `<name>.part.json` holds the address, the length
+    and the validator (ETag or Last-Modified) of the file they belong to. The server sends the rest
+    only if its file still has this validator (If-Range), and the whole new file otherwise. Without
+    a validator or a length, or if the server does not support ranges, the download starts over.
 
     Parameters
     ----------
     part : Path
-        where to keep what has come
+        path of the partial file
     size : int or None
-        bytes that the file should have
+        expected size of the file, in bytes
     pause : callable
         waits for a number of seconds between two tries
 
@@ -62,31 +62,31 @@ class Resuming:
         self.pause = pause
 
     def __call__(self, url: str, output_file: str, pooch: object) -> None:
-        """Download `url` to `output_file`, as pooch asks of a downloader.
+        """Download `url` to `output_file`; pooch calls this.
 
         Raises
         ------
         OSError
-            if the server refuses, or if no more comes after several tries; what has come is kept
+            if the server refuses, or if several tries in a row bring no byte; the partial file is
+            kept
         ValueError
-            if the server's file has another size than it should have, or if the disk has no room
-            for it
+            if the file on the server does not have the expected size, or if the disk has no room
         """
-        furthest, failures = self._have(), 0
+        furthest, failures = self._received(), 0
         while True:
             try:
                 self._transfer(url)
                 break
             except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-                have = self._have()
-                failures = 1 if have > furthest else failures + 1
-                furthest = max(furthest, have)
-                if not _may_pass(error):
+                received = self._received()
+                failures = 1 if received > furthest else failures + 1
+                furthest = max(furthest, received)
+                if not _is_transient(error):
                     raise OSError(f"{url}: {_reason(error)}") from error
                 if failures == TRIES:
                     raise OSError(
-                        f"{url}: {_reason(error)}, {TRIES} times; {have} bytes are kept, "
-                        "the same command goes on from there"
+                        f"{url}: {_reason(error)}, {TRIES} times; {received} bytes are kept, run "
+                        "the same command to resume"
                     ) from error
                 wait_s = 2**failures
                 log.info("%s: %s; next try in %d s", url, _reason(error), wait_s)
@@ -94,18 +94,18 @@ class Resuming:
         os.replace(self.part, output_file)
         self.note.unlink()
 
-    def _have(self) -> int:
+    def _received(self) -> int:
         return self.part.stat().st_size if self.part.exists() else 0
 
     def _known(self, url: str) -> dict:
-        """What the part that is there is a part of; empty if it cannot be gone on with."""
+        """Read the note about the partial file; empty if the download cannot resume."""
         if not (self.part.exists() and self.note.exists()):
             return {}
         known = json.loads(self.note.read_text(encoding="utf-8"))
         return known if known.get("url") == url else {}
 
     def _start_over(self, known: dict) -> None:
-        """Empty the part before its note is changed, so that the two never disagree."""
+        """Empty the partial file before writing its note, so that they never disagree."""
         self.note.unlink(missing_ok=True)
         self.part.write_bytes(b"")
         with complete(self.note) as note:
@@ -113,41 +113,42 @@ class Resuming:
 
     def _transfer(self, url: str) -> None:
         known = self._known(url)
-        have = self._have() if known else 0
-        if known and have == known["total"]:
+        offset = self._received() if known else 0
+        if known and offset == known["total"]:
             return
         headers = {"Accept-Encoding": "identity"}
-        if have:
-            headers |= {"Range": f"bytes={have}-", "If-Range": known["mark"]}
+        if offset:
+            headers |= {"Range": f"bytes={offset}-", "If-Range": known["mark"]}
         with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
-            if have and response.status_code in (206, 416) and not _fits(response, have, known):
+            partial = response.status_code in (206, 416)
+            if offset and partial and not _continues(response, offset, known):
                 self._start_over({})
-                raise requests.ConnectionError("the part that is here fits the file no longer")
+                raise requests.ConnectionError("the file on the server has changed")
             response.raise_for_status()
-            if have and response.status_code == 206:
+            if offset and response.status_code == 206:
                 total = known["total"]
             else:
-                have, total = 0, self._length(response, url)
-                mark = _mark(response.headers)
-                known = {"url": url, "mark": mark, "total": total}
-                self._start_over(known if mark and total else {})
-            self._receive(response, have=have, total=total)
+                offset, total = 0, self._length(response, url)
+                validator = _validator(response.headers)
+                known = {"url": url, "mark": validator, "total": total}
+                self._start_over(known if validator and total else {})
+            self._receive(response, offset=offset, total=total)
 
     def _length(self, response: requests.Response, url: str) -> int | None:
         length = response.headers.get("Content-Length")
         total = int(length) if length else None
         if None not in (total, self.size) and total != self.size:
-            raise ValueError(f"{url}: got {total} bytes, want {self.size} as in the release")
+            raise ValueError(f"{url}: got {total} bytes, want {self.size} of the release")
         return total
 
-    def _receive(self, response: requests.Response, *, have: int, total: int | None) -> None:
+    def _receive(self, response: requests.Response, *, offset: int, total: int | None) -> None:
         size = total or self.size
-        log.info("%s: downloading%s", self.part.stem, f" from byte {have} on" if have else "")
+        log.info("%s: downloading%s", self.part.stem, f" from byte {offset}" if offset else "")
         if size:
-            # How much it is when unpacked is not known yet; audio shrinks in an archive.
+            # The unpacked size is not known yet, but is at least that of the archive.
             check_disk(
                 f"{response.url}: to download and unpack it",
-                need=2 * size - have,
+                need=2 * size - offset,
                 folder=self.part.parent,
             )
         with (
@@ -155,43 +156,42 @@ class Resuming:
             tqdm(
                 desc=self.part.stem,
                 total=size,
-                initial=have,
+                initial=offset,
                 unit="B",
                 unit_scale=True,
-                disable=None,  # where there is no terminal
+                disable=None,  # unless on a terminal
             ) as bar,
         ):
-            # As sent: a .tar.gz that a server labels as a compressed .tar should stay one.
-            for piece in response.raw.stream(PIECE, decode_content=False):
-                out.write(piece)
-                bar.update(len(piece))
+            # Not decoded: a server may label a .tar.gz as a .tar with gzip encoding.
+            for chunk in response.raw.stream(CHUNK, decode_content=False):
+                out.write(chunk)
+                bar.update(len(chunk))
 
 
 def download(file: File, *, folder: Path, pause: Callable[[float], None] = time.sleep) -> Path:
-    """Download a file, unless an earlier run has done so, and check it.
+    """Download a file, unless an earlier run did, and check it.
 
     Parameters
     ----------
     file : File
-        what to download
     folder : Path
-        where to
+        where to download it to
     pause : callable
         see Resuming
 
     Returns
     -------
     Path
-        the file, complete
+        of the complete file
 
     Raises
     ------
     OSError
         see Resuming
     ValueError
-        see Resuming; or if the checksum is wrong, with both: what came is removed
+        see Resuming; or if the checksum is wrong, naming both: the file is removed
     """
-    pooch.get_logger().setLevel(logging.WARNING)  # advises to note the checksums of what came
+    pooch.get_logger().setLevel(logging.WARNING)  # it advises to note the checksum
     folder.mkdir(parents=True, exist_ok=True)
     downloader = Resuming(folder / f"{file.name}.part", size=file.size, pause=pause)
     return Path(
@@ -199,23 +199,23 @@ def download(file: File, *, folder: Path, pause: Callable[[float], None] = time.
     )
 
 
-def _mark(headers: CaseInsensitiveDict) -> str | None:
-    """The server's mark of a file's version, of those that stand for each byte of it."""
+def _validator(headers: CaseInsensitiveDict) -> str | None:
+    """Return the strong validator of a file's version; a weak ETag does not stand for each byte."""
     etag = headers.get("ETag", "W/")
     return headers.get("Last-Modified") if etag.startswith("W/") else etag
 
 
-def _fits(response: requests.Response, have: int, known: dict) -> bool:
-    """Whether an answer is the rest of the file of which the beginning is known."""
-    place = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+def _continues(response: requests.Response, offset: int, known: dict) -> bool:
+    """Whether a response is the rest of the file whose beginning is known."""
+    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
     return (
-        place is not None
-        and (int(place[1]), int(place[2])) == (have, known["total"])
-        and _mark(response.headers) in (None, known["mark"])
+        match is not None
+        and (int(match[1]), int(match[2])) == (offset, known["total"])
+        and _validator(response.headers) in (None, known["mark"])
     )
 
 
-def _may_pass(error: Exception) -> bool:
+def _is_transient(error: Exception) -> bool:
     """Whether another try may succeed."""
     response = getattr(error, "response", None)
     if response is not None:
@@ -224,7 +224,7 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    """The first cause of an error: what wraps it repeats the address, and says no more."""
+    """Describe the first cause of an error; its wrappers only repeat the address."""
     response = getattr(error, "response", None)
     if response is not None:
         return f"{response.status_code} {response.reason}"

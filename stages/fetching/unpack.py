@@ -1,4 +1,4 @@
-"""Archives unpacked, and what they hold put in its place: nothing outside, nothing overwritten."""
+"""Unpacking archives and moving files into place, without writing elsewhere or overwriting."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
 
 from stages.running.outputs import complete
 from stages.running.resources import check_disk
 from stages.sources.files import SYSTEM_FOLDERS
 
-_PIECE = 1 << 20  # bytes
+_CHUNK = 1 << 20  # bytes
 _UNREADABLE = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -36,11 +36,24 @@ _UNREADABLE = (
 
 
 class BrokenArchive(ValueError):
-    """An archive that cannot be read, so that another download may help."""
+    """An archive that cannot be read; another download may help."""
 
 
 class Member(NamedTuple):
-    """name, size: as the archive says, in bytes; refused: why it is, or ""."""
+    """One member of an archive.
+
+    Attributes
+    ----------
+    name : str
+    size : int
+        in bytes, as the archive says
+    folder : bool
+        whether it is a folder
+    refused : str
+        reason to refuse it, or ""
+    open : callable
+        opens it for reading
+    """
 
     name: str
     size: int
@@ -50,25 +63,25 @@ class Member(NamedTuple):
 
 
 def unpack(path: Path, *, take: str, folder: Path) -> None:
-    """Unpack an archive, once all of its members have been checked.
+    """Check all members of an archive, then unpack it.
 
     Parameters
     ----------
     path : Path
         zip, or tar in any compression
     take : str
-        which members to take, in small or capital letters; `*` stands for folders as well. Hidden
-        files and those of macOS's own are left.
+        pattern of the members to take, in which `*` also matches folders; case is ignored. Hidden
+        files and the system folders of macOS are not taken.
     folder : Path
-        where to, keeping the archive's own folders; made if need be
+        where to unpack; the folders of the archive are kept, and missing folders are created
 
     Raises
     ------
     BrokenArchive
-        if it cannot be read to its end, or if a member's checksum is wrong
+        if it cannot be read to its end, or if the checksum of a member is wrong
     ValueError
-        naming the member, if one would land outside of the folder, is a link, a device or
-        encrypted, or occurs twice; if they do not fit on the disk; if there is none to take
+        if a member would be written outside the folder, is a link, a device or encrypted, or occurs
+        twice, naming it; if the disk has no room; if no member matches
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _opened(path) as archive:
@@ -76,26 +89,26 @@ def unpack(path: Path, *, take: str, folder: Path) -> None:
             target = folder / file
             target.parent.mkdir(parents=True, exist_ok=True)
             with member.open() as source, target.open("xb") as out:
-                shutil.copyfileobj(source, out, _PIECE)
+                shutil.copyfileobj(source, out, _CHUNK)
 
 
 def place(source: Path, *, target: Path) -> tuple[int, int]:
-    """Move all files of a folder to another one, where they overwrite nothing.
+    """Move all files of a folder to another one without overwriting any.
 
     Parameters
     ----------
     source, target : Path
-        folders; target is made if need be
+        folders; target is created if it does not exist
 
     Returns
     -------
     (int, int)
-        files that were moved, and files that were in target already, byte for byte
+        number of files that were moved, and of those that target already held byte for byte
 
     Raises
     ------
     ValueError
-        if target holds something else under the name of a file; then nothing has been moved
+        if target holds other content under the name of a file; nothing is moved then
     """
     files = sorted(path.relative_to(source) for path in source.rglob("*") if path.is_file())
     missing = [file for file in files if not os.path.lexists(target / file)]
@@ -109,8 +122,8 @@ def place(source: Path, *, target: Path) -> tuple[int, int]:
     if others:
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         raise ValueError(
-            f"{min(others)}{more}: is there already with other content; nothing was changed. "
-            "Put it elsewhere, or fetch --to another folder"
+            f"{min(others)}{more}: already exists with other content; nothing was changed. "
+            "Move it, or choose another folder with --to"
         )
     for file in missing:
         with complete(target / file) as part:
@@ -130,7 +143,9 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile | tarfile.TarFile]:
         else:
             with path.open("rb") as file:
                 beginning = file.read(20)
-            raise BrokenArchive(f"{path.name}: no whole zip or tar, it begins with {beginning}")
+            raise BrokenArchive(
+                f"{path.name}: got a file beginning with {beginning!r}, want a complete zip or tar"
+            )
     except _UNREADABLE as error:
         raise BrokenArchive(f"{path.name}: cannot be read: {error}") from error
 
@@ -138,9 +153,14 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile | tarfile.TarFile]:
 def _checked(
     archive: zipfile.ZipFile | tarfile.TarFile, *, path: Path, take: str, folder: Path
 ) -> dict[PurePosixPath, Member]:
-    """The members to take, by where they go; all others are checked as well."""
-    taken, files, size = {}, set(), 0
-    for member in _members(archive):
+    """Check all members and return those to take, by their path below the folder."""
+    taken: dict[PurePosixPath, Member] = {}
+    files: set[PurePosixPath] = set()
+    size = 0
+    members = (
+        _zip_members(archive) if isinstance(archive, zipfile.ZipFile) else _tar_members(archive)
+    )
+    for member in members:
         file = PurePosixPath(member.name)
         refused = member.refused or _outside(member.name)
         if not refused and not member.folder and file in files:
@@ -153,56 +173,58 @@ def _checked(
         if _wanted(file, take):
             taken[file] = member
             size += member.size
-            check_disk(f"{path.name}: what it holds", need=size, folder=folder)
+            check_disk(f"{path.name}: its content", need=size, folder=folder)
     _read_to_the_end(archive)
     if not taken:
-        raise ValueError(f"{path.name}: got {len(files)} files, want some like {take}")
+        raise ValueError(f"{path.name}: got {len(files)} files, want some that match {take}")
     for file in taken:
         for parent in file.parents:
             if parent in files:
                 raise ValueError(
-                    f"{path.name}: member {str(parent)!r} is a file and a folder; "
+                    f"{path.name}: member {str(parent)!r} is both a file and a folder; "
                     "nothing was unpacked"
                 )
     return taken
 
 
 def _read_to_the_end(archive: zipfile.ZipFile | tarfile.TarFile) -> None:
-    """Have all checksums looked at: of each member of a zip, and at the end of a compressed tar."""
+    """Check all checksums: of each member of a zip, and at the end of a compressed tar."""
     if isinstance(archive, zipfile.ZipFile):
-        if spoilt := archive.testzip():
-            raise zipfile.BadZipFile(f"member {spoilt!r} is damaged")
+        if damaged := archive.testzip():
+            raise zipfile.BadZipFile(f"member {damaged!r} is damaged")
     else:
-        while archive.fileobj.read(_PIECE):
+        while archive.fileobj.read(_CHUNK):
             pass
 
 
-def _members(archive: zipfile.ZipFile | tarfile.TarFile) -> Iterator[Member]:
-    if isinstance(archive, zipfile.ZipFile):
-        for info in archive.infolist():
-            mode = info.external_attr >> 16  # 0 where the archive was made on Windows
-            refused = ""
-            if stat.S_ISLNK(mode):
-                refused = "is a link"
-            elif stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-                refused = "is a device"
-            elif info.flag_bits & 1:
-                refused = "is encrypted"
-            opener = partial(archive.open, info)
-            yield Member(info.filename, info.file_size, info.is_dir(), refused, opener)
-    else:
-        for info in archive:
-            refused = ""
-            if info.issym() or info.islnk():
-                refused = "is a link"
-            elif not (info.isreg() or info.isdir()):
-                refused = "is a device"
-            opener = partial(archive.extractfile, info)
-            yield Member(info.name, info.size, info.isdir(), refused, opener)
+def _zip_members(archive: zipfile.ZipFile) -> Iterator[Member]:
+    for info in archive.infolist():
+        mode = info.external_attr >> 16  # 0 if the archive was made on Windows
+        refused = ""
+        if stat.S_ISLNK(mode):
+            refused = "is a link"
+        elif stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+            refused = "is a device"
+        elif info.flag_bits & 1:
+            refused = "is encrypted"
+        opener = partial(archive.open, info)
+        yield Member(info.filename, info.file_size, info.is_dir(), refused, opener)
+
+
+def _tar_members(archive: tarfile.TarFile) -> Iterator[Member]:
+    for info in archive:
+        refused = ""
+        if info.issym() or info.islnk():
+            refused = "is a link"
+        elif not (info.isreg() or info.isdir()):
+            refused = "is a device"
+        # extractfile returns None for folders only, which are never opened.
+        opener = cast(Callable[[], IO[bytes]], partial(archive.extractfile, info))
+        yield Member(info.name, info.size, info.isdir(), refused, opener)
 
 
 def _outside(name: str) -> str:
-    """Why a member's name is not that of a file below the folder, on any system, or ""."""
+    """Return the reason why a name may be outside the folder on some system, or ""."""
     if name.startswith("/") or re.match("[A-Za-z]:", name):
         return "has an absolute path"
     if "\\" in name:
@@ -213,8 +235,8 @@ def _outside(name: str) -> str:
 
 
 def _wanted(file: PurePosixPath, take: str) -> bool:
-    own = any(part.startswith(".") or part in SYSTEM_FOLDERS for part in file.parts)
-    return not own and fnmatchcase(file.as_posix().lower(), take.lower())
+    hidden = any(part.startswith(".") or part in SYSTEM_FOLDERS for part in file.parts)
+    return not hidden and fnmatchcase(file.as_posix().lower(), take.lower())
 
 
 def _same(file: Path, other: Path) -> bool:

@@ -1,6 +1,6 @@
 """From feature caches and a split to trained models and their predictions: batches, layers, the
 training loop, training jobs, and the recogniser from waveform to logits.
 
-May import from `clips`, `splits`, `sources`, `signals`, `audio` and `running`; networks and
+May import from `splits`, `clips`, `signals`, `audio`, `degradations` and `running`; networks and
 features are reached only through the `_target_` in their settings.
 """

@@ -150,11 +150,11 @@ class NetworkLearner(Learner):
         """
         if len(train) < 2:
             raise ValueError(f"got {len(train)} clips to train on, want at least 2")
-        validated, unvalidated = len(validation) > 0, "where no clip validates (split.validation 0)"
-        fine = validated or self._patience is None
-        check("train.patience", self._patience, fine, f"null {unvalidated}")
-        fine = validated or not self._schedule.watches_validation
-        check("train.schedule", self._schedule, fine, f"another one {unvalidated}")
+        if not len(validation):
+            reason = "where no clip validates (split.validation 0)"
+            check("train.patience", self._patience, self._patience is None, f"null {reason}")
+            fine = not self._schedule.watches_validation
+            check("train.schedule", self._schedule, fine, f"another one {reason}")
         torch.manual_seed(seed)
         network = self._build(data.inputs, data.n_classes)
         self.network: nn.Module = network

@@ -1,8 +1,8 @@
-"""What the probabilities are worth beyond the most probable class: loss, ranks, calibration.
+"""Metrics of probabilities beyond the most probable class: loss, ranks and calibration.
 
-Each figure is a mean over clips, or of pairs or bins of clips, so that it can be computed anew
-without each speaker in turn at next to no cost. Pooled over folds, as all figures are: clips of
-different folds are ranked and counted together, though different models answered for them.
+Each is a mean over clips, pairs of clips or bins of clips, so that leaving out each speaker in turn
+costs next to nothing. All pool the folds: clips of different folds are ranked and binned together,
+although different models predicted them.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 from sklearn.metrics import roc_curve
 
-from stages.metrics.counts import Interval, interval_of_replicates, left_out
+from stages.metrics.counts import divide
 
-#: Probabilities below this count as this: a confident mistake costs 16.1 nats and not infinity.
+#: Lower bound of a probability: a confident mistake costs 16.1 nats instead of infinity.
 LEAST = 1e-7
-#: Bins of equal width that a calibration error is summed over.
+#: Number of confidence bins of equal width of a calibration error.
 BINS = 15
 
 
 def log_losses(truth: ArrayLike, probabilities: ArrayLike) -> NDArray[np.float64]:
-    """Negative natural logarithm of the probability given to the actual class, [clips, ...].
+    """Negative natural logarithm of the probability of the actual class, [clips, ...].
 
     Parameters
     ----------
@@ -36,10 +36,10 @@ def log_losses(truth: ArrayLike, probabilities: ArrayLike) -> NDArray[np.float64
 
 
 def squared_errors(truth: ArrayLike, probabilities: ArrayLike) -> NDArray[np.float64]:
-    """Squared distance of each probability from 1 (the actual class) or 0, [clips, ..., classes].
+    """Squared error of each probability against 1 (actual class) or 0, [clips, ..., classes].
 
-    Their mean over clips is the Brier score of a class against the rest, in [0, 1]; summed over
-    classes it is the Brier score, in [0, 2].
+    The mean over clips is the Brier score of a class against the rest, in [0, 1]; the sum of these
+    over classes is the Brier score, in [0, 2].
 
     References
     ----------
@@ -47,16 +47,15 @@ def squared_errors(truth: ArrayLike, probabilities: ArrayLike) -> NDArray[np.flo
     sklearn.metrics.brier_score_loss with scale_by_half=False, equal to 1e-12
     """
     truth, probabilities = np.asarray(truth), np.asarray(probabilities)
-    actual = truth.reshape(-1, *[1] * (probabilities.ndim - 1)) == np.arange(
-        probabilities.shape[-1]
-    )
+    classes = np.arange(probabilities.shape[-1])
+    actual = truth.reshape(-1, *[1] * (probabilities.ndim - 1)) == classes
     return (probabilities - actual) ** 2
 
 
 def in_top(truth: ArrayLike, probabilities: ArrayLike, *, k: int) -> NDArray[np.bool_]:
     """Whether the actual class is among the k most probable ones, [clips, ...].
 
-    Of equal probabilities the class that comes first counts as the more probable, as in argmax.
+    Ties go to the class that comes first, as in argmax.
 
     References
     ----------
@@ -66,46 +65,20 @@ def in_top(truth: ArrayLike, probabilities: ArrayLike, *, k: int) -> NDArray[np.
     return (order == np.asarray(truth).reshape(-1, *[1] * (order.ndim - 1))).any(-1)
 
 
-def mean_interval(
-    values: ArrayLike, speakers: ArrayLike, *, lowest: float = 0.0, highest: float = 1.0
-) -> Interval:
-    """95 % jackknife interval, over speakers, of a mean over clips and all further axes.
-
-    Parameters
-    ----------
-    values : float [clips, ...]
-    speakers : [clips]
-        see `metrics.left_out`
-    lowest, highest : float
-        that a value can take
-    """
-    values = np.asarray(values, dtype=float)
-    values = values.reshape(len(values), -1).mean(1)
-    groups, unit = left_out(speakers)
-    _, group = np.unique(groups, return_inverse=True)
-    sums, sizes = np.bincount(group, values), np.bincount(group)
-    # of a single clip no replicate is left
-    replicates = np.full(len(sums), np.nan)
-    rest = len(values) - sizes
-    np.divide(sums.sum() - sums, rest, out=replicates, where=rest > 0)
-    low, high = interval_of_replicates(values.mean(), replicates, lowest=lowest, highest=highest)
-    return Interval(float(low), float(high), unit)
-
-
 def roc_areas(
     truth: ArrayLike, probabilities: ArrayLike, groups: ArrayLike
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Area under the ROC curve of each class against the rest, and without each group in turn.
+    """Area under the ROC curve of each class against the rest, and its jackknife replicates.
 
-    It is the share of pairs, one clip of the class and one of the rest, in which the first has the
-    higher probability of the class; a tie counts half.
+    The area is the fraction of pairs, one clip of the class and one of the rest, in which the first
+    has the higher probability of the class. A tie counts half.
 
     Parameters
     ----------
     truth : int [clips]
     probabilities : float [clips, runs, classes]
     groups : [clips]
-        what is left out in turn, such as the speaker of each clip
+        left out in turn, such as the speaker of each clip
 
     Returns
     -------
@@ -129,19 +102,19 @@ def roc_areas(
 
 
 def _roc_area(
-    scores: NDArray, positive: NDArray, group: NDArray, *, n_groups: int
-) -> tuple[NDArray, NDArray]:
-    """The area of one curve and its replicates [groups], from ranks over all and within groups."""
+    scores: NDArray, positive: NDArray[np.bool_], group: NDArray[np.int64], *, n_groups: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Area of one curve and its replicates [groups], from ranks over all and within groups."""
     ours, theirs = np.sort(scores[positive]), np.sort(scores[~positive])
-    # the pairs of each clip that the class wins
-    above, below = (
+    # Of each clip, the number of pairs in which the class has the higher score.
+    over_rest, over_class = (
         (np.searchsorted(side, scores, "left") + np.searchsorted(side, scores, "right")) / 2
         for side in (theirs, ours)
     )
-    won = np.where(positive, above, len(ours) - below)
+    won = np.where(positive, over_rest, len(ours) - over_class)
     n_positive = np.bincount(group, positive, minlength=n_groups)
     n_negative = np.bincount(group, minlength=n_groups) - n_positive
-    # pairs within a group, counted twice in its sum, by the ranks of its clips among each other
+    # Pairs within a group, which its sum counts twice, by the ranks of its clips among each other.
     dense = rankdata(scores, "dense")
     within = rankdata(group * (dense.max() + 1) + dense)
     before = np.cumsum(n_positive + n_negative) - (n_positive + n_negative)
@@ -150,15 +123,12 @@ def _roc_area(
     wins = won[positive].sum()
     left = wins - np.bincount(group, won, minlength=n_groups) + inner
     pairs = (len(ours) - n_positive) * (len(theirs) - n_negative)
-    return _share(wins, np.float64(len(ours) * len(theirs))), _share(left, pairs)
-
-
-def _share(part: NDArray, whole: NDArray) -> NDArray[np.float64]:
-    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
+    area = divide(wins, len(ours) * len(theirs), empty=np.nan)
+    return area, divide(left, pairs, empty=np.nan)
 
 
 def roc_curves(truth: ArrayLike, probabilities: ArrayLike) -> dict[int, NDArray[np.float64]]:
-    """Points of each class's ROC curve: mean hits over the runs at each share of false positives.
+    """ROC curve of each class against the rest, its true positive rate averaged over the runs.
 
     Parameters
     ----------
@@ -168,7 +138,7 @@ def roc_curves(truth: ArrayLike, probabilities: ArrayLike) -> dict[int, NDArray[
     Returns
     -------
     float [2, points] by class
-        false and true positive rate; without classes whose curve is not defined
+        false and true positive rate; without classes whose curve is undefined
     """
     truth, probabilities = np.asarray(truth), np.asarray(probabilities)
     rates, curves = np.linspace(0, 1, 201), {}
@@ -184,13 +154,13 @@ def roc_curves(truth: ArrayLike, probabilities: ArrayLike) -> dict[int, NDArray[
 def mean_defined(areas: NDArray) -> NDArray[np.float64]:
     """Mean over the classes whose area is defined, [...]; NaN where none is."""
     defined = ~np.isnan(areas)
-    return _share(np.where(defined, areas, 0.0).sum(-1), defined.sum(-1))
+    return divide(np.where(defined, areas, 0.0).sum(-1), defined.sum(-1), empty=np.nan)
 
 
 def reliability(
     truth: ArrayLike, probabilities: ArrayLike, groups: ArrayLike
 ) -> NDArray[np.float64]:
-    """Of each bin of confidence: its clips, the sum of their confidence, and how many were right.
+    """Sum up clips, confidences and hits in each bin of confidence.
 
     Confidence is the probability of the most probable class. The bins are BINS intervals of equal
     width, each with its upper end.
@@ -204,6 +174,7 @@ def reliability(
     Returns
     -------
     float [groups, runs, BINS, 3]
+        number of clips, sum of their confidences, number of clips recognised
     """
     truth, probabilities = np.asarray(truth), np.asarray(probabilities)
     names, group = np.unique(np.asarray(groups), return_inverse=True)
@@ -217,10 +188,10 @@ def reliability(
 
 
 def calibration_error(sums: NDArray) -> NDArray[np.float64]:
-    """Expected calibration error: mean distance of confidence from accuracy over bins, [...].
+    """Expected calibration error, [...]: mean distance of confidence from accuracy over bins.
 
-    Each bin counts by its clips. Few clips alone give an error above 0, however honest the
-    probabilities are.
+    Each bin is weighted by its clips. Few clips give an error above 0 even for calibrated
+    probabilities.
 
     Parameters
     ----------
@@ -232,4 +203,4 @@ def calibration_error(sums: NDArray) -> NDArray[np.float64]:
     Guo, Pleiss, Sun and Weinberger, On calibration of modern neural networks, 2017
     """
     distance = abs(sums[..., 1] - sums[..., 2]).sum(-1)
-    return _share(distance, sums[..., 0].sum(-1))
+    return divide(distance, sums[..., 0].sum(-1), empty=np.nan)

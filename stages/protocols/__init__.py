@@ -1,1 +1,4 @@
-"""Split protocols: one module per way of saying what each clip is in each fold."""
+"""Split protocols: each module assigns every clip a part (train, validation, test) in each fold.
+
+May import `splits`, `clips` and `running` only.
+"""

@@ -7,9 +7,9 @@ import pandas as pd
 
 
 def assign(clips: pd.DataFrame) -> np.ndarray:
-    """Give each corpus a fold in which it alone is trained on, in the order of their names.
+    """Train on each corpus alone in a fold of its own, in the order of their names.
 
-    Each clip is tested in as many folds as there are other corpora.
+    Each clip is tested once for each other corpus.
 
     Parameters
     ----------
@@ -19,12 +19,12 @@ def assign(clips: pd.DataFrame) -> np.ndarray:
     Returns
     -------
     str [clips, folds]
-        train for the fold's own corpus, test for all others
+        train for the corpus of the fold, test for all others
 
     Raises
     ------
     ValueError
-        if there is only one corpus
+        if the clips are all from one corpus
     """
     corpus, corpora = pd.factorize(clips["corpus"], sort=True)
     if len(corpora) < 2:

@@ -1,4 +1,4 @@
-"""Protocol `fixed`: one fold, its test and validation speakers listed."""
+"""Protocol `fixed`: one fold with listed test and validation speakers."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ log = logging.getLogger(__name__)
 def assign(
     clips: pd.DataFrame, *, speakers: Mapping[str, Mapping[str, Sequence[str]]]
 ) -> np.ndarray:
-    """Test and validate by the listed speakers, train on all others.
+    """Test and validate on the listed speakers, train on all others.
 
     Parameters
     ----------
     clips : DataFrame
         clean clips with columns corpus, speaker
-    speakers : lists of speakers by corpus and part, `validation` and `test`
-        as in the clip table, without the corpus; a list may be empty
+    speakers : mapping of corpus to lists of str by part, `validation` and `test`
+        speakers as in the clip table, without the corpus; the validation list may be empty
 
     Returns
     -------
@@ -31,13 +31,13 @@ def assign(
     Raises
     ------
     ValueError
-        naming a corpus without lists, speakers that stand in both lists, or a corpus that has none
-        of its test speakers
+        if a corpus has no lists, if a speaker is in both lists, or if a corpus has none of its test
+        speakers
     """
     if unlisted := sorted(set(clips["corpus"]) - set(speakers)):
         raise ValueError(
-            f"split fixed: got no speakers of {', '.join(unlisted)}, want lists in "
-            f"split.protocol.speakers, or only the corpora {', '.join(speakers)}"
+            f"split.protocol.speakers: got no lists for {', '.join(unlisted)}, want lists for "
+            f"every corpus, or only the corpora {', '.join(speakers)}"
         )
     parts = pd.Series("train", index=clips.index)
     for corpus in sorted(set(clips["corpus"])):
@@ -46,14 +46,18 @@ def assign(
             for part in ("validation", "test")
         }
         if both := sorted(set(lists["validation"]) & set(lists["test"])):
-            raise ValueError(f"split fixed: {', '.join(both)} stand in validation and test")
+            raise ValueError(
+                f"split.protocol.speakers: got {', '.join(both)} in both lists, want each speaker "
+                "in validation or test"
+            )
         present = set(clips["speaker"])
         if not present & set(lists["test"]):
             raise ValueError(
-                f"split fixed: {corpus} has none of its test speakers {', '.join(lists['test'])}"
+                f"split.protocol.speakers: {corpus} has none of the test speakers "
+                f"{', '.join(lists['test'])}, want at least one"
             )
         for part, names in lists.items():
-            if lacking := [name for name in names if name not in present]:
-                log.warning("split fixed: no clip of the %s speakers %s", part, ", ".join(lacking))
+            if missing := [name for name in names if name not in present]:
+                log.warning("split fixed: no clip of the %s speakers %s", part, ", ".join(missing))
             parts[clips["speaker"].isin(names)] = part
     return parts.to_numpy()[:, None]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from stages.splits.folds import tested_once
+from stages.splits.assignment import tested_once
 
 
 def assign(clips: pd.DataFrame) -> np.ndarray:
-    """Give each speaker a fold, in the order of their names.
+    """Test each speaker in a fold of their own, in the order of their names.
 
     Parameters
     ----------
@@ -19,12 +19,12 @@ def assign(clips: pd.DataFrame) -> np.ndarray:
     Returns
     -------
     str [clips, folds]
-        see stages.splits.folds.tested_once
+        see stages.splits.assignment.tested_once
 
     Raises
     ------
     ValueError
-        if there is only one speaker
+        if the clips are all from one speaker
     """
     fold, speakers = pd.factorize(clips["speaker"], sort=True)
     if len(speakers) < 2:

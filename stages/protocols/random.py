@@ -1,29 +1,31 @@
-"""Protocol `random`: clips shared out at random, speakers on both sides."""
+"""Protocol `random`: clips assigned to folds at random, with speakers in training and test."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-from stages.splits.folds import share_out, tested_once
+from stages.splits.assignment import stratified_pieces, tested_once
 
 
 def assign(clips: pd.DataFrame, *, folds: int, seed: int) -> np.ndarray:
-    """Share clips out so that each fold has about the same number of every corpus and label.
+    """Assign clips to folds at random, stratified by corpus and label.
 
-    Speaker-dependent: every test speaker is also trained on.
+    The protocol is speaker-dependent: test speakers are also trained on.
 
     Parameters
     ----------
     clips : DataFrame
         clean clips with columns corpus, label
-    folds, seed : int
-        how many; of the shuffle
+    folds : int
+        number of folds
+    seed : int
+        of the shuffle
 
     Returns
     -------
     str [clips, folds]
-        see stages.splits.folds.tested_once
+        see stages.splits.assignment.tested_once
 
     Raises
     ------
@@ -31,6 +33,7 @@ def assign(clips: pd.DataFrame, *, folds: int, seed: int) -> np.ndarray:
         if there are fewer than two clips or folds
     """
     fold = np.zeros(len(clips), dtype=np.int64)
-    for number, piece in enumerate(share_out(clips, pieces=folds, groups=None, seed=seed)):
-        fold[piece] = number
+    pieces = stratified_pieces(clips, count=folds, groups=None, seed=seed)
+    for number, positions in enumerate(pieces):
+        fold[positions] = number
     return tested_once(fold)

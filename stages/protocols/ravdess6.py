@@ -1,4 +1,4 @@
-"""Protocol `ravdess6`: the speaker folds that published work on RAVDESS uses."""
+"""Protocol `ravdess6`: the six folds of speakers used in published work on RAVDESS."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from stages.splits.folds import tested_once
+from stages.splits.assignment import tested_once
 
 
 def assign(clips: pd.DataFrame, *, speakers: Sequence[Sequence[int]]) -> np.ndarray:
-    """Give each RAVDESS actor the fold that lists them.
+    """Test each RAVDESS actor in the fold that lists them.
 
     Parameters
     ----------
     clips : DataFrame
         clean clips with columns corpus, speaker
-    speakers : lists of actor numbers
-        one list per fold
+    speakers : sequence of sequence of int
+        the numbers of the actors in each fold
 
     Returns
     -------
     str [clips, folds]
-        see stages.splits.folds.tested_once
+        see stages.splits.assignment.tested_once
 
     Raises
     ------
     ValueError
-        naming corpora or speakers that stand in no fold, and actors that stand in several
+        if a speaker is in no fold, or an actor in several
 
     References
     ----------
@@ -37,12 +37,14 @@ def assign(clips: pd.DataFrame, *, speakers: Sequence[Sequence[int]]) -> np.ndar
     """
     listed = [actor for fold in speakers for actor in fold]
     if twice := sorted({actor for actor in listed if listed.count(actor) > 1}):
-        raise ValueError(f"split ravdess6: actors {twice} stand in several folds")
+        raise ValueError(
+            f"split.protocol.speakers: got the actors {twice} in several folds, want each in one"
+        )
     folds = {f"ravdess/{actor:02}": i for i, fold in enumerate(speakers) for actor in fold}
     if unknown := sorted(set(clips["speaker"]) - set(folds)):
         raise ValueError(
-            f"split ravdess6: got the speakers {', '.join(unknown[:5])}, "
-            "want RAVDESS's 24 only: add -S 'corpora=[ravdess]'"
+            f"split ravdess6: got the speakers {', '.join(unknown[:5])}, want only the 24 of "
+            "RAVDESS: add -S 'corpora=[ravdess]'"
         )
-    # Numbered anew, so that a part of the corpus has no empty fold.
+    # Renumber the folds, so that a partial corpus has no empty fold.
     return tested_once(pd.factorize(clips["speaker"].map(folds), sort=True)[0])

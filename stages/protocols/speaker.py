@@ -1,29 +1,29 @@
-"""Protocol `speaker`: speakers shared out over a number of folds."""
+"""Protocol `speaker`: speakers held out in folds."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-from stages.splits.folds import group_folds, tested_once
+from stages.splits.assignment import group_folds, tested_once
 
 
 def assign(clips: pd.DataFrame, *, folds: int, seed: int) -> np.ndarray:
-    """Share speakers out so that each fold has about the same clips of every corpus and label.
+    """Assign whole speakers to folds, stratified by corpus and label.
 
     Parameters
     ----------
     clips : DataFrame
         clean clips with columns corpus, speaker, label
     folds : int
-        wanted; no more than there are speakers are made
+        number of folds wanted; there are at most as many as speakers
     seed : int
         of the shuffle
 
     Returns
     -------
     str [clips, folds]
-        see stages.splits.folds.tested_once
+        see stages.splits.assignment.tested_once
 
     Raises
     ------

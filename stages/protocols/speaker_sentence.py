@@ -1,11 +1,11 @@
-"""Protocol `speaker_sentence`: neither speaker nor sentence of a test clip is trained on."""
+"""Protocol `speaker_sentence`: speakers and sentences both held out."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-from stages.splits.folds import group_folds
+from stages.splits.assignment import group_folds
 
 
 def assign(
@@ -13,35 +13,36 @@ def assign(
 ) -> np.ndarray:
     """Cross folds of speakers with folds of sentences; each clip is tested in one crossing.
 
-    Left out of a fold are the test speakers with other sentences, the test sentences by other
-    speakers, and everywhere the clips whose sentence is unknown. Training is smaller for it: of
-    5 by 3 folds it has 4/5 of the speakers with 2/3 of the sentences, about half of the clips.
+    A fold leaves out the test speakers with other sentences and the test sentences by other
+    speakers; every fold leaves out the clips without a known sentence. Training is smaller for it:
+    with 5 by 3 folds it has 4/5 of the speakers with 2/3 of the sentences, about half of the clips.
 
     Parameters
     ----------
     clips : DataFrame
         clean clips with columns corpus, speaker, sentence, label
     speaker_folds, sentence_folds : int
-        wanted; no more than there are speakers and sentences are made
+        number of folds wanted; there are at most as many as speakers, or sentences
     seed : int
         of the shuffles
 
     Returns
     -------
     str [clips, folds]
-        crossings that have no test clip are no fold
+        train, test or "" in each fold; a crossing without a test clip is not a fold
 
     Raises
     ------
     ValueError
-        naming corpora of which no sentence is known; if there are fewer than two speakers,
-        sentences, or folds of either
+        if no sentence of some corpus is known, or if there are fewer than two speakers, sentences,
+        or folds of either
     """
-    voice = group_folds(clips, column="speaker", folds=speaker_folds, seed=seed)
-    text = group_folds(clips, column="sentence", folds=sentence_folds, seed=seed)
+    speaker = group_folds(clips, column="speaker", folds=speaker_folds, seed=seed)
+    sentence = group_folds(clips, column="sentence", folds=sentence_folds, seed=seed)
+    known = sentence >= 0
     parts = []
-    for fold in np.unique(np.stack([voice, text], axis=1)[text >= 0], axis=0):
-        same_voice, same_text = voice == fold[0], text == fold[1]
-        train = ~same_voice & ~same_text & (text >= 0)
-        parts.append(np.select([same_voice & same_text, train], ["test", "train"], ""))
+    for fold in np.unique(np.stack([speaker, sentence], axis=1)[known], axis=0):
+        same_speaker, same_sentence = speaker == fold[0], sentence == fold[1]
+        train = ~same_speaker & ~same_sentence & known
+        parts.append(np.select([same_speaker & same_sentence, train], ["test", "train"], ""))
     return np.stack(parts, axis=1)

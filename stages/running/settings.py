@@ -18,6 +18,11 @@ def load_params(path: str | Path = "params.yaml") -> DictConfig:
     return cast(DictConfig, OmegaConf.load(path))
 
 
+def plain(settings: DictConfig) -> dict[str, Any]:
+    """Nested dicts and lists of settings, with all references resolved."""
+    return cast(dict[str, Any], OmegaConf.to_container(settings, resolve=True))
+
+
 def bind(settings: Any) -> partial:
     """Bind the function or class that a `_target_` names to its settings.
 

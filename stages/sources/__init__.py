@@ -1,0 +1,4 @@
+"""A corpus on disk: its folder, its audio files, and the words in which people label speech.
+
+May import `running` only.
+"""

@@ -1,4 +1,4 @@
-"""Where a corpus lies, which audio files it holds, and what their names say."""
+"""The folder of a corpus, its audio files, and the meaning of their names."""
 
 import csv
 import logging
@@ -12,16 +12,16 @@ import soundfile
 
 log = logging.getLogger(__name__)
 
-# libsndfile names its formats, not their suffixes; most suffixes are the name in small letters.
+# libsndfile names its formats, not their suffixes; most suffixes are the name in lower case.
 FURTHER_SUFFIXES = {
     "AIFF": ("aif", "aifc"),
     "AU": ("snd",),
     "NIST": ("sph",),
     "OGG": ("oga", "opus"),
 }
-# Headerless: without its rate and sample type from elsewhere, libsndfile cannot open it.
+# Headerless: libsndfile cannot open it without being told its rate and sample type.
 NO_SUFFIXES = {"raw"}
-# What macOS leaves behind in archives; its "._x.wav" are caught as hidden files.
+# macOS leaves these folders in archives; its "._x.wav" files are skipped as hidden files.
 SYSTEM_FOLDERS = {"__MACOSX"}
 REMOTE = "remote://"
 
@@ -29,7 +29,7 @@ REMOTE = "remote://"
 def _audio_suffixes() -> frozenset[str]:
     formats = soundfile.available_formats()
     suffixes = {name.lower() for name in formats}
-    suffixes.update(more for name in formats for more in FURTHER_SUFFIXES.get(name, ()))
+    suffixes.update(suffix for name in formats for suffix in FURTHER_SUFFIXES.get(name, ()))
     return frozenset(suffixes - NO_SUFFIXES)
 
 
@@ -37,10 +37,10 @@ AUDIO_SUFFIXES = _audio_suffixes()
 
 
 def audio_files(root: Path) -> list[str]:
-    """All files below a folder whose suffix libsndfile reads.
+    """List the files below a folder whose suffix libsndfile reads.
 
-    Hidden files and folders are passed over, and so, with a warning, are linked folders: DVC does
-    not look into them, so a change behind such a link would go unnoticed. `root` may be a link.
+    Hidden files and folders are skipped. Linked folders are skipped with a warning: DVC does not
+    follow them, so a change behind such a link would go unnoticed. `root` itself may be a link.
 
     Parameters
     ----------
@@ -57,9 +57,9 @@ def audio_files(root: Path) -> list[str]:
     FileNotFoundError
         if root is not a folder
     PermissionError
-        naming a folder below it that may not be listed: what it holds would be missing unnoticed
+        if a folder below root cannot be listed: its files would be missing unnoticed
     ValueError
-        if no audio file lies below it; says what lies there instead
+        if there is no audio file below root; the message counts the other files by suffix
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder")
@@ -67,37 +67,39 @@ def audio_files(root: Path) -> list[str]:
     audio = [file for file in files if _suffix(file) in AUDIO_SUFFIXES]
     if not audio:
         counts = Counter(f".{_suffix(file)}" for file in files)
-        found = ", ".join(f"{n} {suffix}" for suffix, n in sorted(counts.items())) or "nothing"
-        raise ValueError(f"{root}: no audio file below it, got {found}, want .wav, .flac or alike")
+        found = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items()))
+        raise ValueError(
+            f"{root}: no audio file below it, got {found or 'nothing'}, want .wav, .flac or similar"
+        )
     return audio
 
 
 def parse_names(
     root: Path, *, pattern: str, form: str, describe: Callable[[re.Match], dict]
 ) -> list[dict]:
-    """One row per audio file, filled from its name.
+    """Describe each audio file of a corpus by its name.
 
     Parameters
     ----------
     root : Path
         folder of one corpus
     pattern : str
-        regular expression for the end of a relative path without its suffix; it begins at the
-        start of a path component, and may span several of them
+        regular expression for the end of a relative path without its suffix. It starts at the
+        beginning of a path component and may span several components.
     form : str
-        how a right name looks, for the reason given to a file whose name does not match
+        what a valid name looks like, for the message about a name that does not match
     describe : callable
         turns a match into columns of the clip table, `clip` among them
 
     Returns
     -------
     list of dict
-        sorted by file; `file` is the relative path. A name that does not match keeps a row of
-        `clip` (the path without suffix), `file` and `excluded` (the reason).
+        one row per file, sorted by file; `file` is the relative path. The row of a name that does
+        not match holds only `clip` (the path without suffix), `file` and `excluded` (the reason).
 
     Raises
     ------
-    FileNotFoundError, ValueError
+    FileNotFoundError, PermissionError, ValueError
         see audio_files
     """
     ending = re.compile(rf"(?:^|/)(?:{pattern})$")
@@ -114,19 +116,19 @@ def parse_names(
 
 
 def outside_scheme(codes: Mapping[str, str], scheme: Mapping[str, Collection[str]]) -> str:
-    """Why the codes of a name cannot be trusted.
+    """Find a code in a name that its corpus does not define.
 
     Parameters
     ----------
     codes : mapping of str to str
         field to the code found in a name
     scheme : mapping of str to collection of str
-        field to the codes that the corpus defines, in order; fields that it leaves out are free
+        field to the codes that the corpus defines, in order; other fields are not checked
 
     Returns
     -------
     str
-        the first field whose code is not defined, what it got and what was wanted, or ""
+        the reason to exclude the clip, naming the first such field; "" if all codes are defined
     """
     for field, defined in scheme.items():
         if codes[field] not in defined:
@@ -137,26 +139,26 @@ def outside_scheme(codes: Mapping[str, str], scheme: Mapping[str, Collection[str
 
 
 def read_table(path: Path, *, columns: Collection[str]) -> list[tuple[int, dict[str, str]]]:
-    """The rows of a CSV file with a header: UTF-8, commas between the cells.
+    """Read a CSV file in UTF-8, with commas between the cells and a header.
 
     Parameters
     ----------
     path : Path
     columns : collection of str
-        those that must be there; others may be
+        required columns; the table may have others
 
     Returns
     -------
-    list of (line, row)
-        line in the file, for messages; cell by column, without blanks around it. Empty lines are
-        passed over.
+    list of (int, dict)
+        line number in the file, for messages, and cell by column, stripped of blanks; empty lines
+        are skipped
 
     Raises
     ------
     FileNotFoundError
-        if there is no such file
+        if the file does not exist
     ValueError
-        naming what is not readable as such a table, and where
+        if it is not such a table, with the line where reading failed
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as lines:
@@ -165,15 +167,17 @@ def read_table(path: Path, *, columns: Collection[str]) -> list[tuple[int, dict[
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: no such table") from error
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: got other bytes than UTF-8, want a CSV file in UTF-8") from error
+        raise ValueError(
+            f"{path}: got bytes that are not UTF-8, want a CSV file in UTF-8"
+        ) from error
     except csv.Error as error:
         raise ValueError(f"{path}, line {reader.line_num}: {error}, want CSV") from error
     records = [(line, record) for line, record in records if record]
     header = records[0][1] if records else []
-    if missing := [column for column in columns if header.count(column) != 1]:
+    if wrong := [column for column in columns if header.count(column) != 1]:
         raise ValueError(
-            f"{path}: got the columns {', '.join(header) or 'nothing'}; want {', '.join(columns)}, "
-            f"each once: {', '.join(missing)} is not"
+            f"{path}: got the columns {', '.join(header) or 'nothing'}, want {', '.join(columns)}, "
+            f"each once; missing or repeated: {', '.join(wrong)}"
         )
     for line, record in records[1:]:
         if len(record) != len(header):
@@ -184,48 +188,54 @@ def read_table(path: Path, *, columns: Collection[str]) -> list[tuple[int, dict[
 
 
 def refuse_other(
-    root: Path, *, strange: Sequence[str], total: int, share: float, corpus: str, other: str
+    root: Path,
+    *,
+    strange: Sequence[str],
+    total: int,
+    max_fraction: float,
+    corpus: str,
+    other: str,
 ) -> None:
-    """Refuse a folder that holds another corpus: a reader would mislabel it, or find nothing.
+    """Refuse a folder that holds another corpus, which the reader would mislabel or not recognise.
 
     Parameters
     ----------
     root : Path
         folder of the corpus
     strange : sequence of str
-        one entry for each file that speaks for the other corpus
+        one entry for each file that points to the other corpus
     total : int
-        files among which they were found
-    share : float
-        of the files that may be strange: strays, which are excluded one by one
+        number of files examined
+    max_fraction : float
+        tolerated fraction of strange files; these are strays, excluded one by one
     corpus, other : str
-        which corpus was wanted; which one this looks like, and what to do about it
+        the corpus expected; the one that the folder resembles, with advice
 
     Raises
     ------
     ValueError
-        if more of them are strange
+        if more files are strange
     """
-    if len(strange) > share * total:
+    if len(strange) > max_fraction * total:
         raise ValueError(
-            f"{root}: {len(strange)} of {total} names are none of {corpus}'s, want at most "
-            f"{share:.0%}; {strange[0]}. This looks like {other}"
+            f"{root}: {len(strange)} of {total} file names do not belong to {corpus}, want at most "
+            f"{max_fraction:.0%}; {strange[0]}. This looks like {other}"
         )
 
 
 def locate(root: str) -> Path:
-    """The folder that a path or a `remote://` address means on this machine.
+    """Resolve a path or a `remote://` address to a folder on this machine.
 
     Parameters
     ----------
     root : str
         `remote://<remote>/<folder>` is looked up in the DVC configuration of the repository
-        around the working directory; anything else is a path as it stands
+        around the working directory; anything else is a path
 
     Returns
     -------
     Path
-        whether it exists is not checked
+        it may not exist
 
     Raises
     ------
@@ -252,7 +262,7 @@ def _files(folder: Path) -> Iterator[Path]:
         with os.scandir(folder) as found:
             entries = list(found)
     except PermissionError as error:
-        reason = f"{error.strerror}, want leave to list it"
+        reason = f"{error.strerror}, want permission to list it"
         raise PermissionError(error.errno, reason, str(folder)) from error
     for entry in entries:
         if entry.name.startswith(".") or entry.name in SYSTEM_FOLDERS:
@@ -260,7 +270,7 @@ def _files(folder: Path) -> Iterator[Path]:
         if entry.is_dir(follow_symlinks=False):
             yield from _files(folder / entry.name)
         elif entry.is_dir():
-            log.warning("%s: linked folder passed over, DVC does not look into it", entry.path)
+            log.warning("%s: linked folder skipped, because DVC does not follow it", entry.path)
         else:
             yield folder / entry.name
 

@@ -1,10 +1,10 @@
-"""What people write for an emotion, a sex or an age, in the words of the clip table."""
+"""Words for an emotion, a sex or an age, translated to those of the clip table."""
 
 import re
 from collections.abc import Mapping
 
-#: The common vocabulary. Every corpus's own codes are mapped to these names by its reader; a label
-#: set (conf/labels) maps them on to the classes that are trained.
+#: The common vocabulary. Each reader maps the codes of its corpus to these names; a label set
+#: (conf/labels) maps these names to the classes of the model.
 EMOTIONS = (
     "angry",
     "disgust",
@@ -20,7 +20,7 @@ EMOTIONS = (
     "other",
 )
 
-#: Words that leave no doubt. Those of two meanings (excited, tense, content) are left to the user.
+#: Unambiguous words. The user decides about those with two meanings (excited, tense, content).
 SYNONYMS = {
     "angry": ("anger", "ang"),
     "disgust": ("disgusted", "dis"),
@@ -35,8 +35,8 @@ SYNONYMS = {
     "sleepy": ("sleepiness",),
     "other": (),
 }
-#: Whom clips are by if nothing says who speaks. One speaker, not many: speakers are held out, so
-#: what is unknown must stand on one side of every split.
+#: The speaker of all clips whose speaker is not known. It is one speaker, so that a split that
+#: holds speakers out never has the same person on both sides.
 UNKNOWN_SPEAKER = "unknown"
 SEXES = {
     "female": "female",
@@ -49,32 +49,34 @@ SEXES = {
 
 
 def plain(word: str) -> str:
-    """A word in small letters, with one underscore for the blanks and hyphens in it."""
+    """Put a word in lower case, with an underscore for each run of blanks and hyphens."""
     return re.sub(r"[\s_-]+", "_", word.strip()).lower()
 
 
 def emotion_words(own: Mapping[str, str]) -> dict[str, str]:
-    """All words that are understood as an emotion.
+    """Collect the words that name an emotion.
 
     Parameters
     ----------
-    own : word -> emotion of the common vocabulary
-        what the user adds; goes before what a word would mean otherwise
+    own : mapping of word to emotion
+        the user's additions, in the common vocabulary; they override the words known otherwise
 
     Returns
     -------
     dict
-        plain word -> emotion
+        word, as `plain` writes it, to emotion
 
     Raises
     ------
     ValueError
-        naming a word that is no text, or an emotion outside the common vocabulary
+        if a word is not text, or an emotion is not in the common vocabulary
     """
-    words = {word: emotion for emotion, more in SYNONYMS.items() for word in (emotion, *more)}
+    words = {
+        word: emotion for emotion, synonyms in SYNONYMS.items() for word in (emotion, *synonyms)
+    }
     for word, emotion in own.items():
         if not isinstance(word, str):
-            raise ValueError(f"emotions: got {word!r}, want text: put the word in quotes")
+            raise ValueError(f"emotions: got {word!r}, want text; put the word in quotes")
         if emotion not in EMOTIONS:
             raise ValueError(
                 f"emotions: {word}: got {emotion!r}, want one of {', '.join(EMOTIONS)}"
@@ -84,34 +86,34 @@ def emotion_words(own: Mapping[str, str]) -> dict[str, str]:
 
 
 def emotion_of(word: str, words: Mapping[str, str]) -> tuple[str, str]:
-    """The emotion that a word means, and if there is none, the reason to exclude a clip.
+    """Look up the emotion that a word names.
 
     Parameters
     ----------
     word : str
-    words : plain word -> emotion
+    words : mapping of word to emotion
         see emotion_words
 
     Returns
     -------
-    (emotion, reason)
-        one of the two is ""
+    (str, str)
+        the emotion and ""; or, if the word names none, "" and the reason to exclude the clip
     """
     emotion = words.get(plain(word), "")
     if emotion:
         return emotion, ""
     return "", (
         f"emotion unknown: got {word or 'nothing'}, want one of {', '.join(EMOTIONS)}, "
-        "or an entry for it in the setting emotions"
+        "or an entry for this word in the setting emotions"
     )
 
 
 def sex_of(word: str) -> str:
-    """female, male, or "" for any other word."""
+    """Return female, male, or "" for any other word."""
     return SEXES.get(plain(word), "")
 
 
 def age_of(word: str) -> str:
-    """An age in whole years, or "" for anything else than a number."""
+    """Return an age in whole years, or "" if the word is not such a number."""
     number = re.fullmatch(r"(\d{1,3})(?:\.0*)?", word.strip())
     return number[1] if number else ""

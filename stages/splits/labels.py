@@ -1,4 +1,4 @@
-"""From emotions to the labels of a label set."""
+"""The label of each clip: its emotion, mapped to the classes of a label set."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from stages.clips.clip_table import EMOTIONS
+from stages.sources.vocabulary import EMOTIONS
 
 log = logging.getLogger(__name__)
 
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 def label_clips(
     clips: pd.DataFrame, *, name: str, mapping: Mapping[str, str | None]
 ) -> pd.DataFrame:
-    """Map emotions to the label set; leave out, and count, what it does not hold.
+    """Label clips, leave out those without a label, and log how many each corpus loses.
 
     Parameters
     ----------
@@ -23,7 +23,8 @@ def label_clips(
         a clip table
     name : str
         of the label set
-    mapping : common emotion -> label, or None for one that is left out
+    mapping : mapping of str to str or None
+        emotion of the common vocabulary to label; None leaves the emotion out
 
     Returns
     -------
@@ -33,10 +34,12 @@ def label_clips(
     Raises
     ------
     ValueError
-        naming emotions outside the common vocabulary; if fewer than two labels are left
+        if an emotion is not in the common vocabulary, or if the clips have fewer than two labels
     """
     if unknown := [emotion for emotion in mapping if emotion not in EMOTIONS]:
-        raise ValueError(f"labels {name}: {unknown} are not of the vocabulary {EMOTIONS}")
+        raise ValueError(
+            f"labels {name}: got {', '.join(unknown)}, want only {', '.join(EMOTIONS)}"
+        )
     clips = clips[clips["excluded"] == ""]
     labels = clips["emotion"].map({k: v for k, v in mapping.items() if v is not None})
     log.info("labels %s: %s", name, _losses(clips, lost=labels.isna()))
@@ -49,18 +52,18 @@ def label_clips(
 
 
 def _losses(clips: pd.DataFrame, *, lost: pd.Series) -> str:
-    """What each corpus loses, in words; variants do not count."""
+    """Describe how many clips each corpus loses, by emotion; variants are not counted."""
     clean = clips["variant"] == "clean"
     parts = []
     for corpus, emotions in clips[clean].groupby("corpus")["emotion"]:
         counts = emotions[lost[emotions.index]].value_counts().sort_index()
-        named = ", ".join(f"{emotion} {number}" for emotion, number in counts.items())
-        named = f" ({named})" if named else ""
-        parts.append(f"{corpus} loses {counts.sum()} of {len(emotions)} clips{named}")
+        listed = ", ".join(f"{emotion} {count}" for emotion, count in counts.items())
+        listed = f" ({listed})" if listed else ""
+        parts.append(f"{corpus} loses {counts.sum()} of {len(emotions)} clips{listed}")
     return "; ".join(parts)
 
 
 def label_order(mapping: Mapping[str, str | None], present: pd.Series) -> list[str]:
-    """The labels that occur, in the order of their label set."""
+    """List the labels that are present, in the order of their label set."""
     occurring = set(present)
-    return [label for label in dict.fromkeys(mapping.values()) if label in occurring]
+    return [label for label in dict.fromkeys(filter(None, mapping.values())) if label in occurring]

@@ -1,4 +1,4 @@
-"""The proof that nothing leaks, and what a split says about what its two sides share."""
+"""Proof that nothing leaks from training to test, and a statement of what the two may share."""
 
 from __future__ import annotations
 
@@ -8,9 +8,30 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from stages.splits.folds import check_rules, folds_of
+from stages.running.checks import check
+from stages.splits.folds import folds_of
 
 log = logging.getLogger(__name__)
+#: Settings of a split that say what training and test may share.
+RULES = ("speaker_dependent", "sentences_held_out", "variants")
+
+
+def check_rules(*, speaker_dependent: bool, sentences_held_out: bool, variants: str) -> None:
+    """Refuse independent variants in a protocol that holds speakers or sentences out.
+
+    Raises
+    ------
+    ValueError
+        also if `variants` is neither with_source nor independent
+    """
+    known = variants in ("with_source", "independent")
+    check("split.variants", variants, known, "with_source or independent")
+    if variants == "independent" and (sentences_held_out or not speaker_dependent):
+        raise ValueError(
+            "split.variants: got independent, want with_source: this protocol holds speakers or "
+            "sentences out, and variants of one clip would be in training and test; split=random "
+            "allows that"
+        )
 
 
 def leakage(
@@ -21,33 +42,34 @@ def leakage(
     sentences_held_out: bool,
     variants: Literal["with_source", "independent"] = "with_source",
 ) -> list[dict]:
-    """Count, fold by fold, what the trained and the tested clips share.
+    """Count what training and test share in each fold.
+
+    Validation clips count as training clips here.
 
     Parameters
     ----------
     clips, split : DataFrame
         labelled clips and their split table
     speaker_dependent : bool
-        whether speakers may stand on both sides
+        whether training and test may share speakers
     sentences_held_out : bool
-        whether sentences may not
+        whether training and test must not share sentences
     variants : with_source or independent
-        whether variants of one source must stand on one side, or may stand on both
+        whether training and test may share the source of independent variants
 
     Returns
     -------
     list of dict
-        per fold: the corpora that are trained on (or validate) and tested; clips and speakers of
-        each part, and how many of the trained and of the tested clips are variants; how many
-        speakers, sentences (as far as they are known), sources and sample hashes training (with
-        validation) and test share; and the labels that training lacks
+        for each fold: the corpora of training and of test; the clips and speakers of each part;
+        the variants among the training and the test clips; how many speakers, known sentences,
+        sources and sample digests training and test share; and the labels that training lacks
 
     Raises
     ------
     ValueError
-        naming what stands on both sides: any hash; any source, unless by variants that may; any
-        speaker, unless allowed; any sentence, if they are held out; naming a fold whose training
-        has fewer than two labels
+        if training and test share a digest; a source, other than of independent variants; a
+        speaker, unless the protocol is speaker-dependent; or a sentence, if these are held out; or
+        if the training clips of a fold have fewer than two labels
     """
     check_rules(
         speaker_dependent=speaker_dependent,
@@ -80,13 +102,13 @@ def leakage(
         ):
             shared = _shared(learned[column], sides["test"][column])
             entry[key] = len(shared)
-            if column == "source" and variants == "independent":  # then only of clean clips
+            if column == "source" and variants == "independent":  # only clean clips must not share
                 clean = (side[side["variant"] == "clean"] for side in (learned, sides["test"]))
                 shared = _shared(*(side[column] for side in clean))
             if shared and not allowed.get(column, False):
                 raise ValueError(
-                    f"fold {fold}: {len(shared)} of {column} stand in training and test: "
-                    f"{', '.join(shared[:3])}"
+                    f"fold {fold}: training and test share {len(shared)} values of {column}, want "
+                    f"none: {', '.join(shared[:3])}"
                 )
         entry["validation_shares_speakers"] = bool(
             set(sides["train"]["speaker"]) & set(sides["validation"]["speaker"])
@@ -96,12 +118,12 @@ def leakage(
         )
         if sides["train"]["label"].nunique() < 2:
             raise ValueError(
-                f"fold {fold}: got {sorted(set(sides['train']['label']))} as labels of training, "
+                f"fold {fold}: got training labels {sorted(set(sides['train']['label']))}, "
                 "want at least 2"
             )
         if entry["classes_missing_in_training"]:
             log.warning(
-                "fold %s: no training clip of %s, so none is predicted",
+                "fold %s: no training clip is labelled %s, so the model never predicts it",
                 fold,
                 ", ".join(entry["classes_missing_in_training"]),
             )
@@ -110,35 +132,45 @@ def leakage(
 
 
 def leakage_report(clips: pd.DataFrame, split: pd.DataFrame, *, name: str, **rules: Any) -> dict:
-    """What reports/leakage.json holds: the protocol's name and rules, and what `leakage` found.
+    """Build the content of reports/leakage.json: the protocol, its rules and what folds share.
 
     Parameters
     ----------
     clips, split, rules
-        see `leakage`, which also says what is raised; all of RULES
+        see `leakage`; rules are all of RULES
     name : str
         of the protocol
+
+    Raises
+    ------
+    ValueError
+        see `leakage`
     """
-    found = leakage(clips, split, **rules)
-    # Of other clips a shared source is refused.
-    shared = any(fold["shared_sources"] for fold in found)
-    return {"protocol": name, **rules, "variants_shared": shared, "folds": found}
+    folds = leakage(clips, split, **rules)
+    # `leakage` refuses a shared source, unless it is that of independent variants.
+    shared = any(fold["shared_sources"] for fold in folds)
+    return {"protocol": name, **rules, "variants_shared": shared, "folds": folds}
 
 
 def _shared(learned: pd.Series, tested: pd.Series) -> list[str]:
-    """What both sides have, in order; what is unknown ("") is not the same."""
+    """List the values that training and test share, sorted; unknown values ("") do not count."""
     return sorted((set(learned) & set(tested)) - {""})
 
 
 def shared_in_words(settings: Mapping[str, Any], report: Mapping[str, Any]) -> list[str]:
-    """What all figures of a split must say that its two sides share, in words.
+    """Describe what training and test share, for every figure and table of a split.
 
     Parameters
     ----------
     settings : mapping
         the group `split` of params.yaml
     report : mapping
-        reports/leakage.json: what it found goes before what the settings claim
+        reports/leakage.json, which can only add to what the settings say
+
+    Returns
+    -------
+    list of str
+        empty if they share neither speakers nor variants of one recording
     """
     words = []
     if settings["speaker_dependent"] or report["speaker_dependent"]:
@@ -149,5 +181,5 @@ def shared_in_words(settings: Mapping[str, Any], report: Mapping[str, Any]) -> l
 
 
 def protocol_in_words(name: str, shared: Sequence[str]) -> str:
-    """A protocol's name, with what its sides share behind it."""
+    """Return the name of a protocol, followed by what training and test share."""
     return f"{name} ({', '.join(shared)})" if shared else name

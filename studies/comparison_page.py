@@ -3,44 +3,50 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from stages.reporting import drawing
-from stages.reporting.comparison import Comparison
+from stages.reporting.drawing import (
+    MAIN,
+    REFERENCE,
+    encode_all,
+    label_right,
+    new_canvas,
+    new_figure,
+    set_title,
+    style,
+)
 from stages.reporting.html import fill
+from studies.comparison import Comparison
 
 #: Names of the figures.
 FIGURES = ("differences", "ua", "classes")
-#: A difference is called sure where the corrected p value is below this.
+#: A difference is called significant where the corrected p value is below this.
 ALPHA = 0.05
-_SURE, _LINE = drawing.COLOURS[0], drawing.COLOURS[4]
 _COLUMNS = 2  # of panels, one per pair
 _WIDTH = 8  # of figures, in inches
 
 
 def draw(comparison: Comparison) -> dict[str, bytes]:
-    """The figures of a comparison: content of PNG and SVG files by their names."""
-    with drawing.style():
-        drawn = (differences_figure(comparison), ua_figure(comparison), classes_figure(comparison))
-        return {
-            f"{name}.{kind}": drawing.encode(figure, kind)
-            for name, figure in zip(FIGURES, drawn, strict=True)
-            for kind in ("png", "svg")
-        }
+    """Draw the figures of a comparison: PNG and SVG by file name."""
+    makers = (differences_figure, ua_figure, classes_figure)
+    with style():
+        figures = [make(comparison) for make in makers]
+        return encode_all(dict(zip(FIGURES, figures, strict=True)))
 
 
 def differences_figure(comparison: Comparison) -> Figure:
-    """How far each experiment is ahead in UA: a dot with its interval each, and zero as a line."""
+    """Draw the difference in UA of each pair with its interval, and zero as a line."""
     table = comparison.differences
     one = table["reference"].nunique() == 1
-    figure, axes = _figure(len(table), each_in=0.34 if one else 0.44)
-    _forest(axes, table, sure=table["p_holm"] < ALPHA, widest=_widest(table))
+    figure, axes = new_figure(_WIDTH, 1.5 + (0.34 if one else 0.44) * len(table))
+    _forest(axes, table, certain=table["p_holm"] < ALPHA, widest=_widest(table))
     names = [
         row.experiment if one else f"{row.experiment}\nto {row.reference}"
         for row in table.itertuples()
@@ -50,43 +56,46 @@ def differences_figure(comparison: Comparison) -> Figure:
         f"{p_text(row.p_holm)}"
         for row in table.itertuples()
     ]
-    _rows(axes, names, beside=texts)
+    _rows(axes, names)
+    label_right(axes, range(len(table)), texts)
     p = "corrected p" if len(table) > 1 else "p"
     axes.set_xlabel(f"difference in UA, 95 % interval; full dot: {p} below {ALPHA:g}")
     against = f" to {table['reference'].iloc[0]}" if one else ""
-    _title(figure, f"Difference in UA{against} (right: better)", comparison)
+    set_title(axes, f"Difference in UA{against} (right: better)", _notes(comparison))
     return figure
 
 
 def ua_figure(comparison: Comparison) -> Figure:
-    """UA of each experiment: a dot with its interval each, and chance as a line."""
+    """Draw the UA of each experiment with its interval, and chance as a line."""
     table = comparison.experiments
-    figure, axes = _figure(len(table))
-    at = np.arange(len(table))
-    axes.hlines(at, table["ua_low"], table["ua_high"], color=_SURE, linewidth=1.6)
-    axes.scatter(table["ua"], at, color=_SURE, s=36, zorder=3)
+    figure, axes = new_figure(_WIDTH, 1.5 + 0.34 * len(table))
+    places = np.arange(len(table))
+    axes.hlines(places, table["ua_low"], table["ua_high"], color=MAIN, linewidth=1.6)
+    axes.scatter(table["ua"], places, color=MAIN, s=36, zorder=3)
     texts = [f"{row.ua:.3f} ({row.ua_low:.3f} to {row.ua_high:.3f})" for row in table.itertuples()]
-    _rows(axes, table["experiment"], beside=texts)
+    _rows(axes, table["experiment"])
+    label_right(axes, range(len(table)), texts)
     axes.set_xlim(-0.02, 1.02)
     axes.set_xlabel("UA, unweighted accuracy (0 to 1), with 95 % interval")
     chance = 1 / len(comparison.labels)
-    axes.axvline(chance, color=_LINE, linewidth=1.2, linestyle=":", label=f"chance {chance:.3f}")
+    line: dict[str, Any] = {"color": REFERENCE, "linewidth": 1.2, "linestyle": ":"}
+    axes.axvline(chance, label=f"chance {chance:.3f}", **line)
     figure.legend(loc="outside lower right")
-    _title(figure, "UA of each experiment", comparison)
+    set_title(axes, "UA of each experiment", _notes(comparison))
     return figure
 
 
 def classes_figure(comparison: Comparison) -> Figure:
-    """How far each experiment is ahead in the recall of each label: a panel for each pair."""
+    """Draw the difference in the recall of each label, a panel for each pair."""
     pairs = dict(list(comparison.classes.groupby(["reference", "experiment"], sort=False)))
     columns = min(_COLUMNS, len(pairs))
     lines = -(-len(pairs) // columns)
     tall = 0.75 + 0.26 * comparison.classes["label"].nunique()
-    figure = Figure(figsize=(_WIDTH, 1.1 + lines * tall))
+    figure = new_canvas(_WIDTH, 1.1 + lines * tall)
     panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for axes, ((reference, experiment), table) in zip(panels, pairs.items(), strict=False):
-        sure = (table["difference_low"] > 0) | (table["difference_high"] < 0)
-        _forest(axes, table, sure=sure, widest=_widest(comparison.classes))
+        certain = (table["difference_low"] > 0) | (table["difference_high"] < 0)
+        _forest(axes, table, certain=certain, widest=_widest(comparison.classes))
         _rows(axes, table["label"])
         axes.set_title(f"{experiment}\nto {reference}", loc="left", fontsize=9)
         axes.tick_params(labelbottom=True)
@@ -94,63 +103,56 @@ def classes_figure(comparison: Comparison) -> Figure:
         axes.set_axis_off()
     label = "difference in recall, 95 % interval; full dot: without 0"
     figure.supxlabel(label, fontsize=9)
-    _title(figure, "Difference in the recall of each emotion (right: better)", comparison)
+    title = "Difference in the recall of each emotion (right: better)"
+    set_title(panels[0], title, _notes(comparison))
     return figure
 
 
-def _forest(axes: Axes, table: pd.DataFrame, *, sure: pd.Series, widest: float) -> None:
-    """Differences with their intervals, one row each, zero in the middle; full dots where sure."""
-    at = np.arange(len(table))
-    colours = np.where(sure, _SURE, _LINE)
+def _forest(axes: Axes, table: pd.DataFrame, *, certain: pd.Series, widest: float) -> None:
+    """Draw differences with their intervals, zero in the middle; full dots where certain."""
+    places = np.arange(len(table))
+    colours = np.where(certain, MAIN, REFERENCE)
     axes.axvline(0, color="black", linewidth=0.8, zorder=1)
-    axes.hlines(at, table["difference_low"], table["difference_high"], color=colours, linewidth=1.6)
-    dots = {"color": np.where(sure, _SURE, "white"), "edgecolor": colours, "linewidth": 1.4}
-    axes.scatter(table["difference"], at, **dots, s=36, zorder=3)
+    axes.hlines(
+        places, table["difference_low"], table["difference_high"], color=colours, linewidth=1.6
+    )
+    dots: dict[str, Any] = {"color": np.where(certain, MAIN, "white"), "edgecolor": colours}
+    axes.scatter(table["difference"], places, linewidth=1.4, s=36, zorder=3, **dots)
     axes.set_xlim(-widest, widest)
 
 
 def _widest(table: pd.DataFrame) -> float:
-    """How far to draw to either side; something also where all differences are 0."""
+    """Range to draw on either side of 0, also where all differences are 0."""
     return max(1.1 * table[["difference_low", "difference_high"]].abs().to_numpy().max(), 0.02)
 
 
-def _rows(axes: Axes, names: Iterable[str], *, beside: Sequence[str] = ()) -> None:
-    """Name the rows of a figure, from top to bottom, and say something to the right of each."""
+def _rows(axes: Axes, names: Iterable[str]) -> None:
+    """Name the rows of a figure, from top to bottom."""
     names = list(names)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
-    if beside:
-        right = axes.secondary_yaxis("right")
-        right.set_yticks(range(len(names)), beside)
-        right.tick_params(length=0)
-        right.spines[:].set_visible(False)
 
 
-def _figure(rows: int, *, each_in: float = 0.34) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(_WIDTH, 1.5 + each_in * rows))
-    return figure, figure.subplots()
+def _notes(comparison: Comparison) -> list[str]:
+    """Lines below each title."""
+    return [*textwrap.wrap(tested_on(comparison), 90), *comparison.notes]
 
 
-def _title(figure: Figure, text: str, comparison: Comparison) -> None:
-    lines = [text, *textwrap.wrap(heading(comparison), 90), *comparison.notes]
-    figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=10.5)
-
-
-def heading(comparison: Comparison) -> str:
-    """On what the experiments were compared."""
+def tested_on(comparison: Comparison) -> str:
+    """Corpora, clips, speakers and protocol of the comparison."""
     first = comparison.experiments.iloc[0]
     corpora = ", ".join(comparison.corpora)
     return f"{corpora}: {first['clips']} clips, {first['speakers']} speakers, {comparison.title}"
 
 
 def sentences(comparison: Comparison) -> list[str]:
-    """What came out, in a plain sentence for each pair."""
+    """The outcome in a plain sentence for each pair."""
     table = comparison.differences
     return [_sentence(row, pairs=len(table)) for row in table.itertuples()]
 
 
-def _sentence(row: NamedTuple, *, pairs: int) -> str:
+def _sentence(row: Any, *, pairs: int) -> str:
     numbers = f"95 % interval {row.difference_low:+z.3f} to {row.difference_high:+z.3f}"
     numbers += f", {p_text(row.p)}"
     if pairs > 1:
@@ -159,11 +161,11 @@ def _sentence(row: NamedTuple, *, pairs: int) -> str:
         return f"{row.experiment} and {row.reference} have the same UA ({numbers})."
     place = "ahead of" if row.difference > 0 else "behind"
     units = f"{row.units} {row.interval}" + " of one speaker" * (row.interval == "clips")
-    could = f"the choice of {units} alone could explain that"
+    verdict = f"the choice of {units} alone could explain that"
     if row.p_holm < ALPHA:
-        could = f"the choice of {units} alone hardly explains that"
-    by = f"{abs(row.difference):.3f} UA"
-    return f"{row.experiment} is {place} {row.reference} by {by} ({numbers}): {could}."
+        verdict = f"the choice of {units} alone hardly explains that"
+    lead = f"{abs(row.difference):.3f} UA"
+    return f"{row.experiment} is {place} {row.reference} by {lead} ({numbers}): {verdict}."
 
 
 def p_text(p: float) -> str:
@@ -172,7 +174,7 @@ def p_text(p: float) -> str:
 
 
 def render(comparison: Comparison, *, drawn: Mapping[str, bytes]) -> str:
-    """Fill in the page: HTML without links, scripts, dates or paths; the PNG figures are in it.
+    """Fill in the page, with the figures in it.
 
     Parameters
     ----------
@@ -191,9 +193,10 @@ def render(comparison: Comparison, *, drawn: Mapping[str, bytes]) -> str:
     recalls = ["label", "clips", "recall_reference", "recall"]
     return fill(
         "comparison.html.j2",
+        folder=Path(__file__).parent,
         files=drawn,
         comparison=comparison,
-        heading=heading(comparison),
+        heading=tested_on(comparison),
         sentences=sentences(comparison),
         tables={
             "experiments": experiments[[*own, *spread, "wa", "macro_f1"]],
@@ -203,7 +206,6 @@ def render(comparison: Comparison, *, drawn: Mapping[str, bytes]) -> str:
         },
         pairs=len(differences),
         alpha=ALPHA,
-        chance=1 / len(comparison.labels),
         first=experiments.iloc[0],
         seeds=sorted(set(experiments["seeds"])),
         demo="synthetic demo speech" in comparison.notes,
@@ -211,7 +213,7 @@ def render(comparison: Comparison, *, drawn: Mapping[str, bytes]) -> str:
 
 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:
-    """Say in one column what was left out in turn and how often; no p value that reads as 0."""
+    """Join units and their number in one column; write small p values so that none reads as 0."""
     tests = [column for column in ("p", "p_holm", "mcnemar_p", "mcnemar_p_holm") if column in table]
     words = {
         column: [f"{p:.3f}" if p >= 0.001 else "< 0.001" for p in table[column]] for column in tests
