@@ -292,6 +292,7 @@ def written(settings: Mapping[str, Any]) -> str:
 
 
 def override(name: str, value: Any) -> str:
+    """One setting as `dvc exp run -S` takes it."""
     return f"{name}={value if isinstance(value, str) else json.dumps(value)}"
 
 
