@@ -2,13 +2,21 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(abspath $(BIN)):$(PATH)
+PYTEST := python -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder
 
-.PHONY: repro test lint web
+.PHONY: repro test check quick lint web
 repro: $(BIN)/ready
 	dvc repro
 
 test: $(BIN)/ready lint
-	python -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
+
+# Side by side, as mypy uses one core.
+check: $(BIN)/ready
+	$(MAKE) --jobs 2 lint quick
+
+quick: $(BIN)/ready
+	$(PYTEST) -m "not slow"
 
 web: $(BIN)/ready
 	streamlit run app/web.py
@@ -16,6 +24,8 @@ web: $(BIN)/ready
 lint: $(BIN)/ready
 	ruff check .
 	ruff format --check .
+	git ls-files -z | xargs -0 codespell
+	mypy
 
 $(BIN)/ready: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit("want Python 3.11 or newer: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'

@@ -183,6 +183,7 @@ def format_answer(answer: Answer, model: Model, *, form: str) -> str:
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "pipe", nargs="?", choices=["-"], help="read raw samples from standard input"

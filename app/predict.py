@@ -140,6 +140,7 @@ def _cell(value: str | float | None) -> str:
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("paths", nargs="+", metavar="FILE|FOLDER|GLOB")
     parser.add_argument("--model", type=Path, default=MODEL, help=f"default: {MODEL}")

@@ -50,6 +50,7 @@ def _examples() -> dict[str, bytes]:
 
 
 def main() -> None:
+    """Run the command."""
     st.set_page_config("Inflect: emotion in speech", layout="centered")
     st.title("What emotion does a voice express?")
     try:

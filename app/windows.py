@@ -1,4 +1,4 @@
-"""Windows of a recording, each conditioned like a training clip: for what is to be recognised."""
+"""Windows of a recording, each conditioned like a training clip."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stages.audio.store import to_int16
 
 @dataclass(frozen=True)
 class Window:
-    """Part of a recording, from start_s to end_s; its samples, int16, none of a silent one."""
+    """Part of a recording from start_s to end_s, int16 samples; a silent one has none."""
 
     start_s: float
     end_s: float
@@ -56,10 +56,10 @@ def condition(
 def read_windows(
     path: str | Path, *, window_s: float, hop_s: float | None = None, **conditioning: Any
 ) -> Iterator[Window]:
-    """Decode and condition a file window by window: memory does not grow with its length.
+    """Decode and condition a file window by window, in memory that does not grow with its length.
 
-    A file of up to `window_s` is one window, the same as the clip that
-    stages.audio.reading.read_file makes of it. Each window of a longer one is conditioned alone.
+    A file of up to `window_s` is one window, equal to the clip that stages.audio.reading.read_file
+    makes of it. Each window of a longer file is conditioned by itself.
 
     Parameters
     ----------
@@ -67,8 +67,8 @@ def read_windows(
     window_s : float
         longest window
     hop_s : float or None
-        from the start of one window to that of the next, at most window_s; the last one ends with
-        the file and may be shorter. None: windows of equal length side by side
+        from the start of one window to the start of the next, at most window_s; the last window
+        ends with the file and may be shorter. None: windows of equal length side by side
     conditioning
         see `condition`
 
@@ -79,10 +79,10 @@ def read_windows(
     Raises
     ------
     ValueError
-        with the reason, as stages.audio.reading.read_file gives it. What is wrong with a file may
-        show at its end only, so nothing made of its windows is to be used before all were read
+        with the reason, as stages.audio.reading.read_file gives it. A fault may show only at the
+        end of a file, so use no result before the last window
     """
-    # Of all windows, the one that comes nearest to being used says why none is.
+    # If no window can be used, the one that came nearest says why.
     best = Kept()
     tally = Tally()
     rate = conditioning["sample_rate"]
@@ -110,8 +110,10 @@ def read_windows(
 def _cut(
     blocks: Iterator[np.ndarray], *, number: int, length: int
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """All samples in that number of windows of one length; what is over goes to the last one.
-    Each with the number of its first sample."""
+    """Cut all samples into windows of one length; the last one takes the rest.
+
+    Yields the number of the first sample of each window, and the window.
+    """
     held, start = np.zeros(0, np.float32), 0
     for block in blocks:
         held = np.concatenate([held, block])
@@ -124,8 +126,10 @@ def _cut(
 def _roll(
     blocks: Iterator[np.ndarray], *, length: int, hop: int
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Windows that begin every `hop` samples, up to the first that reaches the end of them all.
-    Each with the number of its first sample."""
+    """Cut a window every `hop` samples, until one reaches the end.
+
+    Yields the number of the first sample of each window, and the window.
+    """
     held, start = np.zeros(0, np.float32), 0
     for block in blocks:
         held = np.concatenate([held, block])

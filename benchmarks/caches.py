@@ -47,6 +47,7 @@ def usual_loop(files: list[Path], *, folder: Path) -> float:
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpora", required=True, help="folder of all corpora")
     parser.add_argument("--names", nargs="+", default=["emodb", "ravdess", "tess"])

@@ -297,6 +297,7 @@ def stages(
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpora", required=True, help="folder of all corpora")
     parser.add_argument("--corpus", default="emodb", help="corpus whose clips are compared")

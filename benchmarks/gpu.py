@@ -84,6 +84,7 @@ def floor_s(params: DictConfig, fold: str, *, epochs: int) -> tuple[float, float
 
 
 def main() -> int:
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=4, help="that are timed, after one")
     epochs = parser.parse_args().epochs

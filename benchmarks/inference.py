@@ -107,6 +107,7 @@ def against_librosa(model: Model, checkpoint: Path, waveforms: list[np.ndarray])
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpora", type=Path, required=True, help="folder of all corpora")
     parser.add_argument("--export", type=Path, default=Path("models/export"))

@@ -77,6 +77,7 @@ def agreement(hz: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpora", required=True, help="folder of all corpora")
     parser.add_argument("--corpus", default="emodb")

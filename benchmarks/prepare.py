@@ -29,6 +29,7 @@ for file in open(sys.argv[1]).read().splitlines():
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpora", required=True, help="folder of all corpora")
     parser.add_argument("--corpus", nargs="+", help="default: all corpora there")

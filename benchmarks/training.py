@@ -217,6 +217,7 @@ def over_floor(params: DictConfig, data: ClipData, *, crop: int) -> tuple[float,
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpora", required=True, help="folder of all corpora")
     parser.add_argument("--names", nargs="+", default=["emodb"])

@@ -43,6 +43,7 @@ def missing_corpora(corpora: dict[str, dict], *, root: str) -> list[str]:
 
 
 def main() -> None:
+    """Check that every chosen corpus is there, and write data/corpora.ok."""
     params = load_params()
     if params.data.name == "demo":  # the stage `demo` writes these corpora
         from stages.synthesis.demo_corpora import CORPORA  # slow to import, not needed otherwise

@@ -14,6 +14,7 @@ from stages.running.settings import bind, load_params
 
 
 def main() -> None:
+    """Write data/features/<feature>.npy."""
     name = sys.argv[1]
     params = load_params()
     write_cache(

@@ -18,6 +18,7 @@ from stages.fetching.downloads import fetch_corpora
 
 
 def main() -> None:
+    """Download the named corpora."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="+", metavar="NAME", help="a corpus of conf/corpora")
     parser.add_argument(

@@ -13,6 +13,7 @@ from stages.running.settings import bind, load_params
 
 
 def main() -> None:
+    """Write data/merged/."""
     params = load_params()
     merge_corpora(
         list(params.corpora),

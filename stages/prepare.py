@@ -15,6 +15,7 @@ from stages.sources.files import locate
 
 
 def main() -> None:
+    """Write data/corpora/<corpus>/."""
     corpus = sys.argv[1]
     params = load_params()
     root = locate(f"{params.data.root}/{corpus}")

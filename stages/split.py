@@ -18,6 +18,7 @@ from stages.splits.leaks import RULES, leakage_report
 
 
 def main() -> None:
+    """Write data/split.csv and reports/leakage.json."""
     params = load_params()
     settings = params.split
     rules = {name: settings[name] for name in RULES}

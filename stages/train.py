@@ -22,6 +22,7 @@ from stages.splits.labels import label_order
 
 
 def main() -> None:
+    """Write models/folds/, the predictions and reports/training.csv."""
     params = load_params()
     clips, split = read_clips("data/merged/clips.csv"), read_split("data/split.csv")
     plan = make_plan(

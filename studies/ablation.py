@@ -68,6 +68,7 @@ def write(table: pd.DataFrame, found: experiment.Experiment, *, params: DictConf
 
 
 def main() -> None:
+    """Run the command."""
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()

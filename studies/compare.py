@@ -193,6 +193,7 @@ def contents(comparison: Comparison) -> dict[str, bytes]:
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

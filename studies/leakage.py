@@ -123,6 +123,7 @@ def trained_clips(splits: Iterable[pd.DataFrame]) -> list[int]:
 
 
 def main() -> None:
+    """Run the command."""
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()

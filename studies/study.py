@@ -254,8 +254,16 @@ def run_trials(
         if no clip validates
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("stages").setLevel(logging.WARNING)
     opened = open_study(study, path, worker=worker, tables=tables)
+    stages, level = logging.getLogger("stages"), logging.getLogger("stages").level
+    stages.setLevel(logging.WARNING)
+    try:
+        _run_trials(opened, study, experiment=experiment)
+    finally:
+        stages.setLevel(level)
+
+
+def _run_trials(opened: optuna.Study, study: Study, *, experiment: Experiment | None) -> None:
     while len(counted(opened)) < study.trials:
         trial = opened.ask(fixed_distributions=study.parameters)
         trial.set_user_attr("by", [socket.gethostname(), os.getpid()])
@@ -284,6 +292,7 @@ def written(settings: Mapping[str, Any]) -> str:
 
 
 def override(name: str, value: Any) -> str:
+    """One setting as `dvc exp run -S` takes it."""
     return f"{name}={value if isinstance(value, str) else json.dumps(value)}"
 
 

@@ -31,6 +31,7 @@ _ROWS = 256  # clips in memory at a time
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=OUTPUT, help=f"default: {OUTPUT}")
     output = parser.parse_args().output

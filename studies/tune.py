@@ -142,6 +142,7 @@ def importances(opened: optuna.Study) -> dict[str, float]:
 
 
 def main() -> None:
+    """Run the command."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -11,11 +11,30 @@ settings.register_profile(
     "inflect", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("inflect")
+#: Files whose tests are all slow, the longest first. They begin, so that no process is left with
+#: one of them at the end.
+SLOW = (
+    "test_pipeline",
+    "test_report",
+    "test_learning",
+    "test_workers",
+    "test_tune",
+    "test_web",
+    "test_export",
+    "test_leakage",
+    "test_compare",
+    "test_ablation",
+    "test_newcomer",
+)
 
 
-def pytest_collection_modifyitems(items: list) -> None:
-    """Begin with the longest file: side by side, the others end while it runs."""
-    items.sort(key=lambda item: item.path.stem != "test_pipeline")
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow, and begin with it."""
+    order = {name: place for place, name in enumerate(SLOW)}
+    for item in items:
+        if item.path.stem in order:
+            item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: order.get(item.path.stem, len(SLOW)))
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """dvc.yaml and the layout: a stage depends on what its code reaches, and on nothing else."""
 
+import re
 from collections import Counter
 from graphlib import TopologicalSorter
 
@@ -91,14 +92,30 @@ def test_entry_modules_stay_thin():
         assert len(path.read_text().splitlines()) < 60, path.name
 
 
-def test_folders_import_each_other_in_one_direction():
+def folders_imported() -> dict[str, set[str]]:
+    """Folders of stages that each one imports from."""
     graph: dict[str, set[str]] = {}
-    for file in (ROOT / "stages").glob("*/*.py"):
+    for file in (ROOT / "stages").glob("*/**/*.py"):
+        own = file.relative_to(ROOT / "stages").parts[0]
         folders = {name.split(".")[1] for name in imports(file) if name.startswith("stages.")}
         folders = {name for name in folders if (ROOT / "stages" / name).is_dir()}
-        graph.setdefault(file.parent.name, set()).update(folders - {file.parent.name})
-    TopologicalSorter(graph).prepare()  # raises a CycleError that names the circle
-    assert not graph["running"] and not graph["metrics"]
+        graph.setdefault(own, set()).update(folders - {own})
+    return graph
+
+
+def test_folders_import_each_other_in_one_direction():
+    TopologicalSorter(folders_imported()).prepare()  # a CycleError names the circle
+
+
+def test_folders_import_what_the_architecture_page_allows():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| (`.*) \| (.*)\|$", text.partition("## Who may import whom")[2], re.M)
+    allowed: dict[str, set[str]] = {}
+    for folders, others in rows:
+        for folder in re.findall(r"`(\w+)`", folders):
+            allowed.setdefault(folder, set()).update(re.findall(r"`(\w+)`", others))
+    for folder, others in folders_imported().items():
+        assert others <= allowed[folder], folder
 
 
 def test_a_module_name_occurs_once():

@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -160,7 +161,7 @@ def _batches(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Yield the rows of each task, in order."""
     task = rows["samples"].cumsum().to_numpy() // _TASK
     cuts = [0, *(np.flatnonzero(np.diff(task)) + 1), len(rows)]
-    for start, end in zip(cuts, cuts[1:], strict=False):
+    for start, end in pairwise(cuts):
         yield rows.iloc[start:end]
 
 

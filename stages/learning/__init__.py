@@ -1,5 +1,6 @@
-"""From feature caches and a split to trained models and their predictions: batches, layers, the
-training loop, training jobs, and the recogniser from waveform to logits.
+"""From feature caches and a split to trained models and their predictions.
+
+Holds batches, layers, the training loop and jobs, and the recogniser from waveform to logits.
 
 May import from `splits`, `clips`, `signals`, `audio`, `degradations` and `running`; networks and
 features are reached only through the `_target_` in their settings.

@@ -30,6 +30,7 @@ class Job(NamedTuple):
 
     @property
     def name(self) -> str:
+        """Name of the job in file names and logs."""
         return f"fold_{self.fold}-seed_{self.seed}"
 
 

@@ -11,10 +11,12 @@ from stages.running.checks import check
 
 
 def mean(frames: np.ndarray) -> np.ndarray:
+    """Mean of each dimension."""
     return frames.mean(axis=0)
 
 
 def deviation(frames: np.ndarray) -> np.ndarray:
+    """Standard deviation of each dimension."""
     return frames.std(axis=0)
 
 
@@ -25,6 +27,7 @@ def slope(frames: np.ndarray) -> np.ndarray:
 
 
 def percentiles(frames: np.ndarray) -> np.ndarray:
+    """Percentiles 5, 20, 50, 80 and 95 of each dimension, one after the other."""
     return np.percentile(frames, (5, 20, 50, 80, 95), axis=0).ravel()
 
 

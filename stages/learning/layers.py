@@ -60,6 +60,7 @@ class InputLayer(nn.Module):
         return {name: self.get_buffer(f"{name}_deviation") for name in self.names}
 
     def forward(self, features: dict[str, Tensor], lengths: Tensor) -> dict[str, Tensor]:
+        """Normalise each feature, [batch, frames, dimensions]; padding becomes 0."""
         result = {}
         for name in self.names:
             values = features[name]  # [batch, frames, dimensions]
@@ -291,6 +292,7 @@ class RecurrentStack(nn.Module):
         )
 
     def forward(self, features: dict[str, Tensor], lengths: Tensor) -> Tensor:
+        """Return logits [batch, classes] of features [batch, frames, dimensions]."""
         values = torch.cat(list(self.input(features, lengths).values()), dim=2)
         values, lengths = self.pooling(values, lengths)  # [batch, frames / pooling, dimensions]
         values = self.dropout(self.first(values)[0])  # [batch, frames / pooling, hidden]

@@ -63,6 +63,7 @@ class OneCycle(Schedule):
         check("train.schedule.warmup", self.warmup, 0 < self.warmup < 1, "a share between 0 and 1")
 
     def scheduler(self, optimiser: Optimizer, *, steps: int) -> LRScheduler:
+        """See `Schedule.scheduler`."""
         # OneCycleLR divides by the number of rising and of falling steps.
         steps = max(steps, math.ceil(2 / min(self.warmup, 1 - self.warmup)))
         highest = [group["lr"] for group in optimiser.param_groups]
@@ -79,6 +80,7 @@ class Cosine(Schedule):
     """
 
     def scheduler(self, optimiser: Optimizer, *, steps: int) -> LRScheduler:
+        """See `Schedule.scheduler`."""
         return CosineAnnealingLR(optimiser, T_max=steps)
 
 
@@ -104,6 +106,7 @@ class Plateau(Schedule):
         check("train.schedule.patience", self.patience, self.patience >= 0, "at least 0 epochs")
 
     def scheduler(self, optimiser: Optimizer, *, steps: int) -> LRScheduler:
+        """See `Schedule.scheduler`."""
         return ReduceLROnPlateau(
             optimiser, factor=self.factor, patience=self.patience, threshold=0.0
         )
@@ -114,4 +117,5 @@ class Constant(Schedule):
     """Keep the learning rate as it is."""
 
     def scheduler(self, optimiser: Optimizer, *, steps: int) -> LRScheduler:
+        """See `Schedule.scheduler`."""
         return LambdaLR(optimiser, lambda _: 1.0)

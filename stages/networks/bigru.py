@@ -57,6 +57,7 @@ class BiGRU(nn.Module):
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(4 * hidden, n_classes))
 
     def forward(self, features: dict[str, Tensor], lengths: Tensor) -> Tensor:
+        """Return logits [batch, classes] of features [batch, frames, dimensions]."""
         values = torch.cat(list(self.input(features, lengths).values()), dim=2)
         values, lengths = self.pooling(values, lengths)  # [batch, frames / pooling, dimensions]
         values = self.gru(values, lengths)  # [batch, frames / pooling, 2 hidden]

@@ -74,6 +74,7 @@ class CNN1d(nn.Module):
         )
 
     def forward(self, features: dict[str, Tensor], lengths: Tensor) -> Tensor:
+        """Return logits [batch, classes] of features [batch, frames, dimensions]."""
         values = torch.cat(list(self.input(features, lengths).values()), dim=2)
         values = values.transpose(1, 2)[:, :, None]  # [batch, dimensions, 1, frames]
         for block in self.blocks:

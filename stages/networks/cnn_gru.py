@@ -141,6 +141,7 @@ class CNNGRU(nn.Module):
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(4 * hidden, n_classes))
 
     def forward(self, features: dict[str, Tensor], lengths: Tensor) -> Tensor:
+        """Return logits [batch, classes] of features [batch, frames, dimensions]."""
         values = self.input(features, lengths)
         fused = [branch(values[name], lengths) for name, branch in self.branches.items()]
         lengths = fused[0][1]

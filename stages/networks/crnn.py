@@ -75,6 +75,7 @@ class CRNN(nn.Module):
         self.classifier = nn.Linear(4 * hidden, n_classes)
 
     def forward(self, features: dict[str, Tensor], lengths: Tensor) -> Tensor:
+        """Return logits [batch, classes] of features [batch, frames, dimensions]."""
         values = torch.cat(list(self.input(features, lengths).values()), dim=2)
         values = values.transpose(1, 2)[:, None]  # [batch, 1, dimensions, frames]
         for block in self.blocks:

@@ -61,6 +61,7 @@ class ResLSTM(nn.Module):
         self.classifier = nn.Linear(2 * size, n_classes)
 
     def forward(self, features: dict[str, Tensor], lengths: Tensor) -> Tensor:
+        """Return logits [batch, classes] of features [batch, frames, dimensions]."""
         values = torch.cat(list(self.input(features, lengths).values()), dim=2)
         values, lengths = self.pooling(values, lengths)  # [batch, frames / pooling, dimensions]
         values = self.project(values)

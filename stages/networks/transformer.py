@@ -88,6 +88,7 @@ class Transformer(nn.Module):
         )
 
     def forward(self, features: dict[str, Tensor], lengths: Tensor) -> Tensor:
+        """Return logits [batch, classes] of features [batch, frames, dimensions]."""
         values = torch.cat(list(self.input(features, lengths).values()), dim=2)
         # Zeros fill up the last patch, whatever the number of frames.
         values = nn.functional.pad(values.transpose(1, 2), (0, self.patch - 1))

@@ -85,7 +85,7 @@ def read_robustness(path: str | Path) -> pd.DataFrame:
     ValueError
         if it has other columns
     """
-    table = pd.read_csv(path, keep_default_na=False, na_values=dict.fromkeys(_NUMBERS, [""]))
+    table = pd.read_csv(path, keep_default_na=False, na_values={name: [""] for name in _NUMBERS})
     if tuple(table) != COLUMNS:
         raise ValueError(f"{path}: got the columns {list(table)}, want {list(COLUMNS)}")
     return table

@@ -36,6 +36,7 @@ class FoldNetworks:
 
     @property
     def seed(self) -> int:
+        """Seed of the networks, the first one of the run."""
         return self.predictions.seeds[0]
 
     def load(self, fold: str) -> nn.Module | None:

@@ -46,6 +46,7 @@ class Predictions:
 
     @property
     def n_seeds(self) -> int:
+        """Number of seeds."""
         return len(self.seeds)
 
     @property
