@@ -27,8 +27,9 @@ lint: $(BIN)/ready
 	git ls-files -z | xargs -0 codespell
 	mypy
 
-$(BIN)/ready: requirements.txt
+$(BIN)/ready: requirements.txt requirements-no-deps.txt
 	$(PYTHON) -c 'import sys; sys.exit("want Python 3.11 or newer: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-no-deps.txt
 	touch $@
