@@ -88,7 +88,7 @@ def test_a_frame_does_not_depend_on_what_follows():
 
 
 def test_fine_tuning_begins_with_the_published_weights():
-    frozen = speaker_encoder.frozen_layers(2, torch.device("cpu"))
+    frozen = speaker_encoder.frozen_layers(2, torch.float32, torch.device("cpu"))
     trainable = speaker_encoder.recurrent_layers(2)
     assert all(parameter.requires_grad for parameter in trainable.parameters())
     for name, values in trainable.state_dict().items():

@@ -3,8 +3,9 @@
 A module may import stages.signals, stages.audio, stages.running and another feature.
 
 A module may also define `describe`, which takes the settings of that function and describes its
-dimensions, and `NEEDS`, which names requirements beyond requirements.txt. A feature with NEEDS is
-optional and raises an error where they are missing.
+dimensions, and these constants. `NEEDS` names requirements beyond requirements.txt; a feature with
+NEEDS is optional and raises an error where they are missing. `SAMPLE_RATE` is the only rate that
+the feature takes. `ORIGIN` says for the model card whose pre-trained weights the feature applies.
 """
 
 from __future__ import annotations

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from stages.audio.frames import nearest_frames
+from stages.audio.frames import frame_count
 from stages.running.checks import check, check_range
-from stages.signals.speaker_encoder import HOP_LENGTH, SAMPLE_RATE, frozen_layers, mel_power
-from stages.signals.spectra import check_waveform
+from stages.signals import speaker_encoder
+from stages.signals.speaker_encoder import HIDDEN, HOP_LENGTH, frozen_layers, mel_power
+
+#: The only one that the encoder knows, in Hz.
+SAMPLE_RATE = speaker_encoder.SAMPLE_RATE
+ORIGIN = speaker_encoder.ORIGIN
 
 
 def ge2e(waveform: Tensor, *, sample_rate: int, hop_length: int, layer: int) -> Tensor:
@@ -49,16 +52,14 @@ def ge2e(waveform: Tensor, *, sample_rate: int, hop_length: int, layer: int) -> 
         "sample_rate", sample_rate, sample_rate == SAMPLE_RATE, f"{SAMPLE_RATE} (audio=speech16k)"
     )
     check_range("hop_length", hop_length, low=1)
-    encoder = frozen_layers(layer, waveform.device)
-    check_waveform(waveform)
-    samples = waveform.shape[-1]
-    frames = mel_power(waveform.reshape(-1, samples).float())  # [clips, 40, frames of 10 ms]
-    states, _ = encoder(frames.transpose(1, 2))  # [clips, frames of 10 ms, 256]
+    encoder = frozen_layers(layer, waveform.dtype, waveform.device)
+    bands = mel_power(waveform).transpose(-1, -2)  # [..., frames of 10 ms, 40]
+    states, _ = encoder(bands.reshape(-1, *bands.shape[-2:]))  # [clips, frames of 10 ms, 256]
     if hop_length != HOP_LENGTH:
-        centres_s = np.arange(frames.shape[-1]) * HOP_LENGTH / SAMPLE_RATE
-        nearest = nearest_frames(
-            centres_s, samples=samples, sample_rate=sample_rate, hop_length=hop_length
+        # In whole numbers, which a traced graph follows; of two equally near frames the earlier.
+        frames = torch.arange(
+            frame_count(waveform.shape[-1], hop_length=hop_length), device=waveform.device
         )
-        states = states[:, torch.from_numpy(nearest).to(states.device)]
-    states = states.transpose(1, 2).to(waveform.dtype)
-    return states.reshape(*waveform.shape[:-1], *states.shape[1:])
+        nearest = (2 * frames * hop_length + HOP_LENGTH - 1) // (2 * HOP_LENGTH)
+        states = states[:, nearest.clamp_max(bands.shape[-2] - 1)]
+    return states.transpose(1, 2).reshape(*waveform.shape[:-1], HIDDEN, states.shape[1])

@@ -7,7 +7,11 @@ from torch import Tensor
 
 from stages.acoustics import Description
 from stages.running.checks import check, check_range
-from stages.signals.speaker_encoder import N_MELS, SAMPLE_RATE, mel_power
+from stages.signals import speaker_encoder
+from stages.signals.speaker_encoder import N_MELS, mel_power
+
+#: The only one that the encoder knows, in Hz.
+SAMPLE_RATE = speaker_encoder.SAMPLE_RATE
 
 
 def melpower(waveform: Tensor, *, sample_rate: int, hop_length: int) -> Tensor:
@@ -37,8 +41,9 @@ def melpower(waveform: Tensor, *, sample_rate: int, hop_length: int) -> Tensor:
     librosa.feature.melspectrogram (power 2, Slaney's mel scale and norm), equal to 1e-6 of the
     largest value
     """
-    known = sample_rate == SAMPLE_RATE
-    check("sample_rate", sample_rate, known, f"{SAMPLE_RATE}, as audio=speech16k has it")
+    check(
+        "sample_rate", sample_rate, sample_rate == SAMPLE_RATE, f"{SAMPLE_RATE} (audio=speech16k)"
+    )
     check_range("hop_length", hop_length, low=1)
     return mel_power(waveform, hop_length=hop_length)
 

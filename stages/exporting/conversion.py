@@ -92,12 +92,12 @@ def _dimensions(name: str, feature: Any, *, samples: int) -> int:
     try:
         if needs is not None:
             raise ValueError(f"it needs {needs}, which cannot be part of a graph")
+        waveform = torch.zeros(1, samples)
+        dimensions = feature(waveform).shape[-2]  # builds constants, which a trace would include
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of values that tracing may freeze; measured later
-            traced = torch.jit.trace(
-                lambda waveform: feature(waveform), torch.zeros(1, samples), check_trace=False
-            )
-        return traced(torch.zeros(1, samples)).shape[-2]
+            torch.jit.trace(lambda waveform: feature(waveform), waveform, check_trace=False)
+        return dimensions
     except ValueError as error:
         raise ValueError(
             f"features.{name}: cannot be exported: {error}; want other features, {_HINT}"

@@ -67,6 +67,7 @@ def to_onnx(recogniser: Recogniser, *, metadata: Mapping[str, str]) -> bytes:
     example = torch.linspace(-0.1, 0.1, 2 * recogniser.sample_rate).reshape(2, -1)
     stream: Any = io.BytesIO()  # the annotation of torch.onnx.export allows only paths
     with warnings.catch_warnings(), torch.no_grad():
+        recogniser(example)  # builds the constants of features, which the graph would include
         # The exporter warns of values that it may freeze; stages.exporting.parity measures whether
         # it did.
         warnings.simplefilter("ignore")

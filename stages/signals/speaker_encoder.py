@@ -23,6 +23,11 @@ SAMPLE_RATE, N_FFT, HOP_LENGTH, N_MELS = 16000, 400, 160, 40
 HIDDEN, LAYERS = 256, 3
 _SHA256 = "39373b86598fa3da9fcddee6142382efe09777e8d37dc9c0561f41f0070f134e"
 _INSTALL = "pip install --no-deps Resemblyzer==0.1.4"
+#: For the card of a model that contains the encoder.
+ORIGIN = (
+    "Layers of a speaker encoder, from the package Resemblyzer 0.1.4 (Apache-2.0), trained on "
+    "LibriSpeech (other), VoxCeleb 1 and VoxCeleb 2"
+)
 
 
 def mel_power(waveform: Tensor, *, hop_length: int = HOP_LENGTH) -> Tensor:
@@ -70,10 +75,12 @@ def recurrent_layers(layers: int) -> nn.LSTM:
     return lstm
 
 
+# Built outside inference mode: weights cached from inside it would block gradients for ever.
 @lru_cache
-def frozen_layers(layers: int, device: torch.device) -> nn.LSTM:
-    """The same for inference, built once per process and device."""
-    return recurrent_layers(layers).to(device).eval().requires_grad_(False)
+@torch.inference_mode(False)
+def frozen_layers(layers: int, dtype: torch.dtype, device: torch.device) -> nn.LSTM:
+    """The same with weights that do not change, built once per process."""
+    return recurrent_layers(layers).to(device, dtype).eval().requires_grad_(False)
 
 
 @cache
@@ -94,7 +101,7 @@ def _weights() -> dict[str, Tensor]:
     return torch.load(path, map_location="cpu", weights_only=True)["model_state"]
 
 
-# Inference mode is left while a constant is built: it would stay barred from gradients ever after.
+# Built outside inference mode: a constant cached from inside it would block gradients for ever.
 @lru_cache
 @torch.inference_mode(False)
 def _mel_filters(dtype: torch.dtype, device: torch.device) -> Tensor:
