@@ -38,6 +38,23 @@ AUDIO = {
 }
 
 
+def sample_rate_of(feature: str) -> int | None:
+    """The only rate that a feature takes, in Hz; None if it takes any."""
+    return getattr(import_module(f"stages.acoustics.{feature}"), "SAMPLE_RATE", None)
+
+
+def sharpen(network, *, factor: float) -> None:
+    """Scale the weights drawn at random, so that answers differ from clip to clip.
+
+    Pre-trained recurrent layers would become chaotic: they stay, and the few others make up for it.
+    """
+    pretrained = getattr(network, "lr_fractions", {})
+    factor = factor**2 if pretrained else factor
+    for name, weight in network.named_parameters():
+        if not any(name.startswith(begin) and name.endswith(end) for begin, end in pretrained):
+            weight.data *= factor
+
+
 def own_features() -> list[str]:
     """Names in conf/features, but for those that need what is not in requirements.txt."""
     names = sorted(path.stem for path in (ROOT / "conf" / "features").glob("*.yaml"))

@@ -25,7 +25,7 @@ from stages.exporting.graph import open_session, to_onnx, with_int8_weights
 from stages.learning.layers import window_frames
 from stages.learning.recogniser import Recogniser
 from stages.running.settings import bind
-from tests.support import ROOT, composed, speech_like
+from tests.support import ROOT, composed, sharpen, speech_like
 
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
 LABELS = ["angry", "happy", "neutral", "sad"]
@@ -54,8 +54,7 @@ def untrained(*overrides):
     torch.manual_seed(0)
     network = bind(params["model"]["network"])(inputs, len(LABELS)).eval()
     network.input.fit({name: (v.mean(1), v.std(1)) for name, v in frames.items()})
-    for weight in network.parameters():
-        weight.data *= 1.5  # so that answers differ from clip to clip
+    sharpen(network, factor=1.5)
     audio = params["audio"]
     recogniser = Recogniser(
         network,

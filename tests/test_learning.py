@@ -47,6 +47,11 @@ def small(name):
     return composed(f"model={name}", *SMALL.get(name, ()))
 
 
+def inputs_of(name):
+    """Dimensions of the toy features, and of the one that a pre-trained network asks for."""
+    return INPUTS | ({"melpower": 40} if "melpower" in small(name)["features"] else {})
+
+
 def network_of(name):
     return bind(small(name)["model"]["network"])
 
@@ -73,7 +78,7 @@ def fitted(learner, data, folder, *, train, validation, seed=0):
     return pd.DataFrame(history)
 
 
-def toy_data(clips=60, classes=3, seed=0, shift=3.0):
+def toy_data(clips=60, classes=3, seed=0, shift=3.0, inputs=INPUTS):
     """Clips whose second half tells the class."""
     random = np.random.default_rng(seed)
     frames = random.integers(5, 40, clips)
@@ -81,7 +86,7 @@ def toy_data(clips=60, classes=3, seed=0, shift=3.0):
     labels = np.arange(clips) % classes
     late = np.concatenate([np.arange(n) >= n // 2 for n in frames])[:, None]
     caches = {}
-    for name, size in INPUTS.items():
+    for name, size in inputs.items():
         middle = random.normal(0, shift, (classes, size))
         rows = random.normal(0, 1, (frames.sum(), size))
         rows += late * np.repeat(middle[labels], frames, 0)
@@ -96,8 +101,9 @@ def whole(data, clips=None, *, size=60, most_frames=10_000):
 
 def built(name, n_classes=4):
     torch.manual_seed(0)
-    network = network_of(name)(INPUTS, n_classes).eval()
-    network.input.fit({k: (torch.randn(n), torch.rand(n) + 0.5) for k, n in INPUTS.items()})
+    inputs = inputs_of(name)
+    network = network_of(name)(inputs, n_classes).eval()
+    network.input.fit({k: (torch.randn(n), torch.rand(n) + 0.5) for k, n in inputs.items()})
     return network
 
 
@@ -105,9 +111,9 @@ def built(name, n_classes=4):
 @pytest.mark.parametrize("frames", [1, 2, 7, 50])
 def test_padding_never_changes_logits(name, frames):
     network = built(name)
-    clip = {k: torch.randn(1, frames, n) for k, n in INPUTS.items()}
+    clip = {k: torch.randn(1, frames, n) for k, n in inputs_of(name).items()}
     alone = network(clip, torch.tensor([frames]))
-    longer = {k: torch.randn(1, 64, n) for k, n in INPUTS.items()}
+    longer = {k: torch.randn(1, 64, n) for k, n in inputs_of(name).items()}
     for padding in (0.0, 7.0):
         batch = {
             k: torch.cat([nn.functional.pad(v, (0, 0, 0, 64 - frames), value=padding), longer[k]])
@@ -120,7 +126,7 @@ def test_padding_never_changes_logits(name, frames):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_logits_follow_the_clip_and_reach_every_weight(name):
     network = built(name).train()
-    features = {k: torch.randn(6, 30, n) for k, n in INPUTS.items()}
+    features = {k: torch.randn(6, 30, n) for k, n in inputs_of(name).items()}
     logits = network(features, torch.full((6,), 30))
     assert logits.shape == (6, 4)
     logits.square().sum().backward()
@@ -135,7 +141,7 @@ def test_a_traced_network_keeps_no_size_of_its_example(name):
     network = built(name)
 
     def clips(number, frames):  # of one length, as a recogniser gives them
-        features = {k: torch.randn(number, frames, n) for k, n in INPUTS.items()}
+        features = {k: torch.randn(number, frames, n) for k, n in inputs_of(name).items()}
         return features, torch.full((number,), frames)
 
     with warnings.catch_warnings():  # sizes are compared, to check them
@@ -543,7 +549,8 @@ def this_process():
 
 def experiment(tmp_path, model, *, lacking="", epochs=3, order=(0, 1, 2), start=None):
     """A small experiment on disk: two folds of toy clips of four speakers."""
-    data = toy_data(clips=64, classes=3)
+    inputs = inputs_of(model)
+    data = toy_data(clips=64, classes=3, inputs=inputs)
     names = np.array(["angry", "happy", "sad"])
     table = pd.DataFrame(
         {
@@ -571,7 +578,7 @@ def experiment(tmp_path, model, *, lacking="", epochs=3, order=(0, 1, 2), start=
     params = small(model)
     settings = {
         "audio": params["audio"],
-        "features": {name: {} for name in INPUTS},
+        "features": {name: {} for name in inputs},
         "model": params["model"],
         "train": params["train"]
         | {"epochs": epochs, "batch_size": 8, "warm_start": start and str(start)},
@@ -595,7 +602,7 @@ def test_jobs_learn_and_repeat_exactly(tmp_path, model):
     assert jobs == [Job("0", 0), Job("1", 0), Job(ALL, 0)]
     run_jobs(jobs, plan)
     state = torch.load(plan.scratch / jobs[2].name / "model.pt", weights_only=True)
-    assert state["inputs"] == INPUTS and state["labels"] == ["angry", "happy", "sad"]
+    assert state["inputs"] == inputs_of(model) and state["labels"] == ["angry", "happy", "sad"]
     assert state["state"] and not (plan.scratch / jobs[2].name / "checkpoints").exists()
     validated = gather_validation(jobs, plan)
     assert validated.empty == (model == "svm") and "p_sad" in validated  # it is fitted on them

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from stages.audio.conditioning import conditioning, segmenting
+from stages.audio.frames import frame_count
 from stages.audio.store import FULL_SCALE, AudioStore, open_audio
 from stages.clips.cache import open_caches, write_cache
 from stages.clips.preparation import prepare_corpus
@@ -15,7 +16,7 @@ from stages.learning.learner import is_network
 from stages.learning.recogniser import Recogniser, load_recogniser
 from stages.running.settings import bind
 from stages.synthesis.demo_corpora import write_corpus
-from tests.support import ROOT, composed, conditioned
+from tests.support import ROOT, composed, conditioned, sharpen
 
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
 LABELS = ["angry", "happy", "sad"]
@@ -39,16 +40,17 @@ def corpus(tmp_path_factory):
 def checkpoint_of(name, clips, folder):
     """An untrained network of a model with fitted normalisation, its data and its checkpoint."""
     params = composed(f"model={name}")
-    caches = folder / "features"
+    audio, caches = params["audio"], folder / "features"
+    frames = frame_count(clips["samples"].to_numpy(), hop_length=audio["hop_length"])
+    clips = clips.assign(frames=frames)  # a model may have a frame clock of its own
     for feature, settings in params["features"].items():
         write_cache(
             caches / f"{feature}.npy",
             feature=bind(settings),
             clips=clips,
             audio=folder / "out" / "audio.npy",
-            sample_rate=params["audio"]["sample_rate"],
+            sample_rate=audio["sample_rate"],
         )
-    frames = clips["frames"].to_numpy()
     data = ClipData(
         caches=open_caches(caches, names=list(params["features"]), frames=int(frames.sum())),
         first=np.cumsum(frames) - frames,
@@ -59,8 +61,7 @@ def checkpoint_of(name, clips, folder):
     torch.manual_seed(0)
     network = bind(params["model"]["network"])(data.inputs, len(LABELS)).eval()
     network.input.fit(data.statistics(np.arange(len(clips))))
-    for weight in network.parameters():
-        weight.data *= 2  # so that the logits differ from clip to clip
+    sharpen(network, factor=2)
     sections = {name: params[name] for name in ("audio", "features", "model", "train")}
     path = folder / f"{name}.pt"
     torch.save(
@@ -94,11 +95,10 @@ def test_recogniser_equals_the_cached_path(name, corpus):
 
 @pytest.fixture(scope="module")
 def short(tmp_path_factory):
-    """Clips of 1, 2, 3, 5, 8 and 188 frames: shorter than any window, stride or receptive field."""
+    """Clips from one frame to 3 s: shorter than any window, stride or receptive field."""
     folder = tmp_path_factory.mktemp("short")
     (folder / "out").mkdir()
     audio = composed()["audio"] | {"min_duration_s": 0, "min_peak": 0}
-    hop = audio["hop_length"]
     random = np.random.default_rng(0)
     rows = []
     with AudioStore(folder / "out" / "audio.npy") as store:
@@ -107,9 +107,9 @@ def short(tmp_path_factory):
             levelled = conditioned(
                 sound, audio["sample_rate"], **conditioning(audio) | segmenting(audio)
             )
-            rows.append((f"x/{samples}", store.samples, samples, 1 + samples // hop))
+            rows.append((f"x/{samples}", store.samples, samples))
             store.append(levelled)
-    return folder, pd.DataFrame(rows, columns=["clip", "start", "samples", "frames"])
+    return folder, pd.DataFrame(rows, columns=["clip", "start", "samples"])
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -117,7 +117,7 @@ def short(tmp_path_factory):
 def test_a_short_clip_is_the_same_alone_beside_long_ones_and_as_a_waveform(name, short):
     folder, clips = short
     _, network, data, path = checkpoint_of(name, clips, folder)
-    assert data.frames.tolist() == [1, 2, 3, 5, 8, 188]
+    assert data.frames[:2].tolist() == [1, 2] and len(set(data.frames)) == len(clips)
 
     def answer(some):
         batch = data.cut(some, offset=np.zeros_like(some), frames=data.frames[some])

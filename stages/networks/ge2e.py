@@ -9,7 +9,10 @@ from torch import Tensor, nn
 
 from stages.learning.layers import AttentiveStatistics, InputLayer, Normalisation, valid_frames
 from stages.running.checks import check
+from stages.signals import speaker_encoder
 from stages.signals.speaker_encoder import HIDDEN, recurrent_layers
+
+ORIGIN = speaker_encoder.ORIGIN
 
 
 class GE2E(nn.Module):
@@ -22,8 +25,8 @@ class GE2E(nn.Module):
     inputs : dimensions by feature
         `melpower`, which the encoder hears, and any others
     n_classes : int
-    normalisation : fold, clip, clip_limited or fold_clip_mean
-        of the other features, see InputLayer
+    normalisation : fold
+        of the other features, see InputLayer; the others would leave nothing of an average
     layers : int
         of the encoder, 1 to 3, with their pre-trained weights
     encoder_lr : float
@@ -68,6 +71,9 @@ class GE2E(nn.Module):
         check("model.network.warp", warp, 0 <= warp < 0.5, "at least 0 and less than 0.5")
         self.input = InputLayer(inputs, normalisation=normalisation)
         self.others = [name for name in inputs if name != "melpower"]
+        by_fold = not self.others or normalisation == "fold"
+        want = "fold: the mean of a clip is what the network takes of other features"
+        check("model.network.normalisation", normalisation, by_fold, want)
         self.encoder = recurrent_layers(layers)
         #: Learning rates as fractions of train.lr, by the beginning and end of a weight's name.
         self.lr_fractions = {
