@@ -21,6 +21,7 @@ from stages.audio.store import AudioStore
 from stages.clips.names import segment_name
 from stages.exporting import conversion as exporting
 from stages.exporting import parity
+from stages.exporting.card import model_card
 from stages.exporting.graph import open_session, to_onnx, with_int8_weights
 from stages.learning.layers import window_frames
 from stages.learning.recogniser import Recogniser
@@ -101,6 +102,27 @@ def test_a_graph_answers_as_torch_does_at_any_length_and_batch(overrides):
     assert probabilities.std(axis=0).max() > 1e-5
     np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-5)
     np.testing.assert_allclose(softmax(logits, axis=1), probabilities, atol=1e-5)
+
+
+@pytest.mark.parametrize("overrides", [("model=ge2e",), ("model=gru", "features=[rms,ge2e]")])
+def test_the_card_names_the_origin_of_pre_trained_weights(overrides):
+    recogniser, _ = untrained(*overrides)
+    exporting.check_exportable(composed(*overrides))
+    (origin,) = exporting._origins(recogniser)
+    facts = dict.fromkeys(("model", "sample_rate", "n_clips", "n_speakers", "protocol", "speech"))
+    facts |= {"ua": 0.5, "ua_low": 0.4, "ua_high": 0.6, "labels": LABELS, "licences": {}}
+    held_out = {"clips": 8, "int8": {"ua": 0.5, "ua_int8": 0.5}}
+    facts["outside_the_graph"] = []
+    card = model_card(facts | {"pretrained": [origin]}, held_out)
+    assert "Resemblyzer 0.1.4 (Apache-2.0)" in card and "VoxCeleb 1 and VoxCeleb 2.\n\nA " in card
+    assert model_card(facts, held_out) == card.replace(f"{origin}.\n\n", "")
+
+
+def test_the_fine_tuned_encoder_is_small_in_8_bits():
+    recogniser, _ = untrained("model=ge2e")
+    coarse = with_int8_weights(to_onnx(recogniser, metadata={}))
+    weights = sum(weight.numel() for weight in recogniser.network.parameters())
+    assert weights < len(coarse) < min(1.3 * weights, 3e6)
 
 
 @pytest.fixture(scope="module")

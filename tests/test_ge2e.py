@@ -1,6 +1,7 @@
 """The speaker encoder: equal to the network of the package that its weights come from."""
 
 import importlib.util
+import math
 import sys
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -12,11 +13,13 @@ from scipy.ndimage import binary_dilation
 
 from stages.acoustics.ge2e import ge2e
 from stages.audio.frames import nearest_frames
+from stages.learning.loop import parameter_groups
 from stages.running.settings import bind
 from stages.signals import speaker_encoder
 from tests.support import composed, speech_like
 
 RATE = 16000
+INPUTS = {"melpower": 40, "rms": 1}
 
 
 @pytest.fixture(scope="module")
@@ -138,3 +141,105 @@ def test_a_missing_package_and_a_damaged_file_name_the_command(elsewhere, tmp_pa
     (tmp_path / "pretrained.pt").write_bytes(b"half of it")
     with pytest.raises(ValueError, match=rf"sha256.*want 39373b86598f.*{command}"):
         feature(speech())
+
+
+# The network
+
+
+def network(inputs=INPUTS, **settings):
+    return bind(composed("model=ge2e")["model"]["network"] | settings)(inputs, 3)
+
+
+def test_without_the_encoder_s_input_or_with_settings_out_of_range_it_is_refused():
+    with pytest.raises(ValueError, match=r"^features: got \['logmel', 'rms'\], want melpower"):
+        network({"logmel": 64, "rms": 1})
+    for key, value in (("encoder_lr", -0.1), ("warp", 0.5), ("warp", -0.1), ("layers", 4)):
+        with pytest.raises(ValueError, match=f"{key.removesuffix('s')}.*: got {value}, want "):
+            network(**{key: value})
+
+
+def test_other_features_are_heard_and_normalised_by_fold_alone():
+    torch.manual_seed(0)
+    model = network().eval()
+    features = {"melpower": torch.rand(1, 9, 40), "rms": torch.ones(1, 9, 1)}
+    louder = features | {"rms": 2 * features["rms"]}
+    lengths = torch.tensor([9])
+    assert (model(features, lengths) - model(louder, lengths)).abs().max() > 1e-4
+    # A clip's own mean would leave nothing of them.
+    with pytest.raises(ValueError, match="normalisation: got 'clip', want fold"):
+        network(normalisation="clip")
+
+
+def test_every_weight_has_one_learning_rate_which_falls_with_depth():
+    model = network(layers=3, encoder_lr=0.4)
+    groups = parameter_groups(model, lr=0.01)
+    grouped = [weight for group in groups for weight in group["params"]]
+    assert len(grouped) == len(set(grouped)) == len(list(model.parameters()))
+    rates = {weight: group["lr"] for group in groups for weight in group["params"]}
+    layers = {"_l0": 0.001, "_l1": 0.002, "_l2": 0.004}
+    for name, weight in model.named_parameters():
+        layer = name[-3:] if name.startswith("encoder.") else ""
+        assert rates[weight] == pytest.approx(layers.get(layer, 0.01)), name
+
+
+@pytest.mark.parametrize("schedule", ["onecycle", "cosine", "plateau", "constant"])
+def test_a_schedule_keeps_the_fractions_at_every_step(schedule):
+    settings = composed("model=ge2e", f"train/schedule={schedule}")["train"]["schedule"]
+    groups = parameter_groups(network(layers=2, encoder_lr=0.3), lr=0.01)
+    optimiser = torch.optim.AdamW(groups, lr=0.01)
+    scheduler = bind(settings)().scheduler(optimiser, steps=40)
+    rates = []
+    for _ in range(40):
+        rates.append([group["lr"] for group in optimiser.param_groups])
+        optimiser.step()
+        scheduler.step(*([1.0] if schedule == "plateau" else []))
+    fractions = [sorted(rate / max(rates_now) for rate in rates_now) for rates_now in rates]
+    np.testing.assert_allclose(fractions, [[0.15, 0.3, 1]] * 40, rtol=1e-6)
+    assert max(map(max, rates)) == pytest.approx(0.01)
+    assert (len({max(rates_now) for rates_now in rates}) > 1) == (schedule != "constant")
+
+
+def test_without_fractions_all_weights_have_the_rate():
+    model = bind(composed("model=gru")["model"]["network"])({"rms": 1}, 3)
+    (group,) = parameter_groups(model, lr=0.01)
+    assert group["lr"] == 0.01 and list(map(id, group["params"])) == list(
+        map(id, model.parameters())
+    )
+
+
+def test_the_warp_is_drawn_per_clip_in_training_only():
+    features, lengths = {"melpower": torch.rand(2, 9, 40)}, torch.tensor([9, 9])
+    model = network({"melpower": 40}, dropout=0.0, warp=0.2)
+    model.norm.eval()
+    answers = model.eval()(features, lengths)
+    assert torch.equal(model(features, lengths), answers)
+    model.train().norm.eval()
+    assert not torch.equal(model(features, lengths), answers)
+    model.warp = 0
+    torch.testing.assert_close(model(features, lengths), answers)
+
+
+def test_the_warp_moves_a_tone_by_its_factor(monkeypatch):
+    model = network({"melpower": 40}, warp=0.2)
+    tone = torch.zeros(3, 5, 40)
+    tone[:, :, 20] = 1.0
+    drawn = torch.tensor([[0.5], [0.0], [1.0]])  # factors 1, 0.8 and 1.2
+    monkeypatch.setattr(torch, "rand", lambda *shape, device: drawn)
+    warped = model._warped(tone)
+    assert torch.equal(warped[0], tone[0])
+    # Band b takes the power of band b * factor, between whole bands in parts.
+    assert warped[1].argmax(dim=1).tolist() == [25] * 5 and math.isclose(warped[1, 0, 25], 1)
+    assert warped[2].argmax(dim=1).tolist() == [17] * 5 and 0.5 < warped[2, 0, 17] < 1
+
+
+def test_the_model_brings_its_training_and_frame_clock_and_both_can_be_replaced():
+    own = composed("model=ge2e", "data=real")
+    assert own["train"] == composed("train=finetune", "model=ge2e", "data=real")["train"]
+    assert own["train"]["epochs"] != composed("data=real")["train"]["epochs"]
+    plain = composed("model=ge2e", "train=plain")["train"]
+    assert plain["schedule"] == composed("train/schedule=constant")["train"]["schedule"]
+    assert plain | {"hop_length": 256} == composed("train=plain", "model=gru")["train"]
+    for params, hop_length in ((own, 160), (composed(), 256), (composed("model=svm"), 256)):
+        assert params["audio"]["hop_length"] == params["train"]["hop_length"] == hop_length
+        assert {f["hop_length"] for f in params["features"].values()} == {hop_length}
+    assert composed("model=ge2e", "audio.hop_length=320")["train"]["hop_length"] == 320

@@ -25,6 +25,7 @@ The metadata of the files hold labels, sample rate, corpora, protocol and figure
 |---|---|
 {corpora}
 
+{pretrained}\
 A licence that forbids commercial use or derivatives may also apply to models trained on the corpus.
 
 ## Figures
@@ -68,6 +69,7 @@ def model_card(facts: Mapping[str, Any], held_out: Mapping[str, Any]) -> str:
         n_labels=len(facts["labels"]),
         outside="; ".join(facts["outside_the_graph"]),
         corpora="\n".join(f"| `{name}` | {terms} |" for name, terms in facts["licences"].items()),
+        pretrained="".join(f"{origin}.\n\n" for origin in facts.get("pretrained", [])),
         demo=_DEMO if facts["speech"] == "synthetic" else "",
         n_held_out=held_out["clips"],
         ua_full=held_out["int8"]["ua"],

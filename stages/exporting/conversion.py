@@ -145,6 +145,8 @@ def export(
         "outside_the_graph": outside,
         **metadata,
     }
+    if origins := _origins(recogniser):
+        facts["pretrained"] = origins
     texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in facts.items()}
     full = to_onnx(recogniser, metadata=texts)
     files = {FULL: full, INT8: with_int8_weights(full)}
@@ -171,6 +173,14 @@ def export(
     named = ", ".join(f"{name} {size / 1e6:.2f} MB" for name, size in sizes.items())
     log.info("export: %s; not in the graph: %s", named, ", ".join(outside))
     return Exported(files, report)
+
+
+def _origins(recogniser: Recogniser) -> list[str]:
+    """List whose pre-trained weights the graph includes, as their modules say in ORIGIN."""
+    modules = [type(recogniser.network).__module__]
+    modules += [feature.func.__module__ for feature in recogniser.features.values()]
+    found = (getattr(import_module(name), "ORIGIN", None) for name in modules)
+    return list(dict.fromkeys(origin for origin in found if origin))
 
 
 def _outside(audio: Mapping[str, Any]) -> list[str]:

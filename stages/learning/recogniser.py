@@ -48,7 +48,7 @@ class Recogniser(nn.Module):
         super().__init__()
         self.network = network
         self.labels, self.sample_rate = labels, sample_rate
-        self._features, self._window = dict(features), window
+        self.features, self._window = dict(features), window
         self._level, self._target = level, 10.0 ** (level_db / 20)
 
     def forward(self, waveform: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ class Recogniser(nn.Module):
 
     def logits(self, waveform: Tensor) -> Tensor:
         """Compute the logits of waveforms that have their level, as segments of a recording do."""
-        features = {name: f(waveform).transpose(1, 2) for name, f in self._features.items()}
+        features = {name: f(waveform).transpose(1, 2) for name, f in self.features.items()}
         first = next(iter(features.values()))  # [batch, frames, dimensions]
         lengths = torch.full(
             first.shape[:1], first.shape[1], dtype=torch.int64, device=first.device

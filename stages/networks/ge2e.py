@@ -93,6 +93,7 @@ class GE2E(nn.Module):
         )
 
     def forward(self, features: dict[str, Tensor], lengths: Tensor) -> Tensor:
+        """Return logits [batch, classes] of features [batch, frames, dimensions]."""
         bands = features["melpower"]  # [batch, frames, 40]
         if self.training and self.warp:
             bands = self._warped(bands)
