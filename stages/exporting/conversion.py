@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -177,8 +177,8 @@ def export(
 
 def _origins(recogniser: Recogniser) -> list[str]:
     """List whose pre-trained weights the graph includes, as their modules say in ORIGIN."""
-    modules = [type(recogniser.network).__module__]
-    modules += [feature.func.__module__ for feature in recogniser.features.values()]
+    features: Iterable[Any] = recogniser.features.values()  # partial functions, of settings
+    modules = [type(recogniser.network).__module__, *(f.func.__module__ for f in features)]
     found = (getattr(import_module(name), "ORIGIN", None) for name in modules)
     return list(dict.fromkeys(origin for origin in found if origin))
 
