@@ -14,8 +14,7 @@ from stages.running.settings import load_params
 from stages.sources.files import locate
 
 OUTPUT = Path("data/corpora.ok")
-HELP = """See data/raw/README.md.
-python -m stages.fetch NAME downloads a corpus, or says how to get it.
+HELP = """See data/raw/README.md. python -m stages.fetch NAME downloads a corpus, or says how to.
 For corpora in another folder: dvc remote modify --local corpora url /absolute/path"""
 
 

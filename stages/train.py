@@ -38,10 +38,8 @@ def main() -> None:
     run_jobs(jobs, plan)
     predictions, history = gather(jobs, plan)
     speakers = clips[["clip", "corpus", "speaker", "sex"]]
-    for name, table in (
-        ("predictions", predictions),
-        ("validation", gather_validation(jobs, plan)),
-    ):
+    tables = {"predictions": predictions, "validation": gather_validation(jobs, plan)}
+    for name, table in tables.items():
         with complete(Path(f"data/{name}.csv")) as part:
             table = speakers.merge(table, on="clip", validate="one_to_many")
             table.to_csv(part, index=False, float_format="%.7f", lineterminator="\n")

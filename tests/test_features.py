@@ -295,7 +295,6 @@ def test_the_same_waveform_gives_the_same_bits(name):
 
 @pytest.mark.filterwarnings("error:Converting a tensor:torch.jit.TracerWarning")  # to a branch
 @pytest.mark.filterwarnings("ignore:torch.from_numpy:torch.jit.TracerWarning")
-@pytest.mark.filterwarnings("ignore:.*torch.jit.trace.*:DeprecationWarning")
 @EVERY
 def test_traced_it_follows_other_lengths_and_batches_or_says_that_it_cannot(name):
     """The shape of the example must not be frozen into an exported graph."""

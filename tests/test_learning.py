@@ -32,7 +32,7 @@ from stages.learning.progress import tick
 from stages.learning.results import gather, gather_validation
 from stages.learning.training import NetworkLearner, _class_weight
 from stages.learning.training_plan import make_plan
-from stages.networks.svm import LinearSVM
+from stages.networks.svm import SVM
 from stages.running.settings import bind
 from stages.splits.folds import ALL
 from tests.support import ROOT, composed
@@ -500,7 +500,7 @@ def test_unknown_functional_is_named(name):
     with pytest.raises(ValueError, match=message):
         functionals(data, np.arange(3), names=["mean", name])
     with pytest.raises(ValueError, match=message):  # before any job
-        LinearSVM(c=1, functionals=[name]).least_memory(data)
+        SVM(kernel="linear", c=1, limit=None, functionals=[name]).least_memory(data)
 
 
 def test_voiced_functionals_are_of_the_frames_with_a_voice():
@@ -525,7 +525,9 @@ def test_voiced_functionals_are_of_the_frames_with_a_voice():
     assert values["pitch_0_voiced_deviation"][0] == 2.5
     assert values["rms_0_mean"][0] == 32.75
     assert len(columns) == len(set(columns)) == 3 * (10 + 7) + 1
-    assert LinearSVM(c=1, functionals=names).least_memory(data) == 2 * 4 * 2 * len(columns)
+    assert SVM(kernel="linear", c=1, limit=None, functionals=names).least_memory(
+        data
+    ) == 2 * 4 * 2 * len(columns)
 
 
 # Jobs ------------------------------------------------------------------------------------------

@@ -141,7 +141,7 @@ def _batches(files: Iterable[str], *, root: Path) -> Iterator[list[str]]:
 def _describe(rows: Iterable[dict]) -> pd.DataFrame:
     """Fill up the rows of the reader to a clip table, sorted by name, lossless files first."""
     clips = pd.DataFrame(list(rows)).reindex(columns=list(COLUMNS))
-    clips[list(DESCRIPTION)] = clips[list(DESCRIPTION)].fillna("")
+    clips[list(DESCRIPTION)] = clips[list(DESCRIPTION)].astype("object").fillna("")
     numbers = [column for column in COLUMNS if column not in (*DESCRIPTION, "level_db")]
     clips[numbers] = clips[numbers].fillna(0)
     lossy = clips["file"].str.lower().str.endswith(_LOSSY)

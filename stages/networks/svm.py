@@ -1,4 +1,4 @@
-"""`svm`: a linear support vector machine on functionals, the baseline of every network."""
+"""`svm`: a support vector machine on functionals, the baseline of every network."""
 
 from __future__ import annotations
 
@@ -11,32 +11,52 @@ import torch
 from scipy.special import softmax
 from sklearn.metrics import log_loss, recall_score
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import LinearSVC
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.svm import SVC, LinearSVC
 from torch import Tensor
 
 from stages.learning.batches import ClipData
 from stages.learning.functionals import functional_names, functionals
 from stages.learning.learner import Learner
+from stages.running.checks import check
+
+KERNELS = ("linear", "polynomial", "rbf")
 
 
-class LinearSVM(Learner):
-    """One linear SVM per class against the rest, on standardised functionals.
+class SVM(Learner):
+    """A support vector machine on standardised functionals.
 
-    Probabilities are the softmax of the margins and are not calibrated.
+    With the linear kernel, one machine per class separates it from the rest; with the others, one
+    per pair of classes. Probabilities are the softmax of the margins and are not calibrated.
 
     Parameters
     ----------
+    kernel : linear, polynomial or rbf
+        polynomial is (1 + x . y / n)^2 and rbf is exp(-|x - y|^2 / n), of n functionals
     c : float
         cost of a margin violation
+    limit : float or None
+        largest distance of a functional from its mean, in standard deviations; None: any
     functionals : names
         see stages.learning.functionals.available
+
+    Raises
+    ------
+    ValueError
+        naming a setting that is out of its range
     """
 
     fits_validation = True
 
-    def __init__(self, *, c: float, functionals: Sequence[str]) -> None:
-        self._c, self._functionals = c, list(functionals)
+    def __init__(
+        self, *, kernel: str, c: float, limit: float | None, functionals: Sequence[str]
+    ) -> None:
+        network = "model.network"
+        check(f"{network}.kernel", kernel, kernel in KERNELS, ", ".join(KERNELS))
+        check(f"{network}.c", c, c > 0, "more than 0")
+        check(f"{network}.limit", limit, limit is None or limit > 0, "null or more than 0")
+        self._kernel, self._c, self._limit = kernel, c, limit
+        self._functionals = list(functionals)
 
     def least_memory(self, data: ClipData) -> int:
         """Compute the size of the functionals as they are and standardised, in bytes.
@@ -91,10 +111,16 @@ class LinearSVM(Learner):
         return [row]
 
     def _solve(self, vectors: np.ndarray, truth: np.ndarray, *, seed: int) -> None:
-        solver = LinearSVC(
-            C=self._c, class_weight="balanced", dual=True, random_state=seed, max_iter=20_000
-        )
-        self._model = make_pipeline(StandardScaler(), solver).fit(vectors, truth)
+        common = {"C": self._c, "class_weight": "balanced", "random_state": seed}
+        if self._kernel == "linear":
+            solver = LinearSVC(dual=True, max_iter=20_000, **common)
+        else:
+            name = {"polynomial": "poly", "rbf": "rbf"}[self._kernel]
+            gamma = 1 / vectors.shape[1]
+            solver = SVC(kernel=name, degree=2, gamma=gamma, coef0=1.0, **common)
+        limit = self._limit or np.inf
+        clip = FunctionTransformer(np.clip, kw_args={"a_min": -limit, "a_max": limit})
+        self._model = make_pipeline(StandardScaler(), clip, solver).fit(vectors, truth)
 
     def _probabilities(self, vectors: np.ndarray) -> np.ndarray:
         margins = self._model.decision_function(vectors)
@@ -109,13 +135,15 @@ class LinearSVM(Learner):
         return self._probabilities(functionals(data, clips, names=self._functionals))
 
     def state(self) -> dict[str, Tensor]:
-        """Return the scaler's mean and scale, and the solver's classes, weight and bias."""
-        scaler, solver = self._model["standardscaler"], self._model["linearsvc"]
-        arrays = {
-            "mean": scaler.mean_,
-            "scale": scaler.scale_,
-            "classes": solver.classes_,
-            "weight": solver.coef_,
-            "bias": solver.intercept_,
-        }
+        """Return the scaler's mean and scale, the classes, and what the solver has learnt."""
+        scaler, solver = self._model[0], self._model[-1]
+        arrays = {"mean": scaler.mean_, "scale": scaler.scale_, "classes": solver.classes_}
+        if self._kernel == "linear":
+            arrays |= {"weight": solver.coef_, "bias": solver.intercept_}
+        else:
+            arrays |= {
+                "support_vectors": solver.support_vectors_,
+                "weight": solver.dual_coef_,
+                "bias": solver.intercept_,
+            }
         return {name: torch.tensor(array) for name, array in arrays.items()}
