@@ -1,16 +1,16 @@
-"""Measure how much the split inflates UA: retrain the model of the last run by other protocols.
+"""Measure how much the split inflates UA: retrain the last model under other protocols.
 
 python -m studies.leakage
 
 Run it after `dvc repro` or `dvc exp run`. It trains the model of params.yaml with speakers held
-out, with a random split, with speakers and sentences held out, and, if there are several corpora,
-with whole corpora held out. Settings come from conf/split; for the protocol of the last run they
+out, with a random split, with speakers and sentences held out, and, given several corpora, with
+whole corpora held out. Settings come from conf/split; for the protocol of the last run they
 come from params.yaml, and its predictions are reused. The validation fraction is always that of
 params.yaml. A protocol that does not suit the clips is skipped with a warning. The comparison uses
 the clips that all protocols test. An interrupted run resumes.
 
 Writes reports/inflation.csv, reports/inflation.png and reports/inflation.svg: UA with its interval,
-and the paired difference to speakers held out, by which a random split inflates UA.
+and the paired difference to the split with speakers held out, which is the inflation.
 """
 
 from __future__ import annotations
