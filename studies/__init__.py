@@ -1,4 +1,4 @@
-"""Studies: programs that train or compare several models, based on the last run of the pipeline.
+"""Programs that train or compare several models.
 
-May import the folders of `stages`, but neither its entry modules nor `app`.
+They may import the folders of `stages`, but neither its entry modules nor `app`.
 """

@@ -1,11 +1,13 @@
-"""Which feature contributes what: the model again with each one left out, and with each one alone.
+"""Measure the contribution of each feature: retrain without each one, and with each one alone.
 
 python -m studies.ablation
 
-Run it when `dvc repro` or `dvc exp run` has ended. The experiment of params.yaml is trained again
-with fewer features, on the same folds and seeds; the figures for all features are those of
-data/predictions.csv. An interrupted run goes on where it was. Writes reports/ablation.csv,
-reports/ablation.png and reports/ablation.svg.
+Run it after `dvc repro` or `dvc exp run`. It retrains the model of params.yaml with fewer features,
+on the same folds and seeds. The row for all features reuses data/predictions.csv. An interrupted
+run resumes.
+
+Writes reports/ablation.csv, reports/ablation.png and reports/ablation.svg: UA with its interval,
+and the paired difference to all features.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ OUTPUT = Path("reports/ablation")
 
 
 def variants(features: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """What is compared: features by the variant's name, first all of them.
+    """Return the features of each variant by its name, first all features.
 
     Raises
     ------
@@ -45,7 +47,7 @@ def variants(features: Sequence[str]) -> dict[str, tuple[str, ...]]:
 
 
 def write(table: pd.DataFrame, found: experiment.Experiment, *, params: DictConfig) -> None:
-    """Write the table and its figure, and print what they say."""
+    """Write the table and its figure, and print the table."""
     split, predictions = params.split, found.predictions
     leakage = json.loads(experiment.LEAKAGE.read_text(encoding="utf-8"))
     shared = shared_in_words(split, leakage)
@@ -81,7 +83,7 @@ def main() -> None:
         last = experiment.read_experiment(params)
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f"{error}; run `dvc repro` first")
-    names: dict[tuple[str, ...], list[str]] = {}  # of two features, each alone is without the other
+    names: dict[tuple[str, ...], list[str]] = {}  # with two features, `only a` is `without b`
     for name, features in wanted.items():
         names.setdefault(features, []).append(name)
     found, plans = {wanted["all"]: last.predictions}, []

@@ -1,13 +1,14 @@
-"""Which experiment is ahead, by how much, and whether that could be chance.
+"""Compare the UA of experiments, with a confidence interval and p value for each difference.
 
 python -m studies.compare REFERENCE OTHER [OTHER ...] [--pairs] [--output DIR]
 
-Experiments are named as in `dvc exp show`: DVC experiments, branches, tags, commits, `workspace`.
-Each is compared with the first one, with --pairs each with each; p values are corrected for as many
-comparisons as are made (Holm). Predictions are read through DVC from its cache, and nothing in the
-workspace is touched. Writes reports/comparison/: index.html, experiments.csv, comparison.csv,
-classes.csv, and figures as PNG and SVG. Experiments that were not tested on the same clips, labels
-and folds are refused. Exit code 0: compared; 1: not, and why; 2: wrong use.
+Name experiments as in `dvc exp show`: DVC experiments, branches, tags, commits, or `workspace`.
+Each is compared with the first one; --pairs compares every pair. P values are corrected for the
+number of comparisons (Holm). The command reads predictions from the DVC cache and leaves the
+workspace alone. It refuses experiments that were not tested on the same clips, labels and folds.
+
+Writes reports/comparison/: index.html, experiments.csv, comparison.csv, classes.csv, and figures as
+PNG and SVG. Exit code 0: compared; 1: refused, with the reason; 2: wrong arguments.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ OUTPUT = Path("reports/comparison")
 PREDICTIONS, LEAKAGE, LOCK = "data/predictions.csv", "reports/leakage.json", "dvc.lock"
 WORKSPACE = "workspace"
 TABLES = ("experiments", "comparison", "classes")
-#: What the output folder holds.
+#: Files of the output folder.
 FILES = (
     "index.html",
     *(f"{name}.csv" for name in TABLES),
@@ -48,7 +49,7 @@ _TEXT = ("clip", "corpus", "speaker", "sex", "label")
 
 
 def read_result(name: str) -> Result:
-    """Read an experiment's predictions, and prove that they belong to the settings beside them.
+    """Read the predictions of an experiment, and check that they belong to its settings.
 
     Parameters
     ----------
@@ -58,24 +59,24 @@ def read_result(name: str) -> Result:
     Raises
     ------
     ValueError
-        if the name is unknown or stands for several, its predictions are missing, or they are not
-        those that its dvc.lock says were evaluated
+        if the name is unknown or ambiguous, or if the predictions are missing or differ from those
+        that dvc.lock records as evaluated
     """
     files, commit = _open(name)
     lock = OmegaConf.create(_read(files, LOCK, name=name).decode())
     stages = plain(cast(DictConfig, lock))["stages"]
     if "evaluate" not in stages:
-        raise ValueError(f"{name}: {LOCK} has no stage evaluate, want an experiment that has ended")
+        raise ValueError(f"{name}: {LOCK} has no stage evaluate, want a finished experiment")
     record = stages["evaluate"]
     evaluated = {dep["path"]: dep["md5"] for dep in record["deps"]}
     made = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
     found = {}
     for path in (PREDICTIONS, LEAKAGE):
         if made.get(path) != evaluated.get(path, ""):
-            raise ValueError(f"{name}: {path} is not what its stage evaluate read; run `dvc repro`")
+            raise ValueError(f"{name}: {path} is not the one that was evaluated; run `dvc repro`")
         found[path] = _read(files, path, name=name)
         if hashlib.md5(found[path]).hexdigest() != made[path]:
-            raise ValueError(f"{name}: {path} is not what {LOCK} says; run `dvc repro`")
+            raise ValueError(f"{name}: {path} differs from {LOCK}; run `dvc repro`")
     return arrange_result(
         pd.read_csv(
             io.BytesIO(found[PREDICTIONS]),
@@ -90,14 +91,14 @@ def read_result(name: str) -> Result:
 
 
 def read_file(name: str, path: str) -> bytes:
-    """What a file of an experiment holds; see `read_result` for names and errors."""
+    """Read a file of an experiment; see `read_result` for names and errors."""
     return _read(_open(name)[0], path, name=name)
 
 
 def _open(name: str) -> tuple[DVCFileSystem, str]:
-    """The files of an experiment, and its commit; "" for the workspace."""
+    """Open the files of an experiment, and find its commit; "" for the workspace."""
     if not name:
-        raise ValueError("got an empty name, want that of an experiment")
+        raise ValueError("got an empty name, want an experiment")
     if name == WORKSPACE:
         return DVCFileSystem(), ""
     files = DVCFileSystem(rev=name)
@@ -108,32 +109,32 @@ def _open(name: str) -> tuple[DVCFileSystem, str]:
         refs = exp_refs_by_names(scm, {name})[name]
         if not refs:
             raise ValueError(
-                f"{name}: no experiment, branch, tag or commit of that name; "
+                f"{name}: no such experiment, branch, tag or commit; "
                 "`dvc exp list --all-commits` lists experiments"
             ) from error
         commits = ", ".join(
             f"{scm.get_ref(str(ref))[:7]} (run on {ref.baseline_sha[:7]})" for ref in refs
         )
         raise ValueError(
-            f"{name}: {len(refs)} experiments have that name, want the commit of one: {commits}"
+            f"{name}: {len(refs)} experiments have this name, want the commit of one: {commits}"
         ) from error
 
 
 def _read(files: DVCFileSystem, path: str, *, name: str) -> bytes:
-    """What a file of an experiment holds, from Git or from DVC's cache."""
+    """Read a file of an experiment from Git or the DVC cache."""
     try:
         return files.read_bytes(path)
     except FileNotFoundError as error:
         if path == LOCK:
-            raise ValueError(f"{name}: no {LOCK}, so nothing was run there") from error
+            raise ValueError(f"{name}: no {LOCK}, want a commit with a finished run") from error
         raise ValueError(
-            f"{name}: {path} is no longer in DVC's cache; fetch it with `dvc exp pull` or "
+            f"{name}: {path} is missing from the DVC cache; fetch it with `dvc exp pull` or "
             "`dvc fetch`, or run the experiment again"
         ) from error
 
 
 def _display(name: str, files: DVCFileSystem, *, commit: str) -> str:
-    """The name as given; before a commit, the name of the experiment that it is."""
+    """Return the given name; for a commit, the name of its experiment and the short commit."""
     if not commit.startswith(name):
         return name
     experiment = files.repo.experiments.get_exact_name([commit])[commit]
@@ -146,43 +147,43 @@ def read_results(names: Sequence[str]) -> list[Result]:
     Raises
     ------
     ValueError
-        see `read_result`; if two names stand for one experiment
+        see `read_result`; also if two names stand for the same experiment
     """
     experiments: dict[str, Result] = {}
     for name in names:
         experiment = read_result(name)
         if experiment.commit in experiments:
             earlier = experiments[experiment.commit].name
-            raise ValueError(f"{earlier} and {name} are the same, want different experiments")
+            raise ValueError(f"{earlier} and {name} are the same experiment, want different ones")
         experiments[experiment.commit] = experiment
     return list(experiments.values())
 
 
 def check_output(output: Path) -> None:
-    """Make sure that no file is lost by writing to a folder.
+    """Check that writing to a folder loses no file.
 
     Parameters
     ----------
     output : Path
-        OUTPUT, which may be there from the last time, or a new folder
+        OUTPUT, which may exist from an earlier comparison, or a new folder
 
     Raises
     ------
     ValueError
-        naming what is in the way
+        naming the files in the way
     """
     if not output.exists():
         return
     if output != OUTPUT:
-        raise ValueError(f"{output}: is there already, want a new folder")
+        raise ValueError(f"{output}: already exists, want a new folder")
     if not output.is_dir():
-        raise ValueError(f"{output}: is a file, want a folder")
+        raise ValueError(f"{output}: got a file, want a folder")
     if strangers := sorted({path.name for path in output.iterdir()} - set(FILES)):
-        raise ValueError(f"{output}: holds {', '.join(strangers)}, which would be lost; move it")
+        raise ValueError(f"{output}: would lose {', '.join(strangers)}; move it elsewhere")
 
 
 def contents(comparison: Comparison) -> dict[str, bytes]:
-    """What each of FILES holds."""
+    """Return the content of each of FILES."""
     drawn = comparison_page.draw(comparison)
     texts = {"index.html": comparison_page.render(comparison, drawn=drawn)}
     tables = (comparison.experiments, comparison.differences, comparison.classes)
@@ -197,12 +198,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("experiments", nargs="+", metavar="EXPERIMENT", help="the first: reference")
-    parser.add_argument("--pairs", action="store_true", help="compare each with each")
+    parser.add_argument(
+        "experiments", nargs="+", metavar="EXPERIMENT", help="the first is the reference"
+    )
+    parser.add_argument("--pairs", action="store_true", help="compare every pair")
     parser.add_argument("--output", type=Path, default=OUTPUT, help=f"default: {OUTPUT}")
     wanted = parser.parse_args()
     if len(wanted.experiments) < 2:
-        parser.error(f"got {wanted.experiments[0]} alone, want at least two experiments")
+        parser.error(f"got only {wanted.experiments[0]}, want at least two experiments")
     try:
         check_output(wanted.output)
         experiments = read_results(wanted.experiments)
@@ -221,12 +224,18 @@ def main() -> None:
 
 
 def report(comparison: Comparison, *, output: Path) -> None:
-    """Print what came out."""
+    """Print the outcome."""
     print("\n".join([comparison_page.tested_on(comparison), *comparison.notes, ""]))
     shown = ["experiment", "commit", "model", "seeds", "ua", "ua_low", "ua_high", "wa"]
     print(comparison.experiments[shown].round(3).to_string(index=False), end="\n\n")
     print(
-        "\n".join([*comparison_page.sentences(comparison), "", f"More in {output / 'index.html'}"])
+        "\n".join(
+            [
+                *comparison_page.sentences(comparison),
+                "",
+                f"Full comparison: {output / 'index.html'}",
+            ]
+        )
     )
 
 

@@ -1,4 +1,4 @@
-"""Experiments that were tested on the same clips: which is ahead, by how much, how surely."""
+"""Paired comparison of experiments that were tested on the same clips."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SETTINGS = ("data.name", "features", "model.name", "split.name", "split.speaker
 
 @dataclass(frozen=True)
 class Result:
-    """The predictions of one experiment, and how they were made.
+    """Predictions of one experiment, with its settings.
 
     Attributes
     ----------
@@ -30,12 +30,12 @@ class Result:
         name in the comparison, and the commit of the experiment; "" for the workspace
     predictions : Predictions
     folds : Series of str
-        test fold of each clip, by clip; several folds in one text
+        test fold of each clip, by clip; several folds are joined in one string
     seeds : list of int
     settings : mapping
-        model.name, features, data.name, split as recorded when it was evaluated
+        model.name, features, data.name and split, as recorded by the stage `evaluate`
     shared : list of str
-        what training and test share, in words, such as "speaker-dependent"
+        overlap of training and test in words, such as "speaker-dependent"
     """
 
     name: str
@@ -48,33 +48,33 @@ class Result:
 
     @property
     def protocol(self) -> str:
-        """Name of the split, marked with what its sides share."""
+        """Name of the split, with the overlap of its sides in words."""
         return protocol_in_words(self.settings["split"]["name"], self.shared)
 
     @property
     def notes(self) -> list[str]:
-        """Notes that every output of its figures carries: shared speakers, demo speech."""
+        """Notes on every output: shared speakers, demo speech."""
         demo = self.settings["data.name"] == "demo"
         return self.shared + ["synthetic demo speech"] * demo
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The outcome in tables, each with a column `protocol`.
+    """Outcome of a comparison as tables, each with a column `protocol`.
 
     Attributes
     ----------
     experiments : DataFrame
-        one row per experiment: its own figures
+        one row per experiment: its figures
     differences : DataFrame
-        one row per pair: how far `experiment` is ahead of `reference`
+        one row per pair: the lead of `experiment` over `reference`
     classes : DataFrame
-        one row per pair and label that has clips: the same for its recall
+        one row per pair and label with clips: the same for recall
     corpora, labels : list of str
     shared, notes : list of str
         see Result
     title : str
-        what the protocol holds out, in words; its name, if those were not recorded
+        title of the protocol, or its name if no title was recorded
     """
 
     experiments: pd.DataFrame
@@ -100,23 +100,23 @@ def arrange_result(
     Parameters
     ----------
     table : DataFrame
-        data/predictions.csv, text columns read as text
+        data/predictions.csv, with text columns as strings
     name, commit, settings
         see Result
     leakage : mapping
-        proof of the split stage; a protocol that it found to be speaker-dependent is marked as
-        such, whatever the settings claim
+        reports/leakage.json; a protocol that it found to be speaker-dependent is marked as such,
+        whatever the settings claim
 
     Raises
     ------
     ValueError
-        naming the experiment, and the setting that is missing, or the clip and its fault
+        naming the experiment and the missing setting, or the clip and its fault
     """
     known = {*settings, *(f"split.{key}" for key in settings.get("split", ()))}
     if missing := [key for key in _SETTINGS if key not in known]:
         raise ValueError(
-            f"{name}: got no settings {', '.join(missing)}, as from an earlier version of the "
-            "pipeline; want a new run"
+            f"{name}: got no settings {', '.join(missing)} (run by an earlier version?), want a "
+            "new run"
         )
     columns = [column for column in ("clip", "fold", "seed") if column not in table]
     if columns:
@@ -135,12 +135,12 @@ def arrange_result(
 def check_comparable(results: Sequence[Result]) -> None:
     """Check that all experiments were tested on the same clips, labels and folds.
 
-    Numbers of seeds may differ: a figure is the mean over seeds, whatever their number.
+    Numbers of seeds may differ, because figures are means over seeds.
 
     Raises
     ------
     ValueError
-        listing the differences from the first experiment, with counts and an example
+        listing the differences to the first experiment, with counts and an example
     """
     first = results[0]
     lines = [
@@ -153,7 +153,7 @@ def check_comparable(results: Sequence[Result]) -> None:
 
 
 def _differing(first: Result, other: Result) -> list[str]:
-    """Reasons why two experiments cannot be compared, a text each."""
+    """List the reasons why two experiments cannot be compared."""
     facts = {
         "data": [result.settings["data.name"] for result in (first, other)],
         "protocol": [result.protocol for result in (first, other)],
@@ -183,7 +183,7 @@ def _differing(first: Result, other: Result) -> list[str]:
         ours, theirs = ours.loc[both], theirs.loc[both]
         if len(clips := both[ours != theirs]):
             reasons.append(
-                f"another {fact} for {len(clips)} of {len(both)} clips that both test, such as "
+                f"different {fact} for {len(clips)} of {len(both)} shared test clips, such as "
                 f"{clips[0]}: {ours[clips[0]]} against {theirs[clips[0]]}"
             )
     return reasons
@@ -201,12 +201,12 @@ def compare_results(results: Sequence[Result], *, pairs: Sequence[tuple[int, int
     results : sequence of Result
         at least two
     pairs : sequence of (int, int)
-        positions of reference and experiment; p values are corrected for the number of pairs
+        indices of reference and experiment; p values are corrected for the number of pairs
 
     Raises
     ------
     ValueError
-        if they cannot be compared, see `check_comparable`
+        if the experiments cannot be compared, see `check_comparable`
     """
     check_comparable(results)
     first = results[0]
@@ -234,7 +234,7 @@ def compare_results(results: Sequence[Result], *, pairs: Sequence[tuple[int, int
 
 
 def describe_result(result: Result) -> dict[str, Any]:
-    """One row of an experiment's own figures, pooled over folds and averaged over seeds."""
+    """Return the figures of an experiment, pooled over folds and averaged over seeds."""
     predictions = result.predictions
     confusion = predictions.confusion()  # [seeds, classes, classes]
     ua = unweighted_accuracy(confusion)
@@ -255,7 +255,7 @@ def describe_result(result: Result) -> dict[str, Any]:
 
 
 def _differences(experiment: Result, reference: Result) -> dict[str, Any]:
-    """UA, WA and correct answers of one experiment against those of another."""
+    """Compare UA, WA and correct answers of two experiments."""
     both = _predicted(experiment, reference)
     tested = reference.predictions.tested
     ua = paired_difference(unweighted_accuracy, **both, **tested)
@@ -279,12 +279,12 @@ def _differences(experiment: Result, reference: Result) -> dict[str, Any]:
 
 
 def _classes(experiment: Result, reference: Result) -> list[dict[str, Any]]:
-    """Recall of each label against that of another experiment, for labels that have clips."""
+    """Compare the recall of two experiments for each label with clips."""
     both = _predicted(experiment, reference)
     tested = reference.predictions.tested
     rows = []
     for label in np.unique(tested["truth"]):
-        # Speakers without clips of the label say nothing about its recall.
+        # Speakers without clips of the label carry no information about its recall.
         own = tested["truth"] == label
         chosen = {name: predicted[own] for name, predicted in both.items()}
 
@@ -308,7 +308,7 @@ def _classes(experiment: Result, reference: Result) -> list[dict[str, Any]]:
 
 
 def _predicted(experiment: Result, reference: Result) -> dict[str, Any]:
-    """Predicted classes of both, in the reference's order of labels, [clips, seeds]."""
+    """Return the predicted classes [clips, seeds] of both, in the reference's order of labels."""
     ours, theirs = experiment.predictions, reference.predictions
     order = [ours.labels.index(label) for label in theirs.labels]
     return {
@@ -320,21 +320,21 @@ def _predicted(experiment: Result, reference: Result) -> dict[str, Any]:
 def mcnemar(right: NDArray[np.bool_], reference: NDArray[np.bool_]) -> tuple[int, int, float]:
     """Apply McNemar's exact test to clips, each counted once.
 
-    With one seed this is McNemar's test. With several, a clip counts for the system that is right
-    under more seeds. The test takes clips as independent, which clips of one speaker are not, so it
-    finds differences where there are none more often than p says.
+    With several seeds, a clip counts for the system that is right under more of them. The test
+    treats clips as independent. Clips of one speaker are not, so false positives are more frequent
+    than p states.
 
     Parameters
     ----------
     right, reference : bool [clips, seeds]
-        whether each system is right; of equally many seeds, as a system with more of them is
-        seldom wholly right or wholly wrong, and equal systems would not come out equal
+        whether each system is right; both have the same number of seeds, because a system with more
+        seeds is rarely right or wrong under all of them, which would bias the counts
 
     Returns
     -------
     better, worse, p
-        clips on which the system is right more often than the reference, and less often; two-sided
-        binomial probability of a split at least as uneven
+        number of clips on which the system is right more often than the reference, and less often;
+        two-sided binomial probability of counts at least as uneven
 
     Raises
     ------
@@ -364,7 +364,7 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     Returns
     -------
     float [tests]
-        in the order given, each at least p and at most 1
+        corrected p values in the same order, at most 1
 
     References
     ----------

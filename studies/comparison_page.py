@@ -1,4 +1,4 @@
-"""Figures and page of a comparison of experiments."""
+"""Figures and HTML page of a comparison of experiments."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _WIDTH = 8  # of figures, in inches
 
 
 def draw(comparison: Comparison) -> dict[str, bytes]:
-    """Draw the figures of a comparison: PNG and SVG by file name."""
+    """Draw the figures of a comparison as PNG and SVG, by file name."""
     makers = (differences_figure, ua_figure, classes_figure)
     with style():
         figures = [make(comparison) for make in makers]
@@ -42,13 +42,13 @@ def draw(comparison: Comparison) -> dict[str, bytes]:
 
 
 def differences_figure(comparison: Comparison) -> Figure:
-    """Draw the difference in UA of each pair with its interval, and zero as a line."""
+    """Draw the difference in UA of each pair with its interval, and a line at zero."""
     table = comparison.differences
     one = table["reference"].nunique() == 1
     figure, axes = new_figure(_WIDTH, 1.5 + (0.34 if one else 0.44) * len(table))
     _forest(axes, table, certain=table["p_holm"] < ALPHA, widest=_widest(table))
     names = [
-        row.experiment if one else f"{row.experiment}\nto {row.reference}"
+        row.experiment if one else f"{row.experiment}\nvs. {row.reference}"
         for row in table.itertuples()
     ]
     texts = [
@@ -59,14 +59,14 @@ def differences_figure(comparison: Comparison) -> Figure:
     _rows(axes, names)
     label_right(axes, range(len(table)), texts)
     p = "corrected p" if len(table) > 1 else "p"
-    axes.set_xlabel(f"difference in UA, 95 % interval; full dot: {p} below {ALPHA:g}")
+    axes.set_xlabel(f"difference in UA, 95 % interval; filled dot: {p} below {ALPHA:g}")
     against = f" to {table['reference'].iloc[0]}" if one else ""
-    set_title(axes, f"Difference in UA{against} (right: better)", _notes(comparison))
+    set_title(axes, f"Difference in UA{against} (positive: better)", _notes(comparison))
     return figure
 
 
 def ua_figure(comparison: Comparison) -> Figure:
-    """Draw the UA of each experiment with its interval, and chance as a line."""
+    """Draw the UA of each experiment with its interval, and a line at chance."""
     table = comparison.experiments
     figure, axes = new_figure(_WIDTH, 1.5 + 0.34 * len(table))
     places = np.arange(len(table))
@@ -86,7 +86,7 @@ def ua_figure(comparison: Comparison) -> Figure:
 
 
 def classes_figure(comparison: Comparison) -> Figure:
-    """Draw the difference in the recall of each label, a panel for each pair."""
+    """Draw the difference in the recall of each label, one panel per pair."""
     pairs = dict(list(comparison.classes.groupby(["reference", "experiment"], sort=False)))
     columns = min(_COLUMNS, len(pairs))
     lines = -(-len(pairs) // columns)
@@ -97,19 +97,19 @@ def classes_figure(comparison: Comparison) -> Figure:
         certain = (table["difference_low"] > 0) | (table["difference_high"] < 0)
         _forest(axes, table, certain=certain, widest=_widest(comparison.classes))
         _rows(axes, table["label"])
-        axes.set_title(f"{experiment}\nto {reference}", loc="left", fontsize=9)
+        axes.set_title(f"{experiment}\nvs. {reference}", loc="left", fontsize=9)
         axes.tick_params(labelbottom=True)
     for axes in panels[len(pairs) :]:
         axes.set_axis_off()
-    label = "difference in recall, 95 % interval; full dot: without 0"
+    label = "difference in recall, 95 % interval; filled dot: excludes 0"
     figure.supxlabel(label, fontsize=9)
-    title = "Difference in the recall of each emotion (right: better)"
+    title = "Difference in the recall of each emotion (positive: better)"
     set_title(panels[0], title, _notes(comparison))
     return figure
 
 
 def _forest(axes: Axes, table: pd.DataFrame, *, certain: pd.Series, widest: float) -> None:
-    """Draw differences with their intervals, zero in the middle; full dots where certain."""
+    """Draw differences with their intervals, zero in the middle, filled dots where certain."""
     places = np.arange(len(table))
     colours = np.where(certain, MAIN, REFERENCE)
     axes.axvline(0, color="black", linewidth=0.8, zorder=1)
@@ -122,7 +122,7 @@ def _forest(axes: Axes, table: pd.DataFrame, *, certain: pd.Series, widest: floa
 
 
 def _widest(table: pd.DataFrame) -> float:
-    """Range to draw on either side of 0, also where all differences are 0."""
+    """Return the range to draw on either side of 0; above 0 even if all differences are 0."""
     return max(1.1 * table[["difference_low", "difference_high"]].abs().to_numpy().max(), 0.02)
 
 
@@ -135,19 +135,19 @@ def _rows(axes: Axes, names: Iterable[str]) -> None:
 
 
 def _notes(comparison: Comparison) -> list[str]:
-    """Lines below each title."""
+    """Return the lines below each title."""
     return [*textwrap.wrap(tested_on(comparison), 90), *comparison.notes]
 
 
 def tested_on(comparison: Comparison) -> str:
-    """Corpora, clips, speakers and protocol of the comparison."""
+    """Name the corpora, clips, speakers and protocol of a comparison."""
     first = comparison.experiments.iloc[0]
     corpora = ", ".join(comparison.corpora)
     return f"{corpora}: {first['clips']} clips, {first['speakers']} speakers, {comparison.title}"
 
 
 def sentences(comparison: Comparison) -> list[str]:
-    """The outcome in a plain sentence for each pair."""
+    """Put the outcome of each pair in a plain sentence."""
     table = comparison.differences
     return [_sentence(row, pairs=len(table)) for row in table.itertuples()]
 
@@ -169,12 +169,12 @@ def _sentence(row: Any, *, pairs: int) -> str:
 
 
 def p_text(p: float) -> str:
-    """A p value with three decimals."""
+    """Write a p value with three decimals."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def render(comparison: Comparison, *, drawn: Mapping[str, bytes]) -> str:
-    """Fill in the page, with the figures in it.
+    """Render the page with its figures.
 
     Parameters
     ----------
@@ -213,7 +213,7 @@ def render(comparison: Comparison, *, drawn: Mapping[str, bytes]) -> str:
 
 
 def _readable(table: pd.DataFrame) -> pd.DataFrame:
-    """Join units and their number in one column; write small p values so that none reads as 0."""
+    """Join units and their number in one column, and write small p values as "< 0.001"."""
     tests = [column for column in ("p", "p_holm", "mcnemar_p", "mcnemar_p_holm") if column in table]
     words = {
         column: [f"{p:.3f}" if p >= 0.001 else "< 0.001" for p in table[column]] for column in tests

@@ -1,4 +1,4 @@
-"""The experiment of the last run, proven to belong together, and trained again in another way.
+"""The experiment of the last run: checked for consistency, and retrained with other settings.
 
 studies.ablation, studies.leakage and studies.tune share this module.
 """
@@ -48,10 +48,10 @@ _KINDS = ((REFERENCE, "D"), (MAIN, "o"), (COLOURS[2], "s"))  # colours and marke
 
 @dataclass(frozen=True)
 class Experiment:
-    """What the pipeline made, proven to belong together.
+    """Outputs of the pipeline that belong together.
 
     clips, split : clip table and split table
-    labels : the label set's labels that occur, in its order
+    labels : labels that occur, in the order of the label set
     seeds : of the jobs
     settings : sections audio, features, model and train of the parameters
     predictions : of the held-out clips
@@ -66,14 +66,14 @@ class Experiment:
 
 
 def read_experiment(params: DictConfig) -> Experiment:
-    """Read what the pipeline made, and prove that it belongs to the parameters.
+    """Read the outputs of the pipeline, and check that they belong to the parameters.
 
     Raises
     ------
     FileNotFoundError
-        naming the files that are missing
+        naming the missing files
     ValueError
-        saying what differs
+        naming the difference
     """
     seeds, features = list(params.seeds), list(params.features)
     checkpoint = MODELS / f"fold_0-seed_{seeds[0]}.pt"
@@ -95,14 +95,14 @@ def read_experiment(params: DictConfig) -> Experiment:
 
 
 def check_checkpoint(path: Path, *, settings: Mapping[str, Any]) -> None:
-    """Prove that a model was trained with these settings.
+    """Check that a model was trained with these settings.
 
     Parameters
     ----------
     path : Path
         models/folds/<job>.pt
     settings : mapping
-        those of Experiment, and `labels` and `inputs` (dimensions by feature)
+        settings of Experiment, with `labels` and `inputs` (dimensions by feature)
 
     Raises
     ------
@@ -116,7 +116,7 @@ def check_checkpoint(path: Path, *, settings: Mapping[str, Any]) -> None:
 
 
 def _differing(trained: Any, now: Any, *, name: str) -> list[str]:
-    """Every setting below a name that differs, a line each."""
+    """List every setting below a name that differs."""
     if isinstance(trained, Mapping) and isinstance(now, Mapping):
         return [
             line
@@ -125,13 +125,13 @@ def _differing(trained: Any, now: Any, *, name: str) -> list[str]:
                 trained.get(key, "missing"), now.get(key, "missing"), name=f"{name}.{key}"
             )
         ]
-    return [] if trained == now else [f"{name[1:]} was {trained} in training, is {now} now"]
+    return [] if trained == now else [f"{name[1:]}: got {trained} in training, want {now}"]
 
 
 def check_predictions(
     path: Path, *, clips: pd.DataFrame, split: pd.DataFrame, seeds: Sequence[int]
 ) -> None:
-    """Prove that a table of predictions belongs to a clip table, a split and seeds.
+    """Check that a table of predictions belongs to a clip table, a split and seeds.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def check_predictions(
     Raises
     ------
     ValueError
-        saying what differs, with the first clip of which it does
+        naming the difference and the first clip with it
     """
     keys, facts = ["clip", "fold", "seed"], ["label", "corpus", "speaker"]
     predicted = pd.read_csv(path, usecols=[*keys, *facts], dtype="str", keep_default_na=False)
@@ -157,16 +157,16 @@ def check_predictions(
     tested = pd.concat(tested).merge(clips[["clip", "corpus", "speaker"]], on="clip")
     both = predicted.merge(tested, on=keys, how="outer", suffixes=("", "_now"), indicator="side")
     rules = {
-        "is predicted, but not tested": both["side"] == "left_only",
-        "is tested, but not predicted": both["side"] == "right_only",
-        **{f"has another {fact}": both[fact] != both[f"{fact}_now"] for fact in facts},
+        "predicted, but not tested": both["side"] == "left_only",
+        "tested, but not predicted": both["side"] == "right_only",
+        **{f"different {fact}": both[fact] != both[f"{fact}_now"] for fact in facts},
     }
     for rule, broken in rules.items():
         if broken.any():
             row = both[broken].iloc[0]
             place = f"{row['clip']}, fold {row['fold']}, seed {row['seed']}"
             raise ValueError(
-                f"{path}: {place}: {rule} by params.yaml, {SPLIT} and {CLIPS}; "
+                f"{path}: {place}: {rule} according to params.yaml, {SPLIT} and {CLIPS}; "
                 f"{broken.sum()} such rows"
             )
 
@@ -174,22 +174,22 @@ def check_predictions(
 def train(
     experiment: Experiment, *, split: pd.DataFrame, features: Sequence[str], name: str
 ) -> tuple[Plan, Predictions]:
-    """Train every fold and seed, on other folds or with fewer features; predict held-out clips.
+    """Train every fold and seed on other folds or fewer features, and predict the held-out clips.
 
     Parameters
     ----------
     experiment : Experiment
     split : DataFrame
-        a split table of its clips
+        split table of its clips
     features : names
         some of its features, or all
     name : str
-        what to call the predictions in an error
+        name of the predictions in errors
 
     Returns
     -------
     Plan
-        whose scratch folder holds the finished jobs, for a run that is interrupted later on
+        its scratch folder keeps the finished jobs until `clean_up`, so that a later run can resume
     Predictions
     """
     settings = experiment.settings
@@ -211,14 +211,14 @@ def train(
 
 
 def tabulate(systems: Mapping[str, Predictions], *, column: str) -> pd.DataFrame:
-    """Tabulate the UA of each system, and its difference to the first one.
+    """Tabulate the UA of each system, and the difference to the first one.
 
     Parameters
     ----------
     systems : mapping
-        predictions by name, all of the same clips
+        predictions by name, all for the same clips
     column : str
-        title of the names
+        name of the first column
 
     Returns
     -------
@@ -241,7 +241,7 @@ def tabulate(systems: Mapping[str, Predictions], *, column: str) -> pd.DataFrame
 
 
 def heading(title: str, table: pd.DataFrame, *, second_line: str) -> str:
-    """Title of a figure: what it compares, and on which clips."""
+    """Return the title of a figure, with its clips, speakers and seeds."""
     first = table.iloc[0]
     seeds = f", {first['seeds']} seeds" if first["seeds"] > 1 else ""
     counts = f"{first['clips']} clips, {first['speakers']} speakers{seeds}"
@@ -285,8 +285,8 @@ def systems_figure(
 ) -> Figure:
     """Draw the UA of several systems with its 95 % interval, one row each.
 
-    The difference to the first row is written beside each row: intervals that overlap say little
-    about two systems that were tested on the same speakers.
+    Each row states its difference to the first row, because overlapping intervals say little about
+    two systems that were tested on the same speakers.
 
     Parameters
     ----------
@@ -294,7 +294,7 @@ def systems_figure(
         names of the systems in the first column; ua, ua_low, ua_high, difference, difference_low,
         difference_high; the reference in the first row
     heading : str
-        what was compared, and on which clips
+        title of the figure
     reference : str
         name of the reference
     kinds : int [rows]
@@ -328,10 +328,10 @@ def systems_figure(
 
 
 def clean_up(plans: Sequence[Plan]) -> None:
-    """Remove what an interrupted run would have gone on from."""
+    """Remove the finished jobs from which an interrupted run would resume."""
     for plan in plans:
-        if plan.scratch.is_dir():  # not where settings were refused
+        if plan.scratch.is_dir():  # none if the settings were refused
             shutil.rmtree(plan.scratch)
     for folder in [*(plan.scratch.parent for plan in plans), SCRATCH]:
-        if folder.is_dir() and not any(folder.iterdir()):  # else another run may go on
+        if folder.is_dir() and not any(folder.iterdir()):  # otherwise another run may need it
             folder.rmdir()

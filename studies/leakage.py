@@ -1,16 +1,16 @@
-"""How much the split inflates UA: the model of the last run under other protocols.
+"""Measure how much the split inflates UA: retrain the last model under other protocols.
 
 python -m studies.leakage
 
 Run it after `dvc repro` or `dvc exp run`. It trains the model of params.yaml with speakers held
-out, with a random split, with speakers and sentences held out, and, if there are several corpora,
-with whole corpora held out. Settings come from conf/split; for the protocol of the last run they
+out, with a random split, with speakers and sentences held out, and, given several corpora, with
+whole corpora held out. Settings come from conf/split; for the protocol of the last run they
 come from params.yaml, and its predictions are reused. The validation fraction is always that of
-params.yaml. A protocol that does not suit the clips is left out, with the reason. The comparison
-uses the clips that all protocols test. An interrupted run resumes.
+params.yaml. A protocol that does not suit the clips is skipped with a warning. The comparison uses
+the clips that all protocols test. An interrupted run resumes.
 
 Writes reports/inflation.csv, reports/inflation.png and reports/inflation.svg: UA with its interval,
-and the paired difference to speakers held out, by which a random split inflates UA.
+and the paired difference to the split with speakers held out, which is the inflation.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from stages.splits.leaks import RULES, leakage_report, protocol_in_words, shared
 from studies import experiment
 
 log = logging.getLogger(__name__)
-#: The others are compared with the first.
+#: The first is the reference of the others.
 PROTOCOLS = ("speaker", "random", "speaker_sentence", "corpus")
 CONF, OUTPUT = Path("conf/split"), Path("reports/inflation")
 
@@ -61,13 +61,13 @@ def make_splits(
     splits : dict of DataFrame
         split table by protocol
     shared : dict of list of str
-        what training and test share, by protocol
+        overlap of training and test in words, by protocol
 
     Raises
     ------
     ValueError
-        if the clips do not suit the first protocol, or if params.yaml gives another split than that
-        of the last run
+        if the clips do not suit the first protocol, or if the split of params.yaml differs from
+        that of the last run
     """
     clips = label_clips(last.clips, name=params.labels.name, mapping=params.labels.map)
     splits, shared = {}, {}
@@ -81,13 +81,13 @@ def make_splits(
         except ValueError as error:
             if name == PROTOCOLS[0]:
                 raise
-            log.warning("leakage: %s is left out: %s", name, error)
+            log.warning("leakage: %s is skipped: %s", name, error)
             continue
         splits[name], shared[name] = split, shared_in_words(settings, report)
     own = splits.get(params.split.name)
     if own is not None and not own.astype("str").equals(last.split.astype("str")):
         raise ValueError(
-            f"{experiment.SPLIT}: not the split {params.split.name} of params.yaml; "
+            f"{experiment.SPLIT}: differs from the split {params.split.name} of params.yaml; "
             "run `dvc repro` first"
         )
     return splits, shared
@@ -101,7 +101,7 @@ def in_common(found: Mapping[str, Predictions]) -> dict[str, Predictions]:
         chosen = predictions.clips["clip"].isin(shared).to_numpy()
         if not chosen.all():
             log.info(
-                "leakage: %s: %d clips are left out, as another protocol does not test them",
+                "leakage: %s: %d clips are left out, because another protocol does not test them",
                 name,
                 (~chosen).sum(),
             )
@@ -159,7 +159,7 @@ def main() -> None:
         table,
         OUTPUT,
         title=experiment.heading(
-            f"What the split does to {params.model.name}", table, second_line=corpora
+            f"Effect of the split on {params.model.name}", table, second_line=corpora
         ),
         reference=PROTOCOLS[0],
         kinds=[0, *(1 if words else 2 for words in list(shared.values())[1:])],

@@ -1,10 +1,10 @@
-"""Functionals and label of every clip as one CSV file, for other tools.
+"""Write the functionals and label of every clip to one CSV file, for other tools.
 
 python -m studies.table [--output FILE]
 
-Reads the caches of the features in params.yaml. Training variants are left out, because other tools
-would treat them as recordings. Columns: clip, corpus, speaker, sex, emotion, label, then
-<feature>_<dimension>_<value>.
+It reads the caches of the features in params.yaml. Training variants are left out, because other
+tools would treat them as recordings. Columns: clip, corpus, speaker, sex, emotion, label, then
+<feature>_<dimension>_<functional>.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=OUTPUT, help=f"default: {OUTPUT}")
     output = parser.parse_args().output
     if output != OUTPUT and output.exists():
-        sys.exit(f"{output}: is there already, want a new file")
+        sys.exit(f"{output}: already exists, want a new file")
     params = load_params()
     clips = read_clips("data/merged/clips.csv")
     clips["first"] = first_frames(clips["frames"].to_numpy())

@@ -1,16 +1,19 @@
-"""Search for the settings that do best on validation speakers. Test clips take no part.
+"""Search for the settings with the best UA on validation speakers; test clips take no part.
 
 python -m studies.tune conf/tune/STUDY.yaml [--workers N] [--recipe NAME]
 
-The file says what every trial begins with (`base`), which settings are tried in which range
-(`parameters`) and how many trials are made (`trials`); Optuna chooses them. What validates are the
-speakers that each fold takes from its training side, so `split.validation` must not be 0. Settings
-of `model.network` and `train`, and options of `train/schedule`, are tried on the caches of the last
-run, which must be that of `base`; for others each trial is an experiment of its own, run by
-`dvc exp run --temp`. A trial that is behind the median of the others after a fold is stopped. The
-study is kept in models/tune/STUDY.journal: an interrupted one goes on, and several commands may
-work on it at a time. Writes reports/tune/STUDY/: trials.csv, history and importance as PNG and SVG,
-and best.yaml, the best setting as a recipe; with --recipe also as conf/experiment/NAME.yaml.
+The file gives the starting point of every trial (`base`), the settings to try with their ranges
+(`parameters`), and the number of trials (`trials`). Optuna chooses the values. Each fold takes its
+validation speakers from its training side, so `split.validation` must be above 0.
+
+If all settings belong to `model.network`, `train` or `train/schedule`, the trials use the caches of
+the last run, which must have had the settings of `base`. Otherwise `dvc exp run --temp` runs each
+trial as an experiment of its own. A trial that falls behind the median of the others after a fold
+is stopped. The study is kept in models/tune/STUDY.journal: an interrupted study resumes, and
+several commands can work on it at once.
+
+Writes reports/tune/STUDY/: trials.csv, history and importance as PNG and SVG, and best.yaml, the
+best settings as a recipe. With --recipe, the recipe is also written to conf/experiment/NAME.yaml.
 """
 
 from __future__ import annotations
@@ -30,27 +33,27 @@ from stages.reporting.drawing import encode_all, style
 from stages.running.outputs import complete
 from stages.running.settings import load_params, plain, processes
 from stages.splits.leaks import protocol_in_words
-from studies import study as studies
+from studies import search
 from studies.experiment import Experiment, read_experiment
-from studies.study import Study
-from studies.trials import importance_figure, trials_figure
+from studies.search import Study
+from studies.trial_figures import importance_figure, trials_figure
 
 JOURNALS, REPORTS, RECIPES = Path("models/tune"), Path("reports/tune"), Path("conf/experiment")
 _FOR_IMPORTANCE = 4  # trials with different results
 
 
 def last_run(study: Study) -> Experiment:
-    """What the last run made, if it is that of the study's base.
+    """Read the last run, which must have had the settings of the study's base.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        saying what differs, and the command that makes it
+        naming the difference, and the command to run first
     """
     flags = " ".join(f"-S '{item}'" for item in study.base)
     advice = f"run `{' '.join(['dvc exp run', flags]).strip()}` first"
     params = load_params()
-    now, wanted = plain(params), plain(studies.compose_params(study.base))
+    now, wanted = plain(params), plain(search.compose_params(study.base))
     if now != wanted:
         names = [name for name in wanted if now.get(name) != wanted[name]]
         raise ValueError(f"params.yaml: differs from base in {', '.join(names)}; {advice}")
@@ -58,12 +61,12 @@ def last_run(study: Study) -> Experiment:
         experiment = read_experiment(params)
     except (FileNotFoundError, ValueError) as error:
         raise type(error)(f"{error}; {advice}") from error
-    studies.validation_only(experiment.split)
+    search.validation_only(experiment.split)
     return experiment
 
 
 def trial_table(opened: optuna.Study) -> pd.DataFrame:
-    """One row per trial: number, state, validation_ua (so far, if stopped), its settings."""
+    """Tabulate the trials: number, state, validation_ua (so far, if stopped), settings, error."""
     rows = [
         {
             "trial": trial.number,
@@ -74,20 +77,20 @@ def trial_table(opened: optuna.Study) -> pd.DataFrame:
             **trial.params,
             "error": trial.user_attrs.get("error", ""),
         }
-        for trial in studies.counted(opened)
+        for trial in search.counted(opened)
     ]
     return pd.DataFrame(rows)
 
 
 def recipe(study: Study, opened: optuna.Study) -> str:
-    """The base and the best setting as a file of conf/experiment."""
-    best, made = opened.best_trial, len(studies.counted(opened))
+    """Return the base and the best settings as text for a file of conf/experiment."""
+    best, made = opened.best_trial, len(search.counted(opened))
     choices: list[str] = []
     settings = OmegaConf.create()
     marked = "".join(f", {words}" for words in study.shared)
     for key, value in [item.split("=", 1) for item in study.base] + list(best.params.items()):
         name = key.lstrip("+")
-        if name == "experiment":  # before what overrides it
+        if name == "experiment":  # its settings may be overridden below
             choices.insert(0, f"  - {value}\n")
         elif Path("conf", name).is_dir():
             place = "features@_global_.features" if name == "features" else name
@@ -99,15 +102,15 @@ def recipe(study: Study, opened: optuna.Study) -> str:
         "# @package _global_\n"
         f"# Best of {made} trials of the study {study.name}. Claimed: validation UA "
         f"{best.value:.3f}, mean over folds{marked}.\n"
-        "# Leaks: who validates in one fold is tested in another, which favours it there.\n"
+        "# Leaks: speakers who validate in one fold are tested in another, so UA is optimistic.\n"
         + ("defaults:\n" + "".join(choices) if choices else "")
         + OmegaConf.to_yaml(settings)
     )
 
 
 def write(study: Study, opened: optuna.Study, *, output: Path) -> None:
-    """Write and print what the study has found so far."""
-    params = studies.compose_params(study.base)
+    """Write the results of the study so far, and print the best."""
+    params = search.compose_params(study.base)
     protocol = protocol_in_words(params.split.name, study.shared)
     table = trial_table(opened).assign(protocol=protocol)
     heading = f"Study {study.name}: {len(table)} trials"
@@ -128,12 +131,12 @@ def write(study: Study, opened: optuna.Study, *, output: Path) -> None:
         f"{heading}; best: trial {best.number}, validation UA {best.value:.3f} "
         f"({', '.join([params.split.name, *notes])})"
     )
-    overrides = [*study.base, *(studies.override(*item) for item in best.params.items())]
+    overrides = [*study.base, *(search.override(*item) for item in best.params.items())]
     print("dvc exp run " + " ".join(f"-S {shlex.quote(item)}" for item in overrides))
 
 
 def importances(opened: optuna.Study) -> dict[str, float]:
-    """Share of the differences between trials that each setting explains; {} of too few."""
+    """Return the fraction of the variance between trials that each setting explains; {} if few."""
     values = {trial.value for trial in opened.get_trials(states=(TrialState.COMPLETE,))}
     if len(values) < _FOR_IMPORTANCE:
         return {}
@@ -147,21 +150,27 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("study", type=Path, help="conf/tune/STUDY.yaml")
-    parser.add_argument("--workers", type=int, help="processes (default: one per core; DVC: one)")
-    parser.add_argument("--recipe", help="write the best as conf/experiment/NAME.yaml, a new file")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        help="processes (default: one per core; one with DVC)",
+    )
+    parser.add_argument("--recipe", help="write the best to conf/experiment/NAME.yaml too")
     arguments = parser.parse_args()
     written = RECIPES / f"{arguments.recipe}.yaml" if arguments.recipe else None
     if written and written.exists():
-        sys.exit(f"{written}: is there already, want a new name")
+        sys.exit(f"{written}: already exists, want a new name")
     try:
-        study = studies.read_study(arguments.study)
+        study = search.read_study(arguments.study)
         experiment = last_run(study) if study.here else None
         opened = tune(study, experiment, workers=arguments.workers)
     except (OSError, ValueError) as error:
         sys.exit(str(error))
     if not opened.get_trials(states=(TrialState.COMPLETE,)):
         reason = opened.trials[-1].user_attrs.get("error")
-        sys.exit(f"{arguments.study}: none of its trials has ended well; the last one: {reason}")
+        sys.exit(
+            f"{arguments.study}: got no successful trial, want at least one; the last: {reason}"
+        )
     write(study, opened, output=REPORTS / study.name)
     if written:
         with complete(written) as part:
@@ -170,14 +179,14 @@ def main() -> None:
 
 
 def tune(study: Study, experiment: Experiment | None, *, workers: int | None) -> optuna.Study:
-    """Make all trials that are left, in so many processes."""
+    """Run the remaining trials in several processes."""
     tables = [experiment.clips, experiment.split] if experiment else []
     journal = JOURNALS / f"{study.name}.journal"
-    opened = studies.open_study(study, journal, tables=tables)
-    studies.retry_interrupted(opened)
+    opened = search.open_study(study, journal, tables=tables)
+    search.retry_interrupted(opened)
     number = workers or (processes(study.trials) if experiment else 1)
     Parallel(n_jobs=number)(
-        delayed(studies.run_trials)(
+        delayed(search.run_trials)(
             study, journal, worker=worker, experiment=experiment, tables=tables
         )
         for worker in range(1, number + 1)

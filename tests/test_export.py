@@ -320,7 +320,7 @@ def test_the_stage_writes_both_files_and_the_report(trained):
     card = files.pop("README.md").decode()
     assert report["bytes"] == {name: len(content) for name, content in files.items()}
     assert set(files) == {"inflect.onnx", "inflect.int8.onnx"}
-    assert "| `savee` | for research, after registration |" in card and "0.400 to 0.600" in card
+    assert "| `savee` | research use, after registration |" in card and "0.400 to 0.600" in card
     assert "trimming both ends" in card and "angry, happy, neutral, sad" in card
     assert "synthetic demo speech" in card and "speakers held out" in card
     assert 0 <= report["from_torch"]["largest_difference"] < 1e-4

@@ -100,8 +100,8 @@ def test_a_row_says_what_a_model_is_worth_and_what_it_costs(experiments, tmp_pat
 
 def test_a_file_of_an_unknown_experiment_is_named(monkeypatch):
     def fail(name):
-        raise ValueError(f"{name}: no experiment, branch, tag or commit of that name")
+        raise ValueError(f"{name}: no such experiment")
 
     monkeypatch.setattr(compare, "_open", fail)
-    with pytest.raises(ValueError, match="nobody: no experiment"):
+    with pytest.raises(ValueError, match="nobody"):
         compare.read_file("nobody", "data/predictions.csv")

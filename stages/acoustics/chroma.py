@@ -80,7 +80,7 @@ def chroma(
 def describe(*, n_chroma: int, **_: object) -> Description:
     """Relative power by class, in semitones above C. Takes the settings of `chroma`."""
     semitones = np.arange(n_chroma) * 12 / n_chroma
-    return Description("power (1: the strongest)", "semitones over C", semitones)
+    return Description("relative power (0 to 1)", "semitones above C", semitones)
 
 
 # Built outside inference mode: a constant cached from inside it would block gradients for ever.

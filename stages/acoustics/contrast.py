@@ -101,7 +101,7 @@ def describe(
     """Decibels by the middle of each band, in Hz. Takes the settings of `contrast`."""
     bands = _bands(sample_rate, n_fft, n_bands, fmin, quantile)
     middles = np.array([(first + end - 1) / 2 for first, end, _ in bands])
-    return Description("peak over valley (dB)", "frequency (Hz)", middles * sample_rate / n_fft)
+    return Description("peak above valley (dB)", "frequency (Hz)", middles * sample_rate / n_fft)
 
 
 def _extremes(power: Tensor, count: int) -> tuple[Tensor, Tensor]:

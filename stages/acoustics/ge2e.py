@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from stages.acoustics import Description
 from stages.audio.frames import frame_count
 from stages.running.checks import check, check_range
 from stages.signals import speaker_encoder
@@ -63,3 +65,8 @@ def ge2e(waveform: Tensor, *, sample_rate: int, hop_length: int, layer: int) -> 
         nearest = (2 * frames * hop_length + HOP_LENGTH - 1) // (2 * HOP_LENGTH)
         states = states[:, nearest.clamp_max(bands.shape[-2] - 1)]
     return states.transpose(1, 2).reshape(*waveform.shape[:-1], HIDDEN, states.shape[1])
+
+
+def describe(**_: object) -> Description:
+    """Describe the activation by unit; the units have no order."""
+    return Description("activation (-1 to 1)", "unit", np.arange(HIDDEN))

@@ -51,4 +51,4 @@ def melpower(waveform: Tensor, *, sample_rate: int, hop_length: int) -> Tensor:
 def describe(*, sample_rate: int, **_: object) -> Description:
     """Power by band: the frequency at its filter's peak, in Hz."""
     edges = librosa.mel_frequencies(N_MELS + 2, fmin=0, fmax=sample_rate / 2)
-    return Description("power", "frequency (Hz)", edges[1:-1])
+    return Description("power (of full scale)", "frequency (Hz)", edges[1:-1])

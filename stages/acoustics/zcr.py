@@ -62,7 +62,7 @@ def zcr(waveform: Tensor, *, sample_rate: int, hop_length: int, frame_length: in
 
 def describe(**_: object) -> Description:
     """One dimension, a fraction. Takes the settings of `zcr`."""
-    return Description("share (0 to 1)", "", np.zeros(1))
+    return Description("rate (0 to 1)", "", np.zeros(1))
 
 
 def _rate(

@@ -77,7 +77,7 @@ def reliability_figure(reliability: pd.DataFrame, *, notes: Sequence[str]) -> Fi
     ratios = [3.2, *[1.0] * len(groups)]
     top, *counts = figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios)
     ideal: dict[str, Any] = {"color": REFERENCE, "linewidth": 1.2, "linestyle": ":"}
-    top.plot([0, 1], [0, 1], label="as right as sure", **ideal)
+    top.plot([0, 1], [0, 1], label="perfect calibration", **ideal)
     for axes, (kind, table), (colour, marker) in zip(
         counts, groups, ((COLOURS[2], "s"), (MAIN, "o")), strict=False
     ):
@@ -88,13 +88,13 @@ def reliability_figure(reliability: pd.DataFrame, *, notes: Sequence[str]) -> Fi
         width = table["to"] - table["from"]
         bars = axes.bar(table["from"], table["answers"], width, align="edge", color=colour)
         axes.bar_label(bars, [str(n) if n else "" for n in table["answers"]], fontsize=6.5)
-        axes.set_ylabel("answers")
+        axes.set_ylabel("number of answers")
         axes.margins(y=0.25)
         axes.grid(visible=False, axis="x")
     top.set_xlim(0, 1)
     top.set_ylim(-0.03, 1.03)
-    top.set_ylabel("share of answers that are right")
+    top.set_ylabel("fraction of correct answers")
     counts[-1].set_xlabel("probability of the answer (15 bins of equal width)")
     figure.legend(loc="outside lower right", ncols=3)
-    set_title(top, "Reliability of the probabilities", notes)
+    set_title(top, "Reliability of the predicted probabilities", notes)
     return figure

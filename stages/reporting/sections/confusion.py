@@ -73,8 +73,8 @@ def confusion_figure(
     axes.tick_params(length=0)
     axes.set_xlabel("predicted emotion")
     axes.set_ylabel("actual emotion")
-    clips = "clips" if n_seeds == 1 else f"clips, {n_seeds} seeds added up"
-    bar = figure.colorbar(image, ax=axes, label="share of the actual emotion (%)", fraction=0.05)
+    clips = "clips" if n_seeds == 1 else f"clips, sum over {n_seeds} seeds"
+    bar = figure.colorbar(image, ax=axes, label="% of the actual emotion", fraction=0.05)
     bar.outline.set_visible(False)
-    set_title(axes, f"Confusion (large: %, small: {clips})", notes)
+    set_title(axes, f"Confusion matrix (large: %, small: {clips})", notes)
     return figure

@@ -224,7 +224,7 @@ def draw_corpora(
     if len(excluded):
         drawn["excluded"] = counts_figure(
             pd.crosstab(reasons, excluded["corpus"]).reindex(columns=corpora, fill_value=0),
-            heading="Files that are not used, by reason and corpus",
+            heading="Excluded files, by reason and corpus",
             unit="files",
             notes=notes,
         )

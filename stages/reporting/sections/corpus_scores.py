@@ -49,7 +49,7 @@ def emotions_figure(counts: pd.DataFrame, *, notes: Sequence[str]) -> Figure:
     axes.set_yticks(range(len(counts)), names)
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
-    axes.set_xlabel("share of the corpus's clips (%)")
+    axes.set_xlabel("% of the clips of the corpus")
     axes.grid(visible=False, axis="y")
     figure.legend(loc="outside right center")
     set_title(axes, "Emotions by corpus (numbers: clips)", notes)

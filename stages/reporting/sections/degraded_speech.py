@@ -36,7 +36,7 @@ def robustness_figure(table: pd.DataFrame, *, chance: float, notes: Sequence[str
     Parameters
     ----------
     table : DataFrame
-        see `robustness_table`; the first row is of the clips as they are
+        see `robustness_table`; the first row is for the clean clips
     chance : float
         chance level, drawn as a line
     notes : list of str
@@ -74,10 +74,10 @@ def robustness_figure(table: pd.DataFrame, *, chance: float, notes: Sequence[str
             curves = [line for line in axes.get_lines() if line.get_label() in named]
             axes.legend(handles=curves, ncols=len(_CURVES), fontsize=8, **corner)
         axes.set_ylim(-0.02, 1.02)
-    names = [f"the clips as they are {clean['ua']:.3f}", "its interval", f"chance {chance:.3f}"]
+    names = [f"clean clips {clean['ua']:.3f}", "95 % interval", f"chance {chance:.3f}"]
     figure.legend([whole, band, guess], names, loc="outside lower right", ncols=3)
     for axes in panels[len(units) :]:
         axes.set_axis_off()
     figure.supylabel("UA, unweighted accuracy (0 to 1)", fontsize=9)
-    set_title(panels[0], "Unweighted accuracy of degraded clips, with 95 % interval", notes)
+    set_title(panels[0], "Unweighted accuracy of degraded clips, with 95 % intervals", notes)
     return figure

@@ -39,7 +39,7 @@ def section(run: Run) -> Section | None:
         found.clips,
         labels=run.predictions.labels,
         shares=found.shares,
-        heading=f"Held-out clips of fold {found.fold} before the network's last layer",
+        heading=f"Held-out clips of fold {found.fold} at the input of the last layer",
         notes=run.notes,
     )
     return Section(figures={"embedding": figure}, words={"embedding": found})

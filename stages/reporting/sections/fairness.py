@@ -161,7 +161,7 @@ def fairness_figure(bands: pd.DataFrame, *, notes: Sequence[str]) -> Figure:
     figure, axes = new_figure(max(5.5, min(1.5 + 0.24 * len(table), 9)), 4.4)
     width = min(9.0, 240 / len(table))  # in points
     band: dict[str, Any] = {"color": "#C8C8C8", "linewidth": width}
-    label = "what chance gives in 95 of 100"
+    label = "95 % range of chance"
     axes.vlines(places, table["band_low"], table["band_high"], label=label, **band)
     mean: dict[str, Any] = {"marker": "_", "color": REFERENCE, "s": width**2, "zorder": 2.5}
     axes.scatter(places, table["expected"], label="expected", **mean)
@@ -178,10 +178,10 @@ def fairness_figure(bands: pd.DataFrame, *, notes: Sequence[str]) -> Figure:
     axes.set_xticks(places[:shown], names[:shown], rotation=60, ha="right", rotation_mode="anchor")
     axes.set_xlim(-0.8 * step, places[-1] + 0.8)
     axes.set_ylim(-0.03, 1.03)
-    axes.set_ylabel("share of clips recognised")
+    axes.set_ylabel("fraction of clips recognised")
     if shown < len(table):
         axes.set_xlabel(
-            f"by sex, and {len(speakers)} speakers, from least to most ahead", loc="right"
+            f"sexes, then {len(speakers)} speakers, by recognised minus expected", loc="right"
         )
     axes.grid(visible=False, axis="x")
     figure.legend(loc="outside lower right", ncols=3)

@@ -58,7 +58,7 @@ def roc_figure(
         axes.set_axis_off()
     for axes in panels[max(len(curves) - columns, 0) : len(curves)]:  # the lowest of each column
         axes.tick_params(labelbottom=True)
-    figure.supxlabel("share of other clips taken for the emotion (false positives)", fontsize=9)
-    figure.supylabel("share of its own clips found", fontsize=9)
-    set_title(panels[0], "ROC curve of each emotion against the rest, and the area below it", notes)
+    figure.supxlabel("false positive rate", fontsize=9)
+    figure.supylabel("true positive rate (recall)", fontsize=9)
+    set_title(panels[0], "ROC curve of each emotion against the rest, and the area under it", notes)
     return figure

@@ -1,4 +1,4 @@
-"""The figures of a study: its trials, and which settings matter."""
+"""Figures of a tuning study: its trials, and the importance of its settings."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def trials_figure(trials: pd.DataFrame, *, heading: str, notes: Sequence[str]) -
     )
     axes.scatter(complete["trial"], complete["validation_ua"], color=MAIN, label="trial", zorder=3)
     if len(pruned):
-        name = "stopped early (mean of its folds so far)"
+        name = "stopped early (mean of folds so far)"
         axes.scatter(
             pruned["trial"], pruned["validation_ua"], color=COLOURS[2], marker="x", label=name
         )
     axes.set_xlabel("trial")
-    axes.set_ylabel("UA on validation clips,\nmean over folds (0 to 1)")
+    axes.set_ylabel("UA of validation clips,\nmean over folds (0 to 1)")
     axes.locator_params(axis="x", integer=True)
     figure.legend(loc="outside lower right", ncols=3)
     set_title(axes, heading, notes)
@@ -48,7 +48,7 @@ def trials_figure(trials: pd.DataFrame, *, heading: str, notes: Sequence[str]) -
 def importance_figure(
     importance: Mapping[str, float], *, heading: str, notes: Sequence[str]
 ) -> Figure:
-    """Draw the fraction of the differences between trials that each setting explains.
+    """Draw the fraction of the variance between trials that each setting explains.
 
     Parameters
     ----------
@@ -62,6 +62,6 @@ def importance_figure(
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel("share of the differences between trials (functional ANOVA)")
+    axes.set_xlabel("fraction of the variance between trials (functional ANOVA)")
     set_title(axes, heading, notes)
     return figure

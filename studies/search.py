@@ -1,7 +1,7 @@
-"""A study: which settings validate best, asked of Optuna, kept in a file, answered by training.
+"""Search for settings: Optuna proposes them, training evaluates them, a journal file keeps them.
 
-What is maximised is the unweighted accuracy on validation speakers, mean over folds and seeds. Test
-clips take no part: in trials that are trained here they are not even predicted.
+The search maximises the unweighted accuracy on validation speakers, averaged over folds and seeds.
+Test clips take no part: trials that are trained here do not even predict them.
 """
 
 from __future__ import annotations
@@ -47,20 +47,20 @@ from studies.experiment import CACHES, LOGS, SCRATCH, Experiment, clean_up
 
 log = logging.getLogger(__name__)
 TRAINING = "reports/training.csv"
-#: Sections of params.yaml whose settings can be tuned. The others decide which clips validate, and
-#: as what: over them, figures could not be compared.
+#: Sections of params.yaml whose settings can be tuned. The others decide which clips validate under
+#: which labels, so figures of trials that differ in them cannot be compared.
 TUNED = ("audio", "features", "model", "train", "variants")
-_HERE = ("model.network.", "train.", "train/")  # settings that leave the caches as they are
-_STARTED = 5  # trials that are never stopped early, to have something to compare with
+_HERE = ("model.network.", "train.", "train/")  # settings that do not change the caches
+_STARTED = 5  # trials that never stop early, because the others are compared with them
 
 
 @dataclass(frozen=True)
 class Study:
-    """What conf/tune/<name>.yaml says.
+    """Settings of conf/tune/<name>.yaml.
 
     name : str
-    base : overrides that every trial begins with, as `dvc exp run -S` takes them
-    trials : how many are to be made, over all runs
+    base : overrides of every trial, as `dvc exp run -S` takes them
+    trials : number of trials, over all runs of the study
     parameters : distribution by setting
     """
 
@@ -71,12 +71,12 @@ class Study:
 
     @property
     def here(self) -> bool:
-        """Whether trials are trained in this process, on caches that are there."""
+        """Whether this process can train the trials on the existing caches."""
         return all(name.startswith(_HERE) for name in self.parameters)
 
     @property
     def shared(self) -> list[str]:
-        """What training and test share in every trial, in words, such as "speaker-dependent"."""
+        """Overlap of training and test in every trial, in words, such as "speaker-dependent"."""
         params = compose_params(self.base)
         independent = bool(params.variants) and params.split.variants == "independent"
         of_settings = {"speaker_dependent": False, "variants_shared": independent}
@@ -84,20 +84,24 @@ class Study:
 
 
 def read_study(path: Path) -> Study:
-    """Read and check the description of a study.
+    """Read and check the file of a study.
 
     Raises
     ------
     ValueError
-        naming the file, the entry, what it is and what it should be
+        naming the file, the entry, the value and the expected value
     """
     content = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    wanted = {"base": list, "trials": int, "parameters": dict}
+    wanted = {
+        "base": (list, "a list of overrides"),
+        "trials": (int, "a number above 0"),
+        "parameters": (dict, "a mapping of settings to ranges"),
+    }
     if not isinstance(content, dict) or set(content) != set(wanted):
         raise ValueError(f"{path}: got {content}, want the entries {', '.join(wanted)}")
-    for name, kind in wanted.items():
+    for name, (kind, words) in wanted.items():
         if not isinstance(content[name], kind) or (name != "base" and not content[name]):
-            raise ValueError(f"{path}: {name}: got {content[name]!r}, want a {kind.__name__}")
+            raise ValueError(f"{path}: {name}: got {content[name]!r}, want {words}")
     try:
         parameters = {
             name: _distribution(name, spec) for name, spec in content["parameters"].items()
@@ -112,7 +116,7 @@ def read_study(path: Path) -> Study:
 
 
 def _distribution(name: str, spec: Any) -> BaseDistribution:
-    """{choices: [...]}, or {low: a, high: b} with step or log: whole numbers if both ends are."""
+    """Read {choices: [...]}, or {low: a, high: b}; two integer ends give integers."""
     keys = set(spec) if isinstance(spec, dict) else set()
     if keys == {"choices"} and spec["choices"]:
         return CategoricalDistribution(spec["choices"])
@@ -120,34 +124,34 @@ def _distribution(name: str, spec: Any) -> BaseDistribution:
         whole = all(isinstance(spec[end], int) for end in ("low", "high"))
         return (IntDistribution if whole else FloatDistribution)(**spec)
     raise ValueError(
-        f"parameters.{name}: got {spec}, want {{choices: [...]}}, or {{low: , high: }} with "
-        "`log: true` or `step: ` if wanted"
+        f"parameters.{name}: got {spec}, want {{choices: [...]}}, or {{low: , high: }} and "
+        "optionally `log: true` or `step: `"
     )
 
 
 def _check_setting(name: str, params: DictConfig) -> None:
     if re.split("[./]", name)[0] not in TUNED:
         raise ValueError(
-            f"parameters.{name}: want a setting of {', '.join(TUNED)}: with others, validation "
-            "figures of two trials are not of the same clips and labels"
+            f"parameters.{name}: want a setting of {', '.join(TUNED)}; any other changes the "
+            "validation clips or labels, so trials could not be compared"
         )
-    if Path("conf", name).is_dir():  # a group, whose options are tried
+    if Path("conf", name).is_dir():  # a group: the trials try its options
         return
     *sections, last = name.split(".")
     parent = OmegaConf.select(params, ".".join(sections)) if sections else params
     if not isinstance(parent, DictConfig) or last not in parent:
         raise ValueError(f"parameters.{name}: no such setting in params.yaml")
     if isinstance(parent[last], DictConfig):
-        raise ValueError(f"parameters.{name}: a section, want one of its settings, or a group")
+        raise ValueError(f"parameters.{name}: got a section, want one of its settings, or a group")
 
 
 def compose_params(overrides: Sequence[str]) -> DictConfig:
-    """params.yaml as `dvc exp run -S ...` composes it.
+    """Compose params.yaml as `dvc exp run -S ...` does.
 
     Raises
     ------
     ValueError
-        for an override that conf/ does not know
+        if conf/ does not know an override
     """
     try:
         with initialize_config_dir(str(Path("conf").resolve()), version_base=None):
@@ -157,7 +161,7 @@ def compose_params(overrides: Sequence[str]) -> DictConfig:
 
 
 def open_storage(path: Path) -> JournalStorage:
-    """The file that a study is kept in, which several processes may use at a time."""
+    """Open the journal file of a study, which several processes can use at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return JournalStorage(JournalFileBackend(str(path)))
 
@@ -165,22 +169,22 @@ def open_storage(path: Path) -> JournalStorage:
 def open_study(
     study: Study, path: Path, *, worker: int = 0, tables: Sequence[pd.DataFrame] = ()
 ) -> optuna.Study:
-    """Begin a study, or go on with it.
+    """Create a study, or resume it.
 
     Parameters
     ----------
     study : Study
     path : Path
-        the file it is kept in
+        journal file of the study
     worker : int
-        sets what this process draws
+        number of this process, which seeds its sampler
     tables : DataFrames
-        clip and split table, where trials are trained on them
+        clip and split table, if trials are trained on them
 
     Raises
     ------
     ValueError
-        if the study was begun with other settings
+        if the study was created with other settings
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     opened = optuna.create_study(
@@ -190,7 +194,7 @@ def open_study(
         load_if_exists=True,
         pruner=optuna.pruners.MedianPruner(n_startup_trials=_STARTED),
     )
-    # Those that go on draw anew; several at a time keep away from what the others are trying.
+    # A resumed study draws new values; parallel workers avoid values that others are trying.
     opened.sampler = optuna.samplers.TPESampler(
         seed=1000 * worker + len(opened.trials), constant_liar=True
     )
@@ -205,14 +209,14 @@ def open_study(
     elif begun != settings:
         differing = ", ".join(name for name in settings if settings[name] != begun[name])
         raise ValueError(
-            f"{path}: the study was begun with other {differing}; move the file away, or give "
-            "conf/tune/ a file of another name"
+            f"{path}: the study was created with other {differing}; move the file away, or rename "
+            "the study's file in conf/tune/"
         )
     return opened
 
 
 def retry_interrupted(opened: optuna.Study) -> None:
-    """Try again what a process of this machine was trying that is no more."""
+    """Queue the running trials of this machine's dead processes again."""
     for trial in opened.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         host, process = trial.user_attrs.get("by", ["", 0])
         if host == socket.gethostname() and not psutil.pid_exists(process):
@@ -222,12 +226,12 @@ def retry_interrupted(opened: optuna.Study) -> None:
 
 
 def _first(trial: Trial | FrozenTrial) -> int:
-    """Number of a trial, or of the one that it makes again."""
+    """Number of a trial, or of the trial that it repeats."""
     return trial.user_attrs.get("first", trial.number)
 
 
 def counted(opened: optuna.Study) -> list[FrozenTrial]:
-    """The trials that have begun; one that is made again, or will be, counts only there."""
+    """Return the trials that have started; a repeated trial counts once, as its repetition."""
     trials = opened.get_trials(deepcopy=False)
     again = {trial.user_attrs.get("again") for trial in trials}
     return [t for t in trials if t.number not in again and t.state != TrialState.WAITING]
@@ -236,22 +240,23 @@ def counted(opened: optuna.Study) -> list[FrozenTrial]:
 def run_trials(
     study: Study, path: Path, *, worker: int, experiment: Experiment | None, tables: Sequence
 ) -> None:
-    """Make trials until there are as many as wanted; several processes may do so at a time.
+    """Run trials until the study has its number of trials; several processes can do so at once.
 
     Parameters
     ----------
     study : Study
     path : Path
+        journal file of the study
     worker : int
         number of this process
     experiment : Experiment or None
-        what to train on; None: `dvc exp run --temp` makes each trial
+        data to train on; None: `dvc exp run --temp` runs each trial
     tables : see open_study
 
     Raises
     ------
     ValueError
-        if no clip validates
+        if there are no validation clips
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     opened = open_study(study, path, worker=worker, tables=tables)
@@ -283,26 +288,26 @@ def _run_trials(opened: optuna.Study, study: Study, *, experiment: Experiment | 
 
 
 class _Failed(Exception):
-    """Training with these settings came to nothing."""
+    """Training with the settings of a trial failed."""
 
 
 def written(settings: Mapping[str, Any]) -> str:
-    """Settings as `dvc exp run -S` takes them."""
+    """Write settings as `dvc exp run -S` takes them."""
     return " ".join(override(name, value) for name, value in settings.items())
 
 
 def override(name: str, value: Any) -> str:
-    """One setting as `dvc exp run -S` takes it."""
+    """Write one setting as `dvc exp run -S` takes it."""
     return f"{name}={value if isinstance(value, str) else json.dumps(value)}"
 
 
 def _overrides(trial: Trial, study: Study) -> list[str]:
-    """Overrides of the base, then those of a trial."""
+    """Return the overrides of the base, then those of a trial."""
     return [*study.base, *(override(*item) for item in trial.params.items())]
 
 
 def _train(trial: Trial, study: Study, experiment: Experiment) -> float:
-    """Mean validation UA over folds and seeds, each reported when it has ended."""
+    """Train every fold and seed, report each to the pruner, and return the mean validation UA."""
     try:
         params = compose_params(_overrides(trial, study))
     except ValueError as error:
@@ -313,7 +318,7 @@ def _train(trial: Trial, study: Study, experiment: Experiment) -> float:
         validation_only(experiment.split),
         labels=experiment.labels,
         caches=CACHES,
-        # Of its own: another process may be trying the same settings.
+        # Separate: another process may be trying the same settings.
         scratch=SCRATCH / f"{study.name}-{_first(trial)}",
         logs=LOGS,
         settings={name: settings[name] for name in SECTIONS},
@@ -336,24 +341,26 @@ def _train(trial: Trial, study: Study, experiment: Experiment) -> float:
 
 
 def validation_only(split: pd.DataFrame) -> pd.DataFrame:
-    """A split table without its test clips: nothing is predicted that could be looked at.
+    """Remove the test clips from a split table, so that they are not predicted.
 
     Raises
     ------
     ValueError
-        if in a fold no clip validates
+        if a fold has no validation clips
     """
     split = split.copy()
     for fold in folds_of(split):
         if fold != ALL:
             if not (split[fold] == "validation").any():
-                raise ValueError(f"split: in fold {fold} no clip validates, want split.validation")
+                raise ValueError(
+                    f"split: fold {fold}: got no validation clips, want split.validation above 0"
+                )
             split[fold] = split[fold].where(split[fold] != "test", "")
     return split
 
 
 def _run(trial: Trial, study: Study) -> float:
-    """The same of an experiment that DVC runs apart from the workspace."""
+    """Let DVC run a trial outside the workspace, and return its mean validation UA."""
     name = f"{study.name}-{trial.number}"
     overrides = _overrides(trial, study)
     flags = [part for override in overrides for part in ("-S", override)]
@@ -369,7 +376,7 @@ def _run(trial: Trial, study: Study) -> float:
 
 
 def validated(history: pd.DataFrame, *, patience: int | None) -> float:
-    """Mean over jobs of the validation UA of the epoch that is kept.
+    """Average the validation UA of the kept epoch over jobs.
 
     Parameters
     ----------
@@ -381,10 +388,10 @@ def validated(history: pd.DataFrame, *, patience: int | None) -> float:
     Raises
     ------
     ValueError
-        if no clip validates
+        if there are no validation clips
     """
     jobs = history.sort_values("epoch").groupby(["fold", "seed"])["validation_ua"]
     kept = jobs.last() if patience is None else jobs.max()
     if kept.isna().any():
-        raise ValueError("no clip validates, want split.validation above 0")
+        raise ValueError("got no validation clips, want split.validation above 0")
     return float(kept.mean())
