@@ -162,7 +162,11 @@ def _sentence(row: Any, *, pairs: int) -> str:
     place = "ahead of" if row.difference > 0 else "behind"
     units = f"{row.units} {row.interval}" + " of one speaker" * (row.interval == "clips")
     verdict = f"the choice of {units} alone could explain that"
-    if row.p_holm < ALPHA:
+    if row.difference_low == row.difference_high:
+        verdict = (
+            f"all {units} differ by the same amount, so the interval has no width and tells nothing"
+        )
+    elif row.p_holm < ALPHA:
         verdict = f"the choice of {units} alone hardly explains that"
     lead = f"{abs(row.difference):.3f} UA"
     return f"{row.experiment} is {place} {row.reference} by {lead} ({numbers}): {verdict}."

@@ -72,13 +72,16 @@ def resolve(name: str):
 def documented_row(name: str) -> str:
     """The first table row of docs/configuration.md whose first cell has a name in code."""
     lines = (ROOT / "docs" / "configuration.md").read_text().splitlines()
-    return next(line for line in lines if line[:1] == "|" and f"`{name}`" in line.split("|")[1])
+    rows = [line for line in lines if line[:1] == "|" and f"`{name}`" in line.split("|")[1]]
+    assert rows, f"docs/configuration.md: got no row of a table for `{name}`"
+    return rows[0]
 
 
 @pytest.mark.parametrize("group", sorted({group for group, _ in OPTIONS}))
 def test_the_docs_list_every_option(group):
     named = set(re.findall(r"\w+", documented_row(group)))
-    assert {name for of, name in OPTIONS if of == group} <= named
+    missing = sorted({name for other, name in OPTIONS if other == group} - named)
+    assert not missing, f"docs/configuration.md, row `{group}`: got no {', '.join(missing)}"
 
 
 @pytest.mark.parametrize("name", [name for group, name in OPTIONS if group == "model"])

@@ -24,6 +24,7 @@ from stages.learning.layers import (
     AttentiveStatistics,
     InputLayer,
     TimePooling,
+    input_layer,
     window_frames,
     windowed,
 )
@@ -1105,3 +1106,9 @@ def test_functionals_are_named_in_their_order():
     assert len(columns) == len(set(columns)) == 13 * 8
     every = functional_names(data.inputs, names=list(FUNCTIONALS))
     assert len(every) == functionals(data, np.array([0]), names=list(FUNCTIONALS)).shape[1]
+
+
+def test_a_network_without_an_input_layer_is_named():
+    """Training fits that layer; without it, a worker would end in an AttributeError."""
+    with pytest.raises(ValueError, match=r"torch.*Linear: got NoneType as `input`, want an Input"):
+        input_layer(nn.Linear(2, 2))

@@ -158,9 +158,10 @@ def test_a_name_that_does_not_parse_keeps_its_row(tmp_path, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_reader_says_how_to_get_its_corpus(name):
     lines = importlib.import_module(f"stages.corpora.{name}").HOW_TO_GET.splitlines()
-    assert 2 <= len(lines) <= 4
-    assert "http" in lines[0] or name in OWN
-    assert any(f"{name}/" in line for line in lines)
+    assert 2 <= len(lines) <= 4, f"{name}: HOW_TO_GET: got {len(lines)} lines, want 2 to 4"
+    address = "http" in lines[0] or name in OWN
+    assert address, f"{name}: HOW_TO_GET: want an address in the first line"
+    assert any(f"{name}/" in line for line in lines), f"{name}: HOW_TO_GET: want the folder {name}/"
 
 
 # RAVDESS

@@ -15,9 +15,9 @@ Recognises the emotion that a voice expresses: {labels}.
 - Output `probabilities` and `logits`: float32 [batch, {n_labels}], in the order above.
 - Applied to the training data, but not in the graph: {outside}.
 - `inflect.int8.onnx` stores its weights in 8 bits and computes in float32: UA {ua_int8:.3f} on
-  {n_held_out} held-out clips, against {ua_full:.3f} in full precision.
+  {n_held_out} held-out clips of one fold, against {ua_full:.3f} in full precision.
 
-The metadata of the files hold labels, sample rate, corpora, protocol and figures. {demo}
+The metadata of the files hold labels, sample rate, corpora, protocol and figures.{demo}
 
 ## Trained on
 
@@ -37,7 +37,7 @@ clips, which leaves no clips to test it.
 
 ## Limits
 
-- The public corpora are acted, by few speakers, in few languages and in good rooms. Expect lower
+- Most corpora are acted, by few speakers, in few languages and in good rooms. Expect lower
   figures for other voices, languages and microphones and for spontaneous speech, and measure them.
 - The model always answers with one of its labels, also for music and silence, and its probabilities
   are not calibrated.
@@ -49,7 +49,7 @@ Decisions about people: hiring, schooling, insurance, credit, policing, border c
 Monitoring people at work or at school, which the European Union's AI Act prohibits. Listening to
 people without their knowledge.
 """
-_DEMO = "**Trained on synthetic demo speech: useless for real speech; figures mean nothing.**"
+_DEMO = " **Trained on synthetic demo speech: useless for real speech; figures mean nothing.**"
 
 
 def model_card(facts: Mapping[str, Any], held_out: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ from stages.exporting import parity
 from stages.exporting.card import model_card
 from stages.exporting.graph import open_session, to_onnx, with_int8_weights
 from stages.learning.checkpoints import Job
-from stages.learning.layers import window_frames
+from stages.learning.layers import input_layer, window_frames
 from stages.learning.learner import is_network
 from stages.learning.recogniser import Recogniser, load_recogniser
 from stages.running.settings import bind
@@ -65,6 +65,7 @@ def check_exportable(settings: Mapping[str, Any]) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = bind(settings["model"]["network"])(inputs, 3)
+    input_layer(network)
     recogniser = Recogniser(
         network.eval(),
         features=features,

@@ -82,6 +82,24 @@ class InputLayer(nn.Module):
         return result
 
 
+def input_layer(network: nn.Module) -> InputLayer:
+    """Find the input layer of a network, which training fits to the training fold.
+
+    Raises
+    ------
+    ValueError
+        naming the class of a network that has none
+    """
+    layer = getattr(network, "input", None)
+    if not isinstance(layer, InputLayer):
+        kind = f"{type(network).__module__}.{type(network).__qualname__}"
+        raise ValueError(
+            f"{kind}: got {type(layer).__name__} as `input`, want an InputLayer "
+            "(stages/learning/layers.py), which `forward` applies first"
+        )
+    return layer
+
+
 class TimePooling(nn.Module):
     """Average every `factor` frames, which leaves ceil(frames / factor) of them."""
 

@@ -22,7 +22,7 @@ from stages.learning.batches import (
     balanced_probability,
 )
 from stages.learning.checkpoints import read_checkpoint
-from stages.learning.layers import InputLayer, window_frames, windowed
+from stages.learning.layers import input_layer, window_frames, windowed
 from stages.learning.learner import Learner
 from stages.learning.loop import Loop
 from stages.learning.schedules import Schedule
@@ -158,7 +158,7 @@ class NetworkLearner(Learner):
         torch.manual_seed(seed)
         network = self._build(data.inputs, data.n_classes)
         self.network: nn.Module = network
-        self._input: InputLayer = network.input
+        self._input = input_layer(network)
         if self.warm_start is not None:
             network.load_state_dict(read_checkpoint(self.warm_start)["state"])
         self._input.fit(data.statistics(train))
