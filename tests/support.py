@@ -61,6 +61,15 @@ def own_features() -> list[str]:
     return [n for n in names if not hasattr(import_module(f"stages.acoustics.{n}"), "NEEDS")]
 
 
+@cache
+def networks() -> list[str]:
+    """Names in conf/model of models that are networks."""
+    from stages.learning.learner import is_network
+
+    paths = sorted((ROOT / "conf" / "model").glob("*.yaml"))
+    return [path.stem for path in paths if is_network(OmegaConf.load(path))]
+
+
 def speech_like(samples: int, *, rate: int = 16000, seed: int = 0) -> np.ndarray:
     """Syllables of a harmonic voice with gliding pitch, breath noise, and a pause after each."""
     time = np.arange(samples) / rate

@@ -14,10 +14,8 @@ from stages.clips.completeness import Release, compare_release, log_completeness
 from stages.running.settings import bind
 from tests.support import AUDIO, ROOT, composed
 
-SETTINGS = {
-    path.stem: composed(f"corpora=[{path.stem}]")["corpora"][path.stem]
-    for path in sorted((ROOT / "conf/corpora").glob("*.yaml"))
-}
+CORPORA = sorted(path.stem for path in (ROOT / "conf/corpora").glob("*.yaml"))
+SETTINGS = composed(f"corpora=[{','.join(CORPORA)}]")["corpora"]
 RELEASED = [name for name, settings in SETTINGS.items() if settings["release"]]
 NAMED = [name for name in RELEASED if SETTINGS[name]["release"]["names"]]
 #: Two speakers, each with one angry clip and two sad ones.

@@ -26,9 +26,8 @@ from stages.exporting.graph import open_session, to_onnx, with_int8_weights
 from stages.learning.layers import window_frames
 from stages.learning.recogniser import Recogniser
 from stages.running.settings import bind
-from tests.support import ROOT, composed, sharpen, speech_like
+from tests.support import ROOT, composed, networks, sharpen, speech_like
 
-MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
 LABELS = ["angry", "happy", "neutral", "sad"]
 RATE = 16000
 SPEECH = (speech_like(4 * RATE) * 32767).round().astype(np.int16)
@@ -71,15 +70,11 @@ def untrained(*overrides):
     return recogniser.eval(), {**sections, **state}
 
 
-def is_network(name):
-    return issubclass(bind(composed(f"model={name}")["model"]["network"]).func, nn.Module)
-
-
 def small(name):
     return (f"model={name}", *(["model.network.channels=[8,8,8,8]"] if name == "conv2d" else []))
 
 
-NETWORKS = [name for name in MODELS if is_network(name)]
+NETWORKS = networks()
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from stages.learning.layers import (
     window_frames,
     windowed,
 )
-from stages.learning.learner import Learner, build_learner, is_network
+from stages.learning.learner import Learner, build_learner
 from stages.learning.progress import tick
 from stages.learning.results import gather, gather_validation
 from stages.learning.training import NetworkLearner, _class_weight
@@ -36,7 +36,7 @@ from stages.learning.training_plan import make_plan
 from stages.networks.svm import SVM
 from stages.running.settings import bind
 from stages.splits.folds import ALL
-from tests.support import ROOT, composed
+from tests.support import ROOT, composed, networks
 
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
 INPUTS = {"logmel": 12, "rms": 1}
@@ -57,7 +57,7 @@ def network_of(name):
     return bind(small(name)["model"]["network"])
 
 
-NETWORKS = [name for name in MODELS if is_network(small(name)["model"])]
+NETWORKS = networks()
 
 
 def learner_of(*overrides, **settings):

@@ -12,17 +12,13 @@ from stages.audio.store import FULL_SCALE, AudioStore, open_audio
 from stages.clips.cache import open_caches, write_cache
 from stages.clips.preparation import prepare_corpus
 from stages.learning.batches import ClipData, WholeBatches
-from stages.learning.learner import is_network
 from stages.learning.recogniser import Recogniser, load_recogniser
 from stages.running.settings import bind
 from stages.synthesis.demo_corpora import write_corpus
-from tests.support import ROOT, composed, conditioned, sharpen
+from tests.support import composed, conditioned, networks, sharpen
 
-MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
 LABELS = ["angry", "happy", "sad"]
-
-
-NETWORKS = [name for name in MODELS if is_network(composed(f"model={name}")["model"])]
+NETWORKS = networks()
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Where tasks run changes no result: this process, others of the machine, or a Dask cluster."""
 
+import gc
 import os
 import shutil
 import subprocess
@@ -115,21 +116,24 @@ def test_a_clip_that_is_not_finite_is_named_and_loses_nothing(
     assert (tmp_path / "x.npy").read_bytes() == before
 
 
-def test_predictions_are_the_same_on_a_cluster(tmp_path, scheduler, monkeypatch):
-    monkeypatch.setattr("stages.learning.jobs.processes", lambda jobs: 1)
+def test_training_gives_the_same_bytes_in_other_processes_and_on_a_cluster(
+    tmp_path, scheduler, monkeypatch
+):
     results = []
-    for where in ("here", "there"):
+    for where, number in (("here", 1), ("beside", 2), ("cluster", 1)):
         (tmp_path / where).mkdir()
-        if where == "there":
+        monkeypatch.setattr("stages.learning.jobs.processes", lambda jobs, n=number: n)
+        if where == "cluster":
             monkeypatch.setenv(SCHEDULER, scheduler)
         plan, jobs = experiment(tmp_path / where, "gru", epochs=2)
         run_jobs(jobs, plan)
         weights = [(plan.scratch / job.name / "model.pt").read_bytes() for job in jobs]
-        results.append((*gather(jobs, plan), gather_validation(jobs, plan), weights))
+        results.append((weights, *gather(jobs, plan), gather_validation(jobs, plan)))
         assert {path.name for path in plan.scratch.iterdir()} == {job.name for job in jobs}
-    for here, there in zip(*(result[:3] for result in results), strict=True):
-        pd.testing.assert_frame_equal(here, there, check_exact=True)
-    assert results[0][3] == results[1][3]
+    for weights, *tables in results[1:]:
+        assert weights == results[0][0]
+        for table, here in zip(tables, results[0][1:], strict=True):
+            pd.testing.assert_frame_equal(table, here, check_exact=True)
 
 
 def test_what_a_job_on_a_cluster_raises_is_raised(tmp_path, on_cluster):
@@ -194,7 +198,7 @@ def test_workers_run_the_code_of_the_folder_as_it_is_now(tmp_path, scheduler):
         assert ask(folder, answer) == f"{want}\n"
 
 
-# Workers that die: last, as others take their place that import all libraries anew ---------------
+# Workers that die: after the other tests of a cluster, as new ones import all libraries again -----
 
 
 def test_caches_are_the_same_bytes_on_a_cluster_even_if_a_worker_dies(
@@ -228,6 +232,7 @@ def test_a_scheduler_that_does_not_answer_is_named(tmp_path, store, monkeypatch,
     with pytest.raises(ValueError, match=message):
         written(tmp_path / "x.npy", store)
     assert not list(tmp_path.iterdir())
+    gc.collect()  # a client that is deleted in the thread of the next one waits for itself
 
 
 @pytest.mark.parametrize(
