@@ -1,5 +1,7 @@
 """Settings of the whole suite."""
 
+import gc
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -35,6 +37,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.stem in order:
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: order.get(item.path.stem, len(SLOW)))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what the imports have made, which stays until the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

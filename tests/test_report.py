@@ -270,6 +270,43 @@ def reports(run):
     return run(png=True)
 
 
+@pytest.fixture(scope="module")
+def classical(run):
+    """Of a model that is no network: one epoch, and fitted on its validation clips as well."""
+
+    def change(root):
+        _write_checkpoints(root, model="svm")
+        none = pd.read_csv(root / "data/validation.csv").iloc[:0]
+        none.to_csv(root / "data/validation.csv", index=False)
+
+    return run(epochs=1, change=change)
+
+
+@pytest.fixture(scope="module")
+def mixed(run):
+    """Of women and men, the first clip 7 s long."""
+
+    def change(root):
+        _lengthen(root)
+        for path in ("merged/clips", "predictions", "validation"):
+            table = pd.read_csv(root / f"data/{path}.csv")
+            men = table["speaker"].isin(["ravdess/2", "ravdess/3"])
+            table["sex"] = np.where(men, "male", "female")
+            table.to_csv(root / f"data/{path}.csv", index=False)
+
+    return run(change=change)
+
+
+def _check_defined(reports):
+    """Every figure is a number, and the page shows none that is not."""
+    metrics = json.loads((reports / "metrics.json").read_text())
+    assert metrics.pop("protocol") == "speaker"
+    assert all(math.isfinite(value) for value in metrics.values())
+    assert 0 <= metrics["ua_low"] <= metrics["ua"] <= metrics["ua_high"] <= 1
+    text = (reports / "index.html").read_text()
+    assert "nan" not in re.sub(r"<[^>]*>", " ", text).lower().split()
+
+
 def _contents(folder):
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
@@ -469,22 +506,13 @@ def test_fairness_is_said_of_the_speakers_there_are(reports):
     assert "4 female and 0 male speakers" in text
 
 
-def test_the_gap_between_the_sexes_is_said(run):
-    def change(root):
-        clips, men = _clips(), {"ravdess/2", "ravdess/3"}
-        for path in ("merged/clips", "predictions", "validation"):
-            table = pd.read_csv(root / f"data/{path}.csv")
-            table["sex"] = np.where(table["speaker"].isin(men), "male", "female")
-            table.to_csv(root / f"data/{path}.csv", index=False)
-        assert set(clips["speaker"]) > men
-
-    reports = run(change=change)
-    gap = pd.read_csv(reports / "tables/sex_gap.csv").iloc[0]
-    text = (reports / "index.html").read_text()
+def test_the_gap_between_the_sexes_is_said(mixed):
+    gap = pd.read_csv(mixed / "tables/sex_gap.csv").iloc[0]
+    text = (mixed / "index.html").read_text()
     assert f"{gap['female_ua']:.3f} for women (2 speakers)" in text
     assert f"{gap['male_ua']:.3f} for men (2)" in text
     assert f"{gap['gap']:+.3f}, 95 % interval {gap['gap_low']:+.3f} to" in text
-    assert len(pd.read_csv(reports / "tables/per_sex.csv")) == 2
+    assert len(pd.read_csv(mixed / "tables/per_sex.csv")) == 2
 
 
 def test_learning_curves_are_the_mean_of_the_jobs_still_running():
@@ -612,15 +640,11 @@ def test_the_page_says_what_attention_is_and_whose_last_layer_is_shown(reports):
     )
 
 
-def test_a_model_that_is_no_network_has_neither(run):
-    def change(root):
-        _write_checkpoints(root, model="svm")
-
-    reports = run(change=change)
-    text = (reports / "index.html").read_text()
+def test_a_model_that_is_no_network_has_neither(classical):
+    text = (classical / "index.html").read_text()
     assert "attention" not in text and "last layer" not in text
-    assert not list((reports / "figures").glob("embedding.*"))
-    assert ">attention<" not in (reports / "figures/example_angry.svg").read_text()
+    assert not list((classical / "figures").glob("embedding.*"))
+    assert ">attention<" not in (classical / "figures/example_angry.svg").read_text()
 
 
 def _lengthen(root):
@@ -642,16 +666,15 @@ def _hold_out_no_happy_clip(root):
     (root / "reports/leakage.json").write_text(json.dumps(leakage))
 
 
-def test_a_long_clip_is_cut_and_that_is_said(run):
-    text = (run(change=_lengthen) / "index.html").read_text()
+def test_a_long_clip_is_cut_and_that_is_said(mixed):
+    text = (mixed / "index.html").read_text()
     assert text.count("7.0 s of which the first 5 s are drawn") == 2  # caption and alternative text
 
 
 def test_a_label_of_which_no_clip_was_held_out_is_named(run):
     reports = run(change=_hold_out_no_happy_clip)
     assert "<p>No clip was held out of: happy.</p>" in (reports / "index.html").read_text()
-    values = json.loads((reports / "metrics.json").read_text()).values()
-    assert all(isinstance(value, str) or math.isfinite(value) for value in values)
+    _check_defined(reports)
     examples = {path.stem for path in (reports / "figures").glob("example_*.png")}
     assert examples == {"example_angry", "example_sad"}
 
@@ -673,8 +696,7 @@ def test_one_speaker_is_said_to_say_nothing_of_other_voices(run):
     assert "The worst speaker" not in text and "lie below their band" not in text
     assert "In 1 of 1 folds, speakers of the validation clips are also in training" in text
     assert set(pd.read_csv(reports / "tables/overall.csv")["interval"]) == {"clips"}
-    values = json.loads((reports / "metrics.json").read_text()).values()
-    assert all(isinstance(value, str) or math.isfinite(value) for value in values)
+    _check_defined(reports)
 
 
 def _save(name, array):
@@ -788,17 +810,12 @@ def test_demo_and_shared_speakers_are_said_whatever_the_settings_claim(run):
         assert "speaker-dependent" in figure.read_text()
 
 
-def test_model_without_epochs_has_no_curves(run):
-    def change(root):  # and fitted on its validation clips as well, as the SVM is
-        none = pd.read_csv(root / "data/validation.csv").iloc[:0]
-        none.to_csv(root / "data/validation.csv", index=False)
-
-    reports = run(epochs=1, change=change)
+def test_model_without_epochs_has_no_curves(classical):
     assert "this model is also fitted on its validation clips" in (
-        (reports / "index.html").read_text()
+        (classical / "index.html").read_text()
     )
-    assert "One epoch only: 4 jobs" in (reports / "figures/history.svg").read_text()
-    assert len(pd.read_csv(reports / "plots/learning_curves.csv")) == 1
+    assert "One epoch only: 4 jobs" in (classical / "figures/history.svg").read_text()
+    assert len(pd.read_csv(classical / "plots/learning_curves.csv")) == 1
 
 
 def test_without_validation_clips_training_alone_is_drawn(run):
@@ -854,11 +871,9 @@ def test_clips_of_one_label_have_no_roc_area():
     "chosen",
     [
         lambda table: table["label"] == "sad",
-        lambda table: table["label"] != "sad",
-        lambda table: table["speaker"] == "ravdess/1",
         lambda table: table["clip"] == "ravdess/1-sad-0",
     ],
-    ids=["one label", "all but one label", "one speaker", "one clip"],
+    ids=["one label", "one clip"],
 )
 def test_little_to_test_gives_a_whole_report_of_defined_figures(run, chosen):
     def change(root):  # as if the protocol held out no other clips, and none validated
@@ -873,13 +888,7 @@ def test_little_to_test_gives_a_whole_report_of_defined_figures(run, chosen):
         leakage = _leakage(dependent=False, test_clips=tuple(counts))
         (root / "reports/leakage.json").write_text(json.dumps(leakage))
 
-    reports = run(change=change)
-    metrics = json.loads((reports / "metrics.json").read_text())
-    assert metrics.pop("protocol") == "speaker"
-    assert all(math.isfinite(value) for value in metrics.values())
-    assert 0 <= metrics["ua_low"] <= metrics["ua"] <= metrics["ua_high"] <= 1
-    text = (reports / "index.html").read_text()
-    assert "nan" not in re.sub(r"<[^>]*>", " ", text).lower().split()
+    _check_defined(run(change=change))
 
 
 def test_one_speaker_gets_an_interval_over_clips():
