@@ -23,7 +23,7 @@ from stages.exporting import conversion as exporting
 from stages.exporting import parity
 from stages.exporting.card import model_card
 from stages.exporting.graph import open_session, to_onnx, with_int8_weights
-from stages.learning.layers import window_frames
+from stages.learning.layers import InputLayer, window_frames
 from stages.learning.recogniser import Recogniser
 from stages.running.settings import bind
 from tests.support import ROOT, composed, networks, sharpen, speech_like
@@ -186,6 +186,7 @@ class Frozen(nn.Module):
 
     def __init__(self, inputs, n_classes):
         super().__init__()
+        self.input = InputLayer(inputs, normalisation="fold")
         self.linear = nn.Linear(sum(inputs.values()), n_classes)
 
     def forward(self, features, lengths):
