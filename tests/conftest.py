@@ -1,6 +1,7 @@
 """Settings of the whole suite."""
 
 import gc
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,7 +15,7 @@ settings.register_profile(
 )
 settings.load_profile("inflect")
 #: Files whose tests are all slow, the longest first. They begin, so that no process is left with
-#: one of them at the end.
+#: one of them at the end. Elsewhere a test of more than a second is marked as slow.
 SLOW = (
     "test_pipeline",
     "test_report",
@@ -28,6 +29,12 @@ SLOW = (
     "test_ablation",
     "test_newcomer",
 )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import a slow file for nothing."""
+    unwanted = config.option.markexpr == "not slow" and collection_path.stem in SLOW
+    return True if unwanted else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -274,6 +274,7 @@ def test_only_quiet_ends_are_cut(rate):
     assert len(conditioned(pause, rate, **settings | {"trim_db": 40})) >= 8000 + 17600
 
 
+@pytest.mark.slow
 def test_trimming_equals_librosa():
     """With the same adjacent frames of 20 ms."""
     clip = quiet_ends()

@@ -126,6 +126,7 @@ def test_format_duration_and_level(small: Path, name: str) -> None:
         assert np.median(peaks) == pytest.approx(PEAKS[name], rel=0.35)
 
 
+@pytest.mark.slow
 def test_bytes_depend_on_the_clip_alone(small: Path, tmp_path: Path) -> None:
     # Another process, another hash seed, another order, fewer speakers.
     script = (
@@ -248,6 +249,7 @@ def test_sentences_and_speakers_depend_on_their_names_alone() -> None:
     assert voice.draw_speaker("a", sex="male") != voice.draw_speaker("b", sex="male")
 
 
+@pytest.mark.slow
 def test_stage_replaces_its_folder_only_when_complete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

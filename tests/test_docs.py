@@ -222,6 +222,7 @@ def check(command: list[str]) -> None:
             assert program in OTHERS, f"{program}: want a check of its arguments"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", CURRENT, ids=name)
 def test_commands_are_accepted(page):
     for text in blocks(page, "sh"):

@@ -331,6 +331,7 @@ def test_gradients_pass_sound_and_stay_finite_in_silence_or_are_refused(name):
     assert waveform.grad[:4000].abs().max() > 0
 
 
+@pytest.mark.slow
 @EVERY
 @pytest.mark.parametrize("shape", [(1,), (300,), (2, 3, 9000), (200_000,)])
 def test_it_is_the_same_with_gradients_which_compiled_loops_do_not_pass(name, shape):

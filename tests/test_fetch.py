@@ -817,6 +817,7 @@ def test_a_disk_that_fills_up_keeps_the_download(project, server, logged, monkey
 # The command and the settings
 
 
+@pytest.mark.slow
 def test_the_command_prints_messages_and_has_exit_codes(project, server):
     """As a user runs it; scripts rely on the exit codes."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

@@ -182,6 +182,7 @@ def test_every_weight_has_one_learning_rate_which_falls_with_depth():
         assert rates[weight] == pytest.approx(layers.get(layer, 0.01)), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["onecycle", "cosine", "plateau", "constant"])
 def test_a_schedule_keeps_the_fractions_at_every_step(schedule):
     settings = composed("model=ge2e", f"train/schedule={schedule}")["train"]["schedule"]

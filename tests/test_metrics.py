@@ -36,6 +36,7 @@ labelled = st.integers(1, 40).flatmap(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(labelled)
 def test_metrics_equal_scikit_learn(case):
@@ -198,6 +199,7 @@ two_systems = st.tuples(st.integers(1, 30), st.integers(1, 3), st.integers(1, 3)
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(two_systems)
 def test_paired_difference_equals_a_literal_loop_with_scikit_learn(case):

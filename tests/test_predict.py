@@ -133,6 +133,7 @@ REASONS = {
 }
 
 
+@pytest.mark.slow
 def test_good_files_beside_bad_ones_have_answers(files, model):
     command = [sys.executable, "-m", "app.predict", files, "--model", model, "--format", "json"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -374,6 +375,7 @@ def write_long(path, *, seconds, rate, channels):
             file.write(block)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "channels"), [(16000, 1), (192000, 2)])
 def test_memory_does_not_grow_with_the_length_of_a_file(loaded, tmp_path, rate, channels):
     """Samples are numpy arrays, which tracemalloc sees, until a window reaches the network."""
@@ -403,6 +405,7 @@ def test_memory_does_not_grow_with_the_number_of_channels(loaded, tmp_path):
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_an_hour_has_an_answer(loaded, tmp_path):
     path = tmp_path / "hour.wav"
     write_long(path, seconds=3600, rate=8000, channels=1)

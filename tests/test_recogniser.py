@@ -66,6 +66,7 @@ def checkpoint_of(name, clips, folder):
     return params, network, data, path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 @torch.inference_mode()
 def test_recogniser_equals_the_cached_path(name, corpus):
@@ -108,6 +109,7 @@ def short(tmp_path_factory):
     return folder, pd.DataFrame(rows, columns=["clip", "start", "samples"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 @torch.inference_mode()
 def test_a_short_clip_is_the_same_alone_beside_long_ones_and_as_a_waveform(name, short):

@@ -88,6 +88,7 @@ def test_pretrained_systems_stand_apart_below():
     assert table["ua"].tolist()[-5:] == [0.753, 0.654, 0.647, 0.616, 0.543]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", KNOWN, ids=lambda entry: f"{entry['corpus']}-{entry['splits']}")
 def test_every_entry_is_of_what_conf_knows_and_is_found(entry):
     release = release_of(entry["corpus"])

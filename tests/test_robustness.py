@@ -325,6 +325,7 @@ def recognise(folder, monkeypatch, degradations=None, **changes):
     return robustness.recognise(degradations, **arguments | changes)
 
 
+@pytest.mark.slow
 def test_the_clean_row_is_the_ua_of_the_predictions_for_segments_too(pipeline, table, monkeypatch):
     predictions = pd.read_csv(pipeline / "data/predictions.csv")
     names = [f"p_{emotion}" for emotion in EMOTIONS]
@@ -345,6 +346,7 @@ def test_the_clean_row_is_the_ua_of_the_predictions_for_segments_too(pipeline, t
     assert 0 < clips.str.contains("+", regex=False).mean() < 1  # segments and whole recordings
 
 
+@pytest.mark.slow
 def test_the_pipelines_own_table(table):
     names = ["clean", "white", "white", "babble", "telephone", "level"]
     assert tuple(table) == COLUMNS and table["degradation"].tolist() == names
@@ -359,12 +361,14 @@ def test_the_pipelines_own_table(table):
     assert (rest["difference"] <= rest["difference_high"]).all()
 
 
+@pytest.mark.slow
 def test_every_byte_repeats(pipeline, table):
     before = (pipeline / "reports/robustness.csv").read_bytes()
     measure(pipeline)
     assert (pipeline / "reports/robustness.csv").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_answers_depend_on_no_order_and_no_number_of_tasks(pipeline, monkeypatch):
     chosen = OmegaConf.to_container(OmegaConf.load(pipeline / "params.yaml").degradations)
     split = read_split(pipeline / "data/split.csv").assign(**{fold: "train" for fold in "123"})
@@ -390,6 +394,7 @@ def fixed_answers(folder, target):
     return target
 
 
+@pytest.mark.slow
 def test_a_clip_is_heard_by_the_model_that_never_heard_its_speaker(pipeline, tmp_path, monkeypatch):
     models = fixed_answers(pipeline, tmp_path / "models")
     answers = recognise(pipeline, monkeypatch, models=models)
@@ -403,6 +408,7 @@ def test_a_clip_is_heard_by_the_model_that_never_heard_its_speaker(pipeline, tmp
         assert len(trained) and not set(trained) & set(held_out["speaker"])
 
 
+@pytest.mark.slow
 def test_a_clip_that_several_folds_test_is_heard_by_each(pipeline, tmp_path, monkeypatch):
     split = read_split(pipeline / "data/split.csv")
     split["1"] = split["1"].where(split["0"] != "test", "test")
@@ -478,6 +484,7 @@ def test_segments_get_the_level_that_their_recording_gives_them(level):
 # What is refused -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_model_that_is_no_network_is_named_and_what_to_do(pipeline, tmp_path, monkeypatch):
     for fold in range(4):
         for seed in (0, 1):
@@ -488,23 +495,27 @@ def test_a_model_that_is_no_network_is_named_and_what_to_do(pipeline, tmp_path, 
         recognise(pipeline, monkeypatch, models=tmp_path)
 
 
+@pytest.mark.slow
 def test_missing_models_are_named(pipeline, tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"missing: .*fold_0-seed_0.pt, .*fold_3-seed_1.pt"):
         recognise(pipeline, monkeypatch, models=tmp_path)
 
 
+@pytest.mark.slow
 def test_labels_that_the_models_lack_are_named(pipeline, monkeypatch):
     split = read_split(pipeline / "data/split.csv").assign(label="calm")
     with pytest.raises(ValueError, match=r"fold_0-seed_0.pt: got the labels .*, want \['calm'\]"):
         recognise(pipeline, monkeypatch, split=split)
 
 
+@pytest.mark.slow
 def test_a_split_of_other_clips_is_refused(pipeline, monkeypatch):
     clips = read_clips(pipeline / "data/merged/clips.csv")
     with pytest.raises(ValueError, match="split: 1 of its test clips are not in the clip table"):
         recognise(pipeline, monkeypatch, clips=clips.iloc[1:])
 
 
+@pytest.mark.slow
 def test_a_variant_that_is_tested_is_no_segment_of_its_source(pipeline, monkeypatch):
     clips = read_clips(pipeline / "data/merged/clips.csv")
     split = read_split(pipeline / "data/split.csv")
@@ -525,12 +536,14 @@ def test_a_variant_that_is_tested_is_no_segment_of_its_source(pipeline, monkeypa
     assert np.array_equal(answers.predicted[is_variant][:, 0], alone.predicted[:, 0])
 
 
+@pytest.mark.slow
 def test_a_bad_setting_is_named_with_the_clip(pipeline, monkeypatch):
     chosen = {"white": ALL["white"] | {"snr_db": [500]}}
     with pytest.raises(ValueError, match=r"degradations.white: savee/.*: snr_db: got 500, want"):
         recognise(pipeline, monkeypatch, chosen)
 
 
+@pytest.mark.slow
 def test_samples_that_are_lost_are_noticed(pipeline, monkeypatch):
     lost = robustness.Condition("short", None, "", lambda waveform, scene: waveform[1:])
     monkeypatch.setattr(robustness, "list_conditions", lambda _: [*CONDITIONS[:1], lost])
@@ -538,6 +551,7 @@ def test_samples_that_are_lost_are_noticed(pipeline, monkeypatch):
         recognise(pipeline, monkeypatch)
 
 
+@pytest.mark.slow
 def test_without_a_degradation_there_is_a_header_and_no_torch(tmp_path):
     OmegaConf.save({"degradations": {}}, tmp_path / "params.yaml")
     program = (

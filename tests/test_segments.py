@@ -255,6 +255,7 @@ def long_files(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("segment_s", [None, 5])
 def test_memory_does_not_grow_with_the_length_of_a_file(long_files, segment_s, monkeypatch):
     monkeypatch.setattr(decoding, "_BLOCK", 1 << 17)
@@ -333,6 +334,7 @@ def test_a_full_disk_stops_the_stage_and_excludes_no_file(tmp_path, monkeypatch)
 # Sample rates --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FEATURES)
 def test_every_feature_keeps_the_frame_clock_at_22_khz(name):
     params = composed("audio=speech22k", f"features=[{name}]")
@@ -349,6 +351,7 @@ def test_every_feature_keeps_the_frame_clock_at_22_khz(name):
         assert values.isfinite().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [m for m in MODELS if not any(map(sample_rate_of, composed(f"model={m}")["features"]))],

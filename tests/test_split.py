@@ -100,6 +100,7 @@ def speakers_of(clips, split, fold, part):
     return of_part(clips, split, fold, part, "speaker")
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(
     speakers=st.integers(2, 9),
@@ -425,6 +426,7 @@ def test_fixed_refuses_wrong_lists(caplog):
         fixed.assign(clips_of(), speakers={"x": {"validation": [], "test": ["9"]}})
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(
     sizes=st.lists(st.integers(1, 12), min_size=4, max_size=12),

@@ -300,6 +300,7 @@ def described(clips, audio):
     return {**facts.words, **label_sets.section(run).words}, files | facts.files, fates
 
 
+@pytest.mark.slow
 def test_no_report_takes_variants_for_recordings(prepared, tmp_path):
     reports = []
     for name, variants in (("without", None), ("with", settings(NAMES))):
