@@ -115,11 +115,11 @@ def conditioned(samples: np.ndarray, rate: int, **settings) -> np.ndarray:
         return read_clip(path, **settings)[1]
 
 
-def inside(folder, function) -> str:
-    """Call the main function of a module in a folder, without arguments; what it printed."""
+def inside(folder, function, *arguments: str) -> str:
+    """Call the main function of a module in a folder; what it printed."""
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
         patch.chdir(folder)
-        patch.setattr(sys, "argv", ["program"])
+        patch.setattr(sys, "argv", ["program", *arguments])
         # Worker processes would outlive the call, and stay in its folder.
         patch.setattr("stages.learning.jobs.processes", lambda _: 1)
         function()

@@ -339,6 +339,7 @@ def test_denoising_digital_silence_stays_finite():
         conditioned(np.zeros(16000), 16000, **AUDIO | {"denoise": 0.5})
 
 
+@pytest.mark.slow
 def test_the_denoising_library_is_imported_only_on_demand():
     code = "import sys, stages.prepare; print('noisereduce' in sys.modules)"
     command = [sys.executable, "-c", code]

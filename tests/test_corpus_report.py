@@ -261,6 +261,7 @@ def test_the_docs_have_this_table_of_labels():
 # Figures
 
 
+@pytest.mark.slow
 def test_figures_show_the_numbers_and_repeat_byte_for_byte(clips, report):
     drawn = report[1]
     assert set(drawn) == {
@@ -276,6 +277,7 @@ def test_figures_show_the_numbers_and_repeat_byte_for_byte(clips, report):
     assert report_of(clips)[1] == drawn
 
 
+@pytest.mark.slow
 def test_nothing_excluded_is_no_figure_and_notes_are_on_each(clips):
     table, store = clips
     kept = table[table["excluded"] == ""]
@@ -284,6 +286,7 @@ def test_nothing_excluded_is_no_figure_and_notes_are_on_each(clips):
     assert all("speaker-dependent" in svg for svg in drawn.values())
 
 
+@pytest.mark.slow
 def test_speakers_of_unknown_sex_are_drawn_and_counted(clips):
     table, store = clips
     found, drawn = report_of((table.assign(sex=""), store))

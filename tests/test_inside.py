@@ -126,6 +126,7 @@ def test_a_model_without_attention_has_none(tmp_path, model):
     assert attention(chosen(clips, networks, 0, 4), networks=networks) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_the_last_layer_of_every_network_is_found(tmp_path, model):
     clips, networks = experiment(tmp_path, model=model, sizes=(2, 7))

@@ -76,6 +76,7 @@ def experiments(monkeypatch, tmp_path):
     return tables, stored
 
 
+@pytest.mark.slow
 def test_a_row_says_what_a_model_is_worth_and_what_it_costs(experiments, tmp_path):
     tables, stored = experiments
     models.main()

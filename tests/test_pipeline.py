@@ -23,14 +23,16 @@ from dvc.utils.hydra import compose_and_dump
 
 from stages.clips.clip_table import read_clips
 from stages.synthesis.demo_corpora import write_corpus
+from studies import table
+from tests.support import ROOT, inside
 
-ROOT = Path(__file__).parents[1]
 ENVIRONMENT = os.environ | {
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     "GIT_AUTHOR_NAME": "test",
     "GIT_AUTHOR_EMAIL": "test@example.org",
     "GIT_COMMITTER_NAME": "test",
     "GIT_COMMITTER_EMAIL": "test@example.org",
+    "PYTHONDONTWRITEBYTECODE": "",  # or each of many processes would compile the same modules
 }
 REAL = ("data=real", "corpora=[emodb]", "split.protocol.folds=3", "model=gru", "train.epochs=2")
 REAL += ("degradations=[telephone]",)
@@ -128,10 +130,11 @@ def project(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def demo(project):
-    """Chapter one: the demo, with two corpora and the quickest model."""
+    """Chapter one: the demo up to its predictions, with two corpora and the quickest model."""
     choices = ("model=svm", "corpora=[emodb,savee]", "features=[zcr]")
-    printed = project.exp_run(*choices, cores=ONE_CORE)
-    return printed, project.predictions()
+    flags = [flag for choice in choices for flag in ("-S", choice)]
+    project.run("dvc", "exp", "run", *flags, "train", cores=ONE_CORE)
+    return project.predictions()
 
 
 @pytest.fixture(scope="module")
@@ -148,11 +151,9 @@ def real(project, demo):
     return printed, project.predictions()
 
 
-def test_demo_runs_offline_and_says_that_its_figures_mean_nothing(project, demo):
-    _, predictions = demo
-    assert set(predictions["corpus"]) == {"emodb", "savee"}
-    assert set(predictions["fold"]) == set(range(5))
-    assert "mean nothing for real speech" in (project.folder / "reports/index.html").read_text()
+def test_demo_runs_offline(demo):
+    assert set(demo["corpus"]) == {"emodb", "savee"}
+    assert set(demo["fold"]) == set(range(5))
 
 
 def test_leftovers_of_earlier_choices_do_not_enter(project, real):
@@ -193,13 +194,13 @@ def test_nothing_changed_means_nothing_runs(project, real):
 
 def test_table_for_other_tools_has_a_row_per_clip(project, real, tmp_path):
     output = tmp_path / "table.csv"
-    project.run("studies.table", "--output", str(output))
-    table = pd.read_csv(output)
+    inside(project.folder, table.main, "--output", str(output))
+    written = pd.read_csv(output)
     predicted = project.predictions().drop_duplicates("clip").set_index("clip")["label"]
-    assert table.set_index("clip")["label"].to_dict() == predicted.to_dict()
-    assert "mfcc_39_p95" in table and not any(name.startswith("zcr") for name in table)
-    printed = project.run("studies.table", "--output", str(output), fails=True)
-    assert "already exists" in printed
+    assert written.set_index("clip")["label"].to_dict() == predicted.to_dict()
+    assert "mfcc_39_p95" in written and not any(name.startswith("zcr") for name in written)
+    with pytest.raises(SystemExit, match="already exists"):
+        inside(project.folder, table.main, "--output", str(output))
 
 
 @pytest.mark.parametrize(

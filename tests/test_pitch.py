@@ -195,6 +195,7 @@ def test_the_path_is_the_best_of_all_paths(seed):
 # The reference library, over frames of the same length
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("emotion", "sex"), VOICES)
 def test_voices_have_the_pitch_that_pyin_gives_them(emotion, sex):
     waveform, _, _ = spoken(emotion, sex)

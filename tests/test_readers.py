@@ -54,6 +54,7 @@ def row_of(read, root: Path, name: str) -> dict:
     return by_file(read(root))[name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("read", "names", "sexes", "language", "number"),
     [
