@@ -35,7 +35,7 @@ def main() -> None:
             seeds=list(params.seeds),
         )
         leakage = json.loads(Path("reports/leakage.json").read_text(encoding="utf-8"))
-        protocol = protocol_in_words(params.split.name, shared_in_words(params.split, leakage))
+        protocol = protocol_in_words(params.split, shared_in_words(params.split, leakage))
         table = robustness_table(
             [condition[:3] for condition in answers.conditions],
             clips=answers.clips,

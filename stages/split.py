@@ -30,6 +30,7 @@ def main() -> None:
         protocol=bind(settings.protocol),
         **rules,
         validation=settings.validation,
+        train_only=settings.train_only,
     )
     report = leakage_report(clips, split, name=settings.name, **rules)
     write_split(split, "data/split.csv")

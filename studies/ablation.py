@@ -58,7 +58,7 @@ def write(table: pd.DataFrame, found: experiment.Experiment, *, params: DictConf
     )
     kinds, _ = pd.factorize(table["variant"].str.partition(" ")[0])
     experiment.write(
-        table.assign(protocol=protocol_in_words(split.name, shared)),
+        table.assign(protocol=protocol_in_words(split, shared)),
         OUTPUT,
         title=title,
         reference="all features",

@@ -49,7 +49,7 @@ class Result:
     @property
     def protocol(self) -> str:
         """Name of the split, with the overlap of its sides in words."""
-        return protocol_in_words(self.settings["split"]["name"], self.shared)
+        return protocol_in_words(self.settings["split"], self.shared)
 
     @property
     def notes(self) -> list[str]:

@@ -75,7 +75,11 @@ def make_splits(
         rules = {rule: settings[rule] for rule in RULES}
         try:
             split = split_clips(
-                clips, protocol=bind(settings.protocol), **rules, validation=settings.validation
+                clips,
+                protocol=bind(settings.protocol),
+                **rules,
+                validation=settings.validation,
+                train_only=params.split.train_only,
             )
             report = leakage_report(clips, split, name=name, **rules)
         except ValueError as error:
@@ -148,7 +152,9 @@ def main() -> None:
         )
         plans.append(plan)
     marked = {
-        protocol_in_words(name, shared[name]): predictions
+        protocol_in_words(
+            {"name": name, "train_only": params.split.train_only}, shared[name]
+        ): predictions
         for name, predictions in in_common(found).items()
     }
     table = experiment.tabulate(marked, column="protocol")

@@ -111,7 +111,7 @@ def recipe(study: Study, opened: optuna.Study) -> str:
 def write(study: Study, opened: optuna.Study, *, output: Path) -> None:
     """Write the results of the study so far, and print the best."""
     params = search.compose_params(study.base)
-    protocol = protocol_in_words(params.split.name, study.shared)
+    protocol = protocol_in_words(params.split, study.shared)
     table = trial_table(opened).assign(protocol=protocol)
     heading = f"Study {study.name}: {len(table)} trials"
     notes = study.shared + ["synthetic demo speech"] * (params.data.name == "demo")

@@ -93,6 +93,13 @@ def test_a_variant_of_a_tested_clip_is_found_in_training(tmp_path, monkeypatch):
         proof(clips, table.reset_index(), speaker_dependent=True)
 
 
+def test_a_protocol_says_what_else_is_trained_on():
+    settings = {"name": "loso", "train_only": ["tess", "emodb"]}
+    assert leaks.protocol_in_words(settings, []) == "loso (trained on tess, emodb as well)"
+    marked = leaks.protocol_in_words(settings, ["speaker-dependent"])
+    assert marked == "loso (speaker-dependent, trained on tess, emodb as well)"
+
+
 def test_variants_leak_only_on_request_and_reports_say_so(tmp_path, monkeypatch):
     leaky = ("split=random", "split.variants=independent")
     for overrides, words in (
@@ -106,7 +113,9 @@ def test_variants_leak_only_on_request_and_reports_say_so(tmp_path, monkeypatch)
         assert report["variants"] == settings["variants"]
         assert report["variants_shared"] == ("variants" in words)
         assert any(entry["shared_sources"] for entry in report["folds"]) == ("variants" in words)
-        assert ", ".join(leaks.shared_in_words(settings, report)) == words
+        shared = leaks.shared_in_words(settings, report)
+        assert ", ".join(shared) == words
+        assert leaks.protocol_in_words(settings, shared).endswith(f"({words})" if words else "r")
         assert words in settings["title"]
     clean = clip_table().query("variant == 'clean'")
     run_split(clean, tmp_path, monkeypatch, *leaky)

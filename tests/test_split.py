@@ -204,6 +204,41 @@ def test_ravdess6_refuses_other_corpora_and_double_actors():
         ravdess6.assign(clips_of(2, corpora=("ravdess",)), speakers=[[1, 2], [2]])
 
 
+@pytest.mark.parametrize("protocol", [loso.assign, by_speaker(folds=3)])
+def test_corpora_that_only_train_change_nothing_of_who_is_tested_or_validates(protocol):
+    clips = clips_of(corpora=("x", "y"), variants=1)
+    own = clips[clips["corpus"] == "x"].reset_index(drop=True)
+    split = cut(clips, protocol, train_only=["y"])
+    alone = cut(own, protocol)
+    assert split["clip"].tolist() == sorted(clips["clip"])
+    pd.testing.assert_frame_equal(
+        split[split["clip"].isin(own["clip"])].reset_index(drop=True), alone
+    )
+    helpers = split[~split["clip"].isin(own["clip"])]
+    assert len(helpers) == len(clips) - len(own)  # variants as well
+    assert (helpers[folds_of(split)] == "train").all(axis=None)
+    report = prove(clips, split)
+    assert {tuple(entry["test_corpora"]) for entry in report[:-1]} == {("x",)}
+    assert all(entry["train_corpora"] == ["x", "y"] for entry in report)
+
+
+def test_ravdess6_tests_its_actors_while_others_train():
+    clips = pd.concat([clips_of(speakers=24, takes=1, corpora=("ravdess",)), clips_of()])
+    assignment = composed("split=ravdess6")["split"]["protocol"]["speakers"]
+
+    def protocol(clips):
+        return ravdess6.assign(clips, speakers=assignment)
+
+    split = cut(clips, protocol, train_only=["x"])
+    assert speakers_of(clips, split, "0", "test") == {f"ravdess/{i:02}" for i in (1, 11, 20, 21)}
+
+
+@pytest.mark.parametrize("train_only", [["z"], ["x", "y"], ["y", "z"]])
+def test_corpora_that_only_train_must_be_there_and_leave_one_to_test(train_only):
+    with pytest.raises(ValueError, match=r"split.train_only: got \[.*\['x', 'y'\], but not all"):
+        cut(clips_of(corpora=("x", "y")), loso.assign, train_only=train_only)
+
+
 def test_random_shares_speakers_and_must_be_speaker_dependent():
     clips = clips_of()
     split = cut(clips, at_random, speaker_dependent=True)

@@ -68,8 +68,8 @@ class Run:
 
     @property
     def protocol(self) -> str:
-        """Name of the split, marked with what its sides share."""
-        return protocol_in_words(self.settings["split"]["name"], self.shared)
+        """Name of the split, marked with what its sides share and what else is trained on."""
+        return protocol_in_words(self.settings["split"], self.shared)
 
     @property
     def demo(self) -> bool:

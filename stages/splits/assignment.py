@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from stages.clips.names import variant_name
-from stages.running.checks import check_range
+from stages.running.checks import check, check_range
 from stages.splits.folds import ALL, PARTS
 from stages.splits.leaks import check_rules
 
@@ -26,6 +26,7 @@ def split_clips(
     speaker_dependent: bool,
     sentences_held_out: bool,
     validation: float,
+    train_only: Sequence[str] = (),
     variants: Literal["with_source", "independent"] = "with_source",
 ) -> pd.DataFrame:
     """Build the split table from the assignment of a protocol.
@@ -52,6 +53,9 @@ def split_clips(
         whether training and test must not share sentences
     validation : float
         fraction of the training clips, at most 0.5; 0: no clip validates
+    train_only : sequence of str
+        corpora that the protocol does not assign: their clips train in every fold, and neither
+        validate nor are tested
     variants : with_source or independent
         independent variants leak, so the protocol must be speaker-dependent and must not hold
         sentences out
@@ -64,7 +68,8 @@ def split_clips(
     Raises
     ------
     ValueError
-        if `variants` or `validation` is out of range, or if `check_parts` refuses the assignment
+        if `variants`, `validation` or `train_only` is out of range, or if `check_parts` refuses the
+        assignment
     """
     check_rules(
         speaker_dependent=speaker_dependent,
@@ -78,6 +83,11 @@ def split_clips(
     clips = clips.assign(unit=unit)
     assigned = clips if variants == "independent" else clips[clips["variant"] == "clean"]
     firsts = assigned.drop_duplicates("unit", ignore_index=True)
+    helps = firsts["corpus"].isin(train_only)
+    known = list(firsts["corpus"].unique())
+    fine = set(train_only) <= set(known) and not helps.all()
+    check("split.train_only", list(train_only), fine, f"some of {known}, but not all")
+    helpers, firsts = firsts[helps], firsts[~helps].reset_index(drop=True)
     table = check_parts(protocol(firsts), clips=firsts["clip"])
     parts = {str(fold): part for fold, part in enumerate(table.T)}
     parts[ALL] = np.full(len(firsts), "train", dtype=object)
@@ -87,7 +97,8 @@ def split_clips(
         if validation and "validation" not in part:
             chosen = _choose_validation(training, column=column, fraction=validation)
             part[training.index[chosen]] = "validation"
-    units = pd.DataFrame({"unit": firsts["unit"]} | parts)
+    helping = pd.DataFrame({"unit": helpers["unit"]} | dict.fromkeys(parts, "train"))
+    units = pd.concat([pd.DataFrame({"unit": firsts["unit"]} | parts), helping])
     split = clips[["clip", "label", "unit"]].merge(units, on="unit")
     only_trains = ~split["clip"].isin(assigned["clip"]).to_numpy()[:, None]
     left_out = only_trains & (split[list(parts)] != "train")

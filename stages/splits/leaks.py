@@ -180,6 +180,17 @@ def shared_in_words(settings: Mapping[str, Any], report: Mapping[str, Any]) -> l
     return words
 
 
-def protocol_in_words(name: str, shared: Sequence[str]) -> str:
-    """Return the name of a protocol, followed by what training and test share."""
-    return f"{name} ({', '.join(shared)})" if shared else name
+def protocol_in_words(settings: Mapping[str, Any], shared: Sequence[str]) -> str:
+    """Return the name of a protocol, what training and test share, and what else is trained on.
+
+    Parameters
+    ----------
+    settings : mapping
+        the group `split` of params.yaml
+    shared : sequence of str
+        see `shared_in_words`
+    """
+    marks = list(shared)
+    if corpora := settings.get("train_only"):
+        marks.append(f"trained on {', '.join(corpora)} as well")
+    return f"{settings['name']} ({', '.join(marks)})" if marks else settings["name"]
