@@ -12,6 +12,7 @@ from stages.learning.batches import ClipData
 from stages.learning.committee import mixture_weights
 from stages.learning.learner import build_learner, described
 from stages.learning.recogniser import load_recogniser
+from stages.learning.training_plan import _target_modules
 from tests.support import ROOT, composed, speech_like
 
 INPUTS = {"ge2e": 4, "mfcc": 3, "rms": 1}
@@ -218,6 +219,12 @@ def test_a_student_s_checkpoint_is_that_of_a_network_and_is_exported(tmp_path):
     shapes = ((1, 0.5), (3, 1.1))
     worst = parity.against_torch(session, recogniser, speech=speech, shapes=shapes)
     assert worst < parity.TORCH_BOUND
+
+
+def test_the_key_of_finished_jobs_covers_the_code_of_members_and_student():
+    modules = _target_modules(composed("model=distil"))
+    names = {name.rpartition(".")[2] for name in modules if name.startswith("stages.networks.")}
+    assert names == {"distil", "svm", "ge2e", "bigru"}
 
 
 def test_an_ensemble_is_not_exported():
