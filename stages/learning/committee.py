@@ -15,7 +15,7 @@ from stages.learning.learner import Learner, Part, figures
 from stages.running.checks import check
 
 WEIGHTS = ("equal", "validation")
-_ITERATIONS = 1000  # of the weights; the figures do not change in the sixth digit after that
+_ITERATIONS = 1000  # after which a weight moves by less than 1e-3
 
 
 class Committee(Learner):
@@ -70,16 +70,11 @@ class Committee(Learner):
         fit: dict[str, Any] = {"train": train, "seed": seed, "logs": logs}
         self.fit_to_train(data, validation=validation, on_epoch=on_epoch, **fit)
         row: dict[str, float] = {"epoch": 1}
-        for part, clips in (("train", train), ("validation", validation)):
-            row |= figures(part, data.labels[clips], self.predict(data, clips))
-        if len(validation):
-            self._fit(
-                [name for name, part in self._members.items() if part.learner.fits_validation],
-                data,
-                validation=validation,
-                on_epoch=lambda: None,
-                **fit,
-            )
+        for subset, clips in (("train", train), ("validation", validation)):
+            row |= figures(subset, data.labels[clips], self.predict(data, clips))
+        for name, part in self._members.items():
+            if part.learner.fits_validation and len(validation):
+                self._fit(name, data, validation=validation, on_epoch=lambda: None, **fit)
         return [row]
 
     def fit_to_train(
@@ -107,27 +102,19 @@ class Committee(Learner):
         check("model.network.weights", "validation", fine, want)
         for name, part in self._members.items():
             heard = validation[:0] if part.learner.fits_validation else validation
-            self._fit(
-                [name],
-                data,
-                train=train,
-                validation=heard,
-                seed=seed,
-                logs=logs,
-                on_epoch=on_epoch,
-            )
+            fit: dict[str, Any] = {"train": train, "seed": seed, "logs": logs}
+            self._fit(name, data, validation=heard, on_epoch=on_epoch, **fit)
         self.weights = np.full(len(self._members), 1 / len(self._members))
         if self._choose:
             answers = self._answers(data, validation)  # [members, clips, classes]
             truth = data.labels[validation]
             self.weights = mixture_weights(answers[:, np.arange(len(truth)), truth])
 
-    def _fit(self, names: list[str], data: ClipData, *, logs: Path, **settings: Any) -> None:
-        for name in names:
-            part = self._members[name]
-            view = part.view(data)
-            with part.named():
-                part.learner.fit(view, logs=logs / name, **settings)
+    def _fit(self, name: str, data: ClipData, *, logs: Path, **settings: Any) -> None:
+        part = self._members[name]
+        view = part.view(data)
+        with part.named():
+            part.learner.fit(view, logs=logs / name, **settings)
 
     def _answers(self, data: ClipData, clips: np.ndarray) -> np.ndarray:
         """Predict with every member, float64 [members, clips, classes]."""
