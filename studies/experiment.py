@@ -20,6 +20,7 @@ from stages.clips.cache import open_caches
 from stages.clips.clip_table import read_clips
 from stages.learning.checkpoints import SECTIONS, read_checkpoint
 from stages.learning.jobs import all_jobs, run_jobs
+from stages.learning.learner import described
 from stages.learning.results import gather
 from stages.learning.training_plan import Plan, make_plan
 from stages.reporting.drawing import (
@@ -85,8 +86,9 @@ def read_experiment(params: DictConfig) -> Experiment:
     labels = label_order(params.labels.map, split["label"])
     settings = plain(OmegaConf.masked_copy(params, list(SECTIONS)))
     frames = open_caches(CACHES, names=features, frames=int(clips["frames"].sum()))
-    inputs = {name: cache.shape[1] for name, cache in frames.items()}
-    check_checkpoint(checkpoint, settings=settings | {"labels": labels, "inputs": inputs})
+    kept = described(settings)
+    inputs = {name: frames[name].shape[1] for name in kept["features"]}
+    check_checkpoint(checkpoint, settings={**kept, "labels": labels, "inputs": inputs})
     predictions = read_predictions(PREDICTIONS, known=clips["clip"])
     if predictions.labels != labels:
         raise ValueError(f"{PREDICTIONS}: labels: got {predictions.labels}, want {labels}")

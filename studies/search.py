@@ -38,6 +38,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from stages.learning.checkpoints import SECTIONS
 from stages.learning.jobs import all_jobs, run_jobs
+from stages.learning.learner import described
 from stages.learning.results import gather
 from stages.learning.training_plan import make_plan
 from stages.running.settings import plain
@@ -331,7 +332,7 @@ def _train(trial: Trial, study: Study, experiment: Experiment) -> float:
             clean_up([plan])
             raise _Failed(str(error)) from error
         _, history = gather(jobs[: number + 1], plan)
-        value = validated(history, patience=params.train.patience)
+        value = validated(history, patience=described(settings)["train"]["patience"])
         trial.report(value, number)
         if trial.should_prune():
             clean_up([plan])

@@ -24,7 +24,8 @@ CODE = {
     "model": "stages.networks",
     "variants": "stages.variants",
 }
-SEVERAL = ("corpora", "degradations", "features", "variants")
+MEMBERS = "model/members"
+SEVERAL = ("corpora", "degradations", "features", "variants", MEMBERS)
 #: Folders that hold no option of a group: recipes, and studies of studies.tune.
 OTHER = ("experiment", "tune")
 RECIPES = sorted(path.stem for path in CONF.glob("experiment/*.yaml"))
@@ -35,8 +36,11 @@ OPTIONS = sorted(
 )
 
 
-def choose(group: str, name: str) -> str:
-    return f"{group}=[{name}]" if group in SEVERAL else f"{group}={name}"
+def choose(group: str, name: str) -> list[str]:
+    """Overrides that choose an option."""
+    if group == MEMBERS:  # of an ensemble, or its student
+        return ["model=ensemble", f"{group}=[{name}]"]
+    return [f"{group}=[{name}]" if group in SEVERAL else f"{group}={name}"]
 
 
 def section(params: dict, group: str) -> dict:
@@ -110,7 +114,7 @@ def test_params_equal_the_composed():
 
 @pytest.mark.parametrize(("group", "name"), OPTIONS)
 def test_option_composes_under_its_own_name(group, name):
-    chosen = section(composed(choose(group, name)), group)
+    chosen = section(composed(*choose(group, name)), group)
     if group in SEVERAL:
         assert list(chosen) == [name]
     elif "name" in chosen:
@@ -126,7 +130,7 @@ def test_a_protocol_says_what_it_measures(name):
 
 @pytest.mark.parametrize(("group", "name"), OPTIONS)
 def test_targets_state_every_setting(group, name):
-    for node in targets(section(composed(choose(group, name)), group)):
+    for node in targets(section(composed(*choose(group, name)), group)):
         assert node["_target_"].startswith("stages.")
         parameters = inspect.signature(resolve(node["_target_"])).parameters.values()
         settings = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
@@ -141,7 +145,7 @@ def test_every_module_has_an_option_and_every_option_a_module(group):
     assert modules == {name for other, name in OPTIONS if other == group}
     for other, name in OPTIONS:
         if other == group:
-            first = next(targets(composed(choose(group, name))[group]))
+            first = next(targets(composed(*choose(group, name))[group]))
             assert first["_target_"].startswith(f"{CODE[group]}.{name}.")
 
 

@@ -8,6 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from stages.running.code import ROOT, has_code, imports, reached
+from tests.support import composed
 
 STAGES = OmegaConf.to_container(OmegaConf.load(ROOT / "dvc.yaml"), resolve=False)["stages"]
 #: Folders of what people add to: settings name their modules, no import does.
@@ -63,6 +64,8 @@ def declared(stage: str) -> set[str]:
     """Files of code that the dependencies of a stage stand for."""
     files = set()
     for dep in STAGES[stage].get("do", STAGES[stage])["deps"]:
+        # Or the folder, where a model has members; see below.
+        dep = dep.replace("${model_code}", "stages/networks/${model.name}.py")
         if (ROOT / dep).is_dir():
             files |= named(filter(has_code, (ROOT / dep).rglob("*.py")))
         elif dep.endswith(".py"):
@@ -75,6 +78,16 @@ def test_a_stage_depends_on_what_it_reaches_and_on_nothing_else(stage):
     assert f"python -m stages.{stage}" in STAGES[stage].get("do", STAGES[stage])["cmd"]
     got, want = declared(stage), needed(stage)
     assert (sorted(want - got), sorted(got - want)) == ([], []), "missing, not needed"
+
+
+def test_a_model_of_members_depends_on_every_network():
+    for name, code in (
+        ("cnn_gru", "stages/networks/cnn_gru.py"),
+        ("svm", "stages/networks/svm.py"),
+    ):
+        assert composed(f"model={name}")["model_code"] == code
+    for name in ("ensemble", "distil"):
+        assert composed(f"model={name}")["model_code"] == "stages/networks"
 
 
 def test_the_report_depends_on_its_templates_and_on_the_label_sets():

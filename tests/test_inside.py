@@ -190,6 +190,15 @@ def test_a_missing_or_other_checkpoint_is_named(tmp_path):
         networks.load("7")
 
 
+def test_a_student_may_hear_fewer_features_than_its_teacher(tmp_path):
+    _, networks = experiment(tmp_path)
+    path = tmp_path / "fold_0-seed_0.pt"
+    checkpoint = torch.load(path, weights_only=True) | {"inputs": {"rms": 1}}
+    network = bind(checkpoint["model"]["network"])({"rms": 1}, len(LABELS))
+    torch.save(checkpoint | {"state": network.state_dict()}, path)
+    assert networks.load("0").input.names == ("rms",)
+
+
 def test_networks_are_ready_to_predict(tmp_path):
     _, networks = experiment(tmp_path)
     assert not networks.load("0").training

@@ -159,7 +159,9 @@ def data_of(inputs, *, clips=24) -> ClipData:
         name: (where + random.normal(size=(20 * clips, size))).astype(np.float16)
         for name, size in inputs.items()
     }
-    return ClipData(caches, 20 * np.arange(clips), np.full(clips, 20), labels, 3)
+    return ClipData(
+        caches, 20 * np.arange(clips), np.full(clips, 20), labels, 3, speakers=np.arange(clips) // 3
+    )
 
 
 def states(model, folder) -> list[dict[str, torch.Tensor]]:

@@ -40,8 +40,21 @@ from tests.support import ROOT, composed, networks
 
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
 INPUTS = {"logmel": 12, "rms": 1}
+#: Dimensions of what pre-trained networks ask for.
+PRETRAINED = {"ge2e": 256, "melpower": 40}
 #: What is too large to be trained in a test is made smaller, by overrides.
-SMALL = {"conv2d": ("model.network.channels=[16,32,32,64]", "model.network.dense=[64,32]")}
+MEMBERS = ("model.members.ge2e.train.epochs=4", "model.members.ge2e.train.batch_size=8")
+SMALL = {
+    "conv2d": ("model.network.channels=[16,32,32,64]", "model.network.dense=[64,32]"),
+    "ensemble": MEMBERS,
+    "distil": (
+        *MEMBERS,
+        "model.network.crossfit=1",  # as a fold may have one training speaker
+        "model.student.bigru.features=[logmel,rms]",
+        "model.student.bigru.train.epochs=15",
+        "model.student.bigru.train.batch_size=8",
+    ),
+}
 
 
 def small(name):
@@ -49,8 +62,9 @@ def small(name):
 
 
 def inputs_of(name):
-    """Dimensions of the toy features, and of the one that a pre-trained network asks for."""
-    return INPUTS | ({"melpower": 40} if "melpower" in small(name)["features"] else {})
+    """Dimensions of the toy features, and of those that pre-trained networks ask for."""
+    asked = small(name)["features"]
+    return INPUTS | {key: size for key, size in PRETRAINED.items() if key in asked}
 
 
 def network_of(name):
@@ -585,7 +599,7 @@ def experiment(tmp_path, model, *, lacking="", epochs=3, order=(0, 1, 2), start=
         | {"epochs": epochs, "batch_size": 8, "warm_start": start and str(start)},
     }
     plan = make_plan(
-        table[["clip", "frames"]],
+        table[["clip", "speaker", "frames"]],
         split,
         labels=names[list(order)].tolist(),
         caches=caches,
@@ -602,10 +616,12 @@ def test_jobs_learn(tmp_path, model):
     assert jobs == [Job("0", 0), Job("1", 0), Job(ALL, 0)]
     run_jobs(jobs, plan)
     state = torch.load(plan.scratch / jobs[2].name / "model.pt", weights_only=True)
-    assert state["inputs"] == inputs_of(model) and state["labels"] == ["angry", "happy", "sad"]
+    inputs = INPUTS if model == "distil" else inputs_of(model)  # those of the student
+    assert state["inputs"] == inputs and state["labels"] == ["angry", "happy", "sad"]
     assert state["state"] and not (plan.scratch / jobs[2].name / "checkpoints").exists()
     validated = gather_validation(jobs, plan)
-    assert validated.empty == (model == "svm") and "p_sad" in validated  # it is fitted on them
+    fitted_on_them = model in ("svm", "ensemble")
+    assert validated.empty == fitted_on_them and "p_sad" in validated
     for fold, table in validated.groupby("fold"):
         own = plan.clips.loc[plan.clips[str(fold)] == "validation", "clip"]
         assert table["clip"].tolist() == own.tolist()

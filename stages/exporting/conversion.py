@@ -21,7 +21,7 @@ from stages.exporting.card import model_card
 from stages.exporting.graph import open_session, to_onnx, with_int8_weights
 from stages.learning.checkpoints import Job
 from stages.learning.layers import input_layer, window_frames
-from stages.learning.learner import is_network
+from stages.learning.learner import described, is_network
 from stages.learning.recogniser import Recogniser, load_recogniser
 from stages.running.settings import bind
 from stages.splits.folds import ALL
@@ -52,6 +52,7 @@ def check_exportable(settings: Mapping[str, Any]) -> None:
     ValueError
         if a feature or the model cannot be exported, with the reason
     """
+    settings = described(settings)
     name, rate = settings["model"]["name"], settings["audio"]["sample_rate"]
     if not is_network(settings["model"]):
         raise ValueError(

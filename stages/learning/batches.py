@@ -49,6 +49,10 @@ class ClipData:
     n_classes : int
     names : sequence of str
         the clips' names, corpus/name; may be empty where no caller needs them
+    speakers : sequence of str
+        the clips' speakers; may be empty where no caller needs them
+    targets : float32 [clips, classes] or None
+        probabilities that training aims at; None: 1 for the label and 0 for the others
     """
 
     caches: Mapping[str, np.ndarray]
@@ -57,6 +61,8 @@ class ClipData:
     labels: np.ndarray
     n_classes: int
     names: Sequence[str] = ()
+    speakers: Sequence[str] = ()
+    targets: np.ndarray | None = None
 
     @property
     def inputs(self) -> dict[str, int]:

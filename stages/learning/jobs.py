@@ -24,7 +24,7 @@ import torch
 
 from stages.learning.batches import ClipData
 from stages.learning.checkpoints import Job, check_start
-from stages.learning.learner import Learner, build_learner
+from stages.learning.learner import Learner, build_learner, described
 from stages.learning.progress import progress_bar, tick
 from stages.learning.training_plan import Plan
 from stages.running.outputs import complete
@@ -136,7 +136,8 @@ def _run(job: Job, plan: Plan, ticks: Path, *, main: int | None) -> tuple[Job, l
         except ValueError as error:
             kept = _rescue(job, plan, learner, inputs=data.inputs)
             raise ValueError(f"fold {job.fold}, seed {job.seed}: {error}{kept}") from error
-        tick(ticks, learner.epochs - len(history), main=main)  # those that early stopping saved
+        # Those that early stopping saved.
+        tick(ticks, learner.epochs - ticks.stat().st_size, main=main)
         if len(parts["test"]):
             np.save(folder / "probabilities.npy", learner.predict(data, parts["test"]))
         if len(parts["validation"]) and not learner.fits_validation:
@@ -167,11 +168,12 @@ def _checkpoint(
 
     They include the validation clips, which may have chosen the epoch that was kept.
     """
+    settings = described(plan.settings)
     seen = plan.clips[job.fold].isin(["train", "validation"])
     return {
-        **plan.settings,
+        **settings,
         "labels": plan.labels,
-        "inputs": inputs,
+        "inputs": {name: inputs[name] for name in settings["features"]},
         "fold": job.fold,
         "seed": job.seed,
         "seen": plan.clips.loc[seen, "clip"].tolist(),

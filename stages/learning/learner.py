@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from torch import Tensor, nn
@@ -102,6 +105,75 @@ class Learner(Protocol):
         ...
 
 
+class Part(NamedTuple):
+    """One of several models that are trained in the same job.
+
+    Attributes
+    ----------
+    setting : str
+        where its settings stand, such as model.members.svm
+    learner : Learner
+    features : list of str
+        those that it hears, some of the features of the job
+    network : bool
+        whether it is one; see `is_network`
+    """
+
+    setting: str
+    learner: Learner
+    features: list[str]
+    network: bool
+
+    def view(self, data: ClipData) -> ClipData:
+        """Restrict the data to the features that the model hears.
+
+        Raises
+        ------
+        ValueError
+            naming the features that the data lack
+        """
+        missing = [name for name in self.features if name not in data.caches]
+        fine = bool(self.features) and not missing
+        check(f"{self.setting}.features", self.features, fine, f"some of {list(data.caches)}")
+        caches = {name: data.caches[name] for name in self.features}
+        return dataclasses.replace(data, caches=caches)
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Name the model in a ValueError that it raises."""
+        with _named(self.setting):
+            yield
+
+
+@contextmanager
+def _named(setting: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{setting}: {error}") from error
+
+
+def figures(part: str, truth: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """Compute <part>_loss, the cross-entropy in nats, and <part>_ua; NaN without clips.
+
+    Parameters
+    ----------
+    part : train or validation
+    truth : int64 [clips]
+    probabilities : float [clips, classes]
+    """
+    if not len(truth):
+        return {f"{part}_loss": math.nan, f"{part}_ua": math.nan}
+    smallest = np.finfo(probabilities.dtype).eps
+    likelihood = probabilities[np.arange(len(truth)), truth].clip(smallest, 1 - smallest)
+    correct = probabilities.argmax(axis=1) == truth
+    recalls = [correct[truth == label].mean() for label in np.unique(truth)]
+    return {
+        f"{part}_loss": float(-np.log(likelihood).mean()),
+        f"{part}_ua": float(np.mean(recalls)),
+    }
+
+
 def is_network(model: Mapping[str, Any]) -> bool:
     """Tell whether the section `model` of the parameters describes a network.
 
@@ -112,18 +184,68 @@ def is_network(model: Mapping[str, Any]) -> bool:
     return issubclass(kind, nn.Module)
 
 
+def described(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Select the sections that describe what is kept of a training.
+
+    They are those of the whole training, or where a student learns from a teacher, its own.
+
+    Parameters
+    ----------
+    settings : mapping
+        sections `features`, `model` and `train` of the parameters, and any others
+
+    Raises
+    ------
+    ValueError
+        if there is a number of students other than one
+    """
+    if "student" not in settings["model"]:
+        return settings
+    student = only_student(settings["model"]["student"])
+    features = {name: settings["features"].get(name) for name in student["features"]}
+    return {**settings, "features": features, "model": student["model"], "train": student["train"]}
+
+
+def only_student(students: Mapping[str, Any]) -> Any:
+    """Return the one student among those that are chosen."""
+    check("model.student", list(students), len(students) == 1, "one network")
+    return next(iter(students.values()))
+
+
 def build_learner(settings: Mapping[str, Any]) -> Learner:
     """Build the learner that the sections `model` and `train` of the parameters describe.
+
+    A classical model with sections `members` and `student` gets the learners of these.
 
     Raises
     ------
     ValueError
         naming a setting that is out of its range
     """
-    build = bind(settings["model"]["network"])
-    if not is_network(settings["model"]):
-        return build()
+    model = settings["model"]
+    build = bind(model["network"])
+    if not is_network(model):
+        roles = [role for role in ("members", "student") if role in model]
+        return build(**{role: _build_parts(model, role) for role in roles})
     schedule = settings["train"].get("schedule")
     want = "a section with a `_target_`, which -S train/schedule=NAME chooses"
     check("train.schedule", schedule, not isinstance(schedule, str), want)
     return bind(settings["train"])(build)
+
+
+def _build_parts(model: Mapping[str, Any], role: str) -> dict[str, Part]:
+    """Build the models that the section `members` or `student` of a model describes, by name."""
+    parts = {}
+    for name, part in model[role].items():
+        setting = f"model.{role}.{name}"
+        own, train = part["model"], part.get("train", {})
+        clock = train.get("hop_length")
+        hop_length = own.get("hop_length", clock)
+        want = f"{clock}, the frame clock that all members share (audio.hop_length)"
+        check(f"{setting}.model.hop_length", hop_length, hop_length == clock, want)
+        start = train.get("warm_start")
+        check(f"{setting}.train.warm_start", start, start is None, "null")
+        with _named(setting):
+            learner = build_learner(part)
+        parts[name] = Part(setting, learner, list(part["features"]), is_network(own))
+    return parts

@@ -37,6 +37,8 @@ class Loop:
         decay of the moving average of the weights, lower in the first steps, so that the average
         covers no more than these; 0: no average
     augment : batch, targets -> batch, targets
+    targets : float32 [clips of the data, classes] or None
+        see stages.learning.batches.ClipData
     window : int or None
         frames of a window of validation clips; see stages.learning.layers.windowed
     lr : float
@@ -57,6 +59,7 @@ class Loop:
         gradient_clip: float,
         average: float,
         augment: Callable[[Batch, Tensor], tuple[Batch, Tensor]],
+        targets: np.ndarray | None,
         window: int | None,
         lr: float,
         schedule: Schedule,
@@ -74,6 +77,7 @@ class Loop:
         self._average = _Average(network, average) if average else None
         self._gradient_clip = gradient_clip
         self._names, self._augment, self._window = names, augment, window
+        self._targets = None if targets is None else torch.from_numpy(targets).to(self._device)
         self.epoch = self.step = 0
 
     def train(self, batches: TrainingBatches) -> dict[str, float]:
@@ -95,7 +99,10 @@ class Loop:
         outputs = []
         for number, batch in enumerate(batches, 1):
             batch = batch.to(self._device)
-            targets = nn.functional.one_hot(batch.labels, self._n_classes).float()
+            if self._targets is None:
+                targets = nn.functional.one_hot(batch.labels, self._n_classes).float()
+            else:
+                targets = self._targets[batch.clips]
             mixed, targets = self._augment(batch, targets)
             logits = self._network(mixed.features, mixed.lengths)
             loss = self._loss(logits, targets)

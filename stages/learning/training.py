@@ -183,6 +183,7 @@ class NetworkLearner(Learner):
             gradient_clip=self._gradient_clip,
             average=self._average,
             augment=self._augment,
+            targets=data.targets,
             window=self._window,
             lr=self._lr,
             schedule=self._schedule,

@@ -26,7 +26,7 @@ class Plan:
     Attributes
     ----------
     clips : DataFrame
-        the labelled clips: clip, first, frames, label and one column per fold
+        the labelled clips: clip, speaker, first, frames, label and one column per fold
     labels : list of str
         those of the label set that occur, in its order
     frames : int
@@ -61,6 +61,7 @@ class Plan:
             labels=self.clips["label"].map(self.labels.index).to_numpy(),
             n_classes=len(self.labels),
             names=self.clips["clip"].tolist(),
+            speakers=self.clips["speaker"].tolist(),
         )
 
 
@@ -93,7 +94,9 @@ def make_plan(
     ValueError
         if the clip table lacks clips of the split
     """
-    table = clips[["clip", "frames"]].assign(first=first_frames(clips["frames"].to_numpy()))
+    table = clips[["clip", "speaker", "frames"]].assign(
+        first=first_frames(clips["frames"].to_numpy())
+    )
     table = split.merge(table, on="clip", validate="one_to_one")
     if len(table) != len(split):
         raise ValueError(f"split: {len(split) - len(table)} of its clips are not in the clip table")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from scipy.special import softmax
-from sklearn.metrics import log_loss, recall_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC, LinearSVC
@@ -17,7 +15,7 @@ from torch import Tensor
 
 from stages.learning.batches import ClipData
 from stages.learning.functionals import functional_names, functionals
-from stages.learning.learner import Learner
+from stages.learning.learner import Learner, figures
 from stages.running.checks import check
 
 KERNELS = ("linear", "polynomial", "rbf")
@@ -88,23 +86,12 @@ class SVM(Learner):
         vectors = functionals(data, clips, names=self._functionals)
         truth = data.labels[clips]
         self._solve(vectors[: len(train)], truth[: len(train)], seed=seed)
-        row = {"epoch": 1, "validation_loss": math.nan, "validation_ua": math.nan}
+        row: dict[str, float] = {"epoch": 1}
         for part, rows in (
             ("train", slice(None, len(train))),
             ("validation", slice(len(train), None)),
         ):
-            if not len(truth[rows]):
-                continue
-            probabilities = self._probabilities(vectors[rows])
-            row[f"{part}_loss"] = log_loss(
-                truth[rows], probabilities, labels=range(self._n_classes)
-            )
-            row[f"{part}_ua"] = recall_score(
-                truth[rows],
-                probabilities.argmax(axis=1),
-                labels=np.unique(truth[rows]),
-                average="macro",
-            )
+            row |= figures(part, truth[rows], self._probabilities(vectors[rows]))
         if len(validation):
             self._solve(vectors, truth, seed=seed)
         on_epoch()
@@ -123,6 +110,8 @@ class SVM(Learner):
         self._model = make_pipeline(StandardScaler(), clip, solver).fit(vectors, truth)
 
     def _probabilities(self, vectors: np.ndarray) -> np.ndarray:
+        if not len(vectors):
+            return np.zeros((0, self._n_classes))
         margins = self._model.decision_function(vectors)
         if margins.ndim == 1:  # two classes have one margin
             margins = np.stack([-margins, margins], axis=1)

@@ -54,7 +54,9 @@ class FoldNetworks:
         """
         path = self.folder / f"{Job(fold, self.seed).name}.pt"
         checkpoint = read_checkpoint(path)
-        inputs = {name: cache.shape[1] for name, cache in self.caches.items()}
+        heard = set(checkpoint["inputs"])  # a student need not hear all of them
+        caches = {name: cache for name, cache in self.caches.items() if name in heard}
+        inputs = {name: cache.shape[1] for name, cache in caches.items()}
         for name, want in (("labels", self.predictions.labels), ("inputs", inputs)):
             if checkpoint[name] != want:
                 raise ValueError(f"{path}: {name}: got {checkpoint[name]}, want {want}")
