@@ -1,6 +1,6 @@
 """Write the functionals and label of every clip to one CSV file, for other tools.
 
-python -m studies.table [--output FILE]
+python -m studies.table [--output FILE] [--functionals NAME ...]
 
 It reads the caches of the features in params.yaml. Training variants are left out, because other
 tools would treat them as recordings. Columns: clip, corpus, speaker, sex, emotion, label, then
@@ -27,6 +27,8 @@ from stages.running.settings import load_params
 from stages.splits.labels import label_clips
 
 OUTPUT = Path("reports/functionals.csv")
+#: Functionals by default; the last needs the feature pitch.
+FUNCTIONALS = ("mean", "deviation", "slope", "percentiles", "change", "voiced")
 _ROWS = 256  # clips in memory at a time
 
 
@@ -34,7 +36,10 @@ def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=OUTPUT, help=f"default: {OUTPUT}")
-    output = parser.parse_args().output
+    chosen = f"default: {' '.join(FUNCTIONALS)}"
+    parser.add_argument("--functionals", nargs="+", help=chosen)
+    arguments = parser.parse_args()
+    output = arguments.output
     if output != OUTPUT and output.exists():
         sys.exit(f"{output}: already exists, want a new file")
     params = load_params()
@@ -52,7 +57,8 @@ def main() -> None:
         labels=np.zeros(len(clips), dtype=np.int64),
         n_classes=1,
     )
-    names = available(data.inputs)
+    known = available(data.inputs)
+    names = arguments.functionals or [name for name in FUNCTIONALS if name in known]
     columns = functional_names(data.inputs, names=names)
     described = clips[["clip", "corpus", "speaker", "sex", "emotion", "label"]]
     with complete(output) as part:

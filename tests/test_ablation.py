@@ -25,6 +25,7 @@ OUTPUTS = [f"reports/ablation.{kind}" for kind in ("csv", "png", "svg")]
 FEATURES = {"mfcc": (4, 3.0), "zcr": (1, 0.0), "rms": (1, 1.0)}
 SVM = (
     *("model=svm", "features=[mfcc,zcr,rms]", "split=loso", "seeds=[0,1]"),
+    *("model.network.kernel=linear", "model.network.functionals=[mean,deviation]"),
     *("train.lr=0.003", "model.network.c=0.001", "features.zcr.frame_length=512"),
 )
 GRU = ("model=gru", "features=[rms,mfcc]", "split=random", "train.epochs=1")

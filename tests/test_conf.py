@@ -200,20 +200,27 @@ def test_nothing_is_left_open_or_bound_to_a_machine(path):
 
 
 def test_a_model_brings_its_features_and_they_can_be_replaced():
-    assert list(composed("model=svm")["features"]) == ["mfcc", "logmel", "zcr", "rms"]
+    brought = ["mfcc", "cochleagram", "shape", "pitch", "zcr", "rms"]
+    assert list(composed("model=svm")["features"]) == brought
     replaced = composed("model=gru", "features=[logmel]", "features.logmel.n_mels=40")
     assert list(replaced["features"]) == ["logmel"]
     assert replaced["features"]["logmel"]["n_mels"] == 40
 
 
-def test_a_model_chooses_the_bands_of_its_mel_spectrogram():
+def test_a_model_chooses_the_bands_of_its_features():
     def bands(*overrides):
         return composed(*overrides)["features"]["logmel"]["n_mels"]
 
-    assert bands("model=svm") == bands("features=[logmel]") == 64
+    assert bands("model=crnn") == bands("features=[logmel]") == 64
     assert bands("model=conv2d") == 128
     assert bands("model=conv2d", "features.logmel.n_mels=40") == 40
     assert list(composed("model=conv2d", "features=[mfcc]")["features"]) == ["mfcc"]
+    for overrides, sizes in (
+        (["model=svm"], (14, 24)),
+        (["features=[mfcc,cochleagram]"], (40, 64)),
+    ):
+        features = composed(*overrides)["features"]
+        assert (features["mfcc"]["n_mfcc"], features["cochleagram"]["n_channels"]) == sizes
 
 
 def test_demo_shortens_the_training_and_real_does_not():

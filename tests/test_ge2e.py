@@ -233,14 +233,10 @@ def test_the_warp_moves_a_tone_by_its_factor(monkeypatch):
     assert warped[2].argmax(dim=1).tolist() == [17] * 5 and 0.5 < warped[2, 0, 17] < 1
 
 
-def test_the_model_brings_its_training_and_frame_clock_and_both_can_be_replaced():
+def test_the_model_brings_its_training_which_can_be_replaced():
     own = composed("model=ge2e", "data=real")
     assert own["train"] == composed("train=finetune", "model=ge2e", "data=real")["train"]
     assert own["train"]["epochs"] != composed("data=real")["train"]["epochs"]
     plain = composed("model=ge2e", "train=plain")["train"]
     assert plain["schedule"] == composed("train/schedule=constant")["train"]["schedule"]
-    assert plain | {"hop_length": 256} == composed("train=plain", "model=gru")["train"]
-    for params, hop_length in ((own, 160), (composed(), 256), (composed("model=svm"), 256)):
-        assert params["audio"]["hop_length"] == params["train"]["hop_length"] == hop_length
-        assert {f["hop_length"] for f in params["features"].values()} == {hop_length}
-    assert composed("model=ge2e", "audio.hop_length=320")["train"]["hop_length"] == 320
+    assert plain == composed("train=plain", "model=gru")["train"]

@@ -18,7 +18,6 @@ from torchaudio.functional import mask_along_axis_iid
 from stages.learning.augment import _masks, add_noise, mixup, spec_augment
 from stages.learning.batches import ClipData, TrainingBatches, WholeBatches, balanced_probability
 from stages.learning.checkpoints import Job
-from stages.learning.functionals import FUNCTIONALS, available, functional_names, functionals
 from stages.learning.jobs import all_jobs, run_jobs
 from stages.learning.layers import (
     AttentiveStatistics,
@@ -33,7 +32,6 @@ from stages.learning.progress import tick
 from stages.learning.results import gather, gather_validation
 from stages.learning.training import NetworkLearner, _class_weight
 from stages.learning.training_plan import make_plan
-from stages.networks.svm import SVM
 from stages.running.settings import bind
 from stages.splits.folds import ALL
 from tests.support import ROOT, composed, networks
@@ -499,56 +497,6 @@ def test_noise_has_the_share_of_each_dimension_and_leaves_padding_alone():
         assert noise.mean(0).abs().max() < 0.05
         assert (noisy.features[name][~valid] == 0).all()
     assert add_noise(batch, deviation, share=0) is batch
-
-
-def test_functionals_of_a_ramp():
-    ramp = np.arange(10.0)[:, None] * [1.0, -2.0]
-    values = {name: function(ramp) for name, function in FUNCTIONALS.items()}
-    np.testing.assert_allclose(values["mean"], [4.5, -9])
-    np.testing.assert_allclose(values["slope"], [1, -2])
-    np.testing.assert_allclose(values["deviation"], ramp.std(0))
-    np.testing.assert_allclose(values["change"], [1, 2, 0, 0], atol=1e-12)
-    assert values["percentiles"].reshape(5, 2)[2].tolist() == [4.5, -9]
-    assert all(np.isfinite(f(ramp[:1])).all() for f in FUNCTIONALS.values())
-
-
-@pytest.mark.parametrize("name", ["mode", "voiced"])
-def test_unknown_functional_is_named(name):
-    data = toy_data()
-    message = (
-        rf"functionals: got \['{name}'\], want some of \['mean'.*; voiced needs the feature pi"
-    )
-    with pytest.raises(ValueError, match=message):
-        functionals(data, np.arange(3), names=["mean", name])
-    with pytest.raises(ValueError, match=message):  # before any job
-        SVM(kernel="linear", c=1, limit=None, functionals=[name]).least_memory(data)
-
-
-def test_voiced_functionals_are_of_the_frames_with_a_voice():
-    """Two clips: one with a voice in frames 1 and 3 of 4, one without."""
-    strength = np.array([0.2, 0.5, 0.49, 0.9, 0.1, 0.0, 0.3])
-    level = np.array([1.0, 10, 100, 20, 1, 2, 6])
-    pitch = np.stack([level / 2, strength], axis=1).astype(np.float16)
-    data = ClipData(
-        caches={"rms": level[:, None].astype(np.float16), "pitch": pitch},
-        first=np.array([0, 4]),
-        frames=np.array([4, 3]),
-        labels=np.array([0, 1]),
-        n_classes=2,
-    )
-    names = available(data.inputs)
-    assert names[-1] == "voiced" and "voiced" not in available({"pitch": 1, "rms": 1})
-    columns = functional_names(data.inputs, names=names)
-    values = pd.DataFrame(functionals(data, np.arange(2), names=names), columns=columns)
-    assert values["pitch_1_voiced_share"].tolist() == [0.5, 0]
-    assert values["rms_0_voiced_mean"].tolist() == [15, 3]
-    assert values["pitch_0_voiced_p50"].tolist() == [7.5, 1]
-    assert values["pitch_0_voiced_deviation"][0] == 2.5
-    assert values["rms_0_mean"][0] == 32.75
-    assert len(columns) == len(set(columns)) == 3 * (10 + 7) + 1
-    assert SVM(kernel="linear", c=1, limit=None, functionals=names).least_memory(
-        data
-    ) == 2 * 4 * 2 * len(columns)
 
 
 # Jobs ------------------------------------------------------------------------------------------
@@ -1115,20 +1063,6 @@ def test_a_job_ends_when_nobody_waits_for_it(tmp_path):
     assert (tmp_path / "epochs").read_bytes() == b"..."
     with pytest.raises(FileNotFoundError):  # on another machine, which knows no number
         tick(tmp_path / "gone" / "epochs", 1, main=None)
-
-
-def test_functionals_are_named_in_their_order():
-    data = toy_data()
-    names = ["percentiles", "mean", "change"]
-    columns = functional_names(data.inputs, names=names)
-    values = pd.Series(functionals(data, np.array([4]), names=names)[0], index=columns)
-    frames = data.caches["logmel"][data.first[4] :][: data.frames[4]].astype(float)
-    assert values["logmel_3_p80"] == pytest.approx(np.percentile(frames[:, 3], 80), abs=1e-4)
-    assert values["logmel_11_mean"] == pytest.approx(frames[:, 11].mean(), abs=1e-4)
-    assert values["logmel_0_step_deviation"] == pytest.approx(np.diff(frames[:, 0]).std(), abs=1e-4)
-    assert len(columns) == len(set(columns)) == 13 * 8
-    every = functional_names(data.inputs, names=list(FUNCTIONALS))
-    assert len(every) == functionals(data, np.array([0]), names=list(FUNCTIONALS)).shape[1]
 
 
 def test_a_network_without_an_input_layer_is_named():

@@ -239,10 +239,6 @@ def _build_parts(model: Mapping[str, Any], role: str) -> dict[str, Part]:
     for name, part in model[role].items():
         setting = f"model.{role}.{name}"
         own, train = part["model"], part.get("train", {})
-        clock = train.get("hop_length")
-        hop_length = own.get("hop_length", clock)
-        want = f"{clock}, the frame clock that all members share (audio.hop_length)"
-        check(f"{setting}.model.hop_length", hop_length, hop_length == clock, want)
         start = train.get("warm_start")
         check(f"{setting}.train.warm_start", start, start is None, "null")
         with _named(setting):

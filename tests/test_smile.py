@@ -1,4 +1,4 @@
-"""The feature egemaps, with a stand-in for openSMILE, which the tests do not require."""
+"""The features of openSMILE, with a stand-in for the library, which the tests do not require."""
 
 import sys
 from types import SimpleNamespace
@@ -9,16 +9,23 @@ import pandas as pd
 import pytest
 import torch
 
-from stages.acoustics import egemaps as module
-from stages.acoustics.egemaps import DESCRIPTORS, egemaps
+from stages.acoustics import compare as compare_module
+from stages.acoustics import egemaps as egemaps_module
+from stages.acoustics.egemaps import egemaps
 from stages.audio.store import AudioStore
 from stages.clips.cache import write_cache
 from stages.reporting.excerpts import describe_feature
 from stages.running.settings import bind
+from stages.signals.smile import _smile
 from tests.support import composed
 
 RATE, HOP = 16000, 256
 BOUND = {"sample_rate": RATE, "hop_length": HOP}
+#: openSMILE's set and its dimensions, by feature.
+SETS = {
+    "egemaps": ("eGeMAPSv02", egemaps_module.DESCRIPTORS),
+    "compare": ("ComParE_2016", compare_module.DESCRIPTORS),
+}
 
 
 class Smile:
@@ -28,7 +35,7 @@ class Smile:
 
     def __init__(self, *, feature_set: str, feature_level: str) -> None:
         self.built.append((feature_set, feature_level))
-        self.signals, self.holes = [], {}
+        self.signals, self.holes, self.descriptors = [], {}, list(dict(SETS.values())[feature_set])
 
     def process_signal(self, signal: np.ndarray, sampling_rate: int) -> pd.DataFrame:
         self.signals.append(signal.copy())
@@ -37,33 +44,33 @@ class Smile:
         starts = pd.to_timedelta(np.arange(max(rows, 1)) * step / sampling_rate, "s")
         ends = starts + pd.Timedelta("20ms")
         index = pd.MultiIndex.from_arrays([starts, ends], names=["start", "end"])
-        values = 100.0 * np.arange(len(index))[:, None] + np.arange(25)
+        values = 100.0 * np.arange(len(index))[:, None] + np.arange(len(self.descriptors))
         for (row, column), hole in self.holes.items():
             values[row, column] = hole
         values = values if rows > 0 else np.full_like(values, np.nan)
-        table = pd.DataFrame(values.astype(np.float32), index=index, columns=list(DESCRIPTORS))
+        table = pd.DataFrame(values.astype(np.float32), index=index, columns=self.descriptors)
         return table[table.columns[::-1]]
 
 
 @pytest.fixture
 def smile(monkeypatch):
-    """The feature's extractor."""
+    """The extractor of egemaps."""
     library = SimpleNamespace(
         Smile=Smile,
-        FeatureSet=SimpleNamespace(eGeMAPSv02="eGeMAPSv02"),
+        FeatureSet=SimpleNamespace(**{name: name for name, _ in SETS.values()}),
         FeatureLevel=SimpleNamespace(LowLevelDescriptors="lld"),
     )
     monkeypatch.setitem(sys.modules, "opensmile", library)
     monkeypatch.setattr(Smile, "built", [])
-    module._smile.cache_clear()
-    yield module._smile()
-    module._smile.cache_clear()
+    _smile.cache_clear()
+    yield _smile("egemaps", "eGeMAPSv02")
+    _smile.cache_clear()
 
 
 @pytest.fixture
 def no_library(monkeypatch):
     monkeypatch.setitem(sys.modules, "opensmile", None)
-    module._smile.cache_clear()
+    _smile.cache_clear()
 
 
 def noise(*shape: int) -> torch.Tensor:
@@ -85,19 +92,30 @@ def test_a_clock_that_the_rate_bends_is_followed_as_stated(smile):
     assert abs(float(values[0, 600]) / 100 - (600 * 353 / 22050 - 0.01) * 22050 / 220) <= 0.51
 
 
-def test_descriptors_stand_in_the_stated_order(smile):
-    assert egemaps(noise(RATE), **BOUND)[:, 0].tolist() == list(range(25))
-    assert DESCRIPTORS[0] == "Loudness_sma3" and DESCRIPTORS[10] == "F0semitoneFrom27.5Hz_sma3nz"
-    found = describe_feature(
-        "egemaps", composed("features=[egemaps]")["features"]["egemaps"], dimensions=25
-    )
-    assert found.dimension == "eGeMAPS descriptor"
+@pytest.mark.parametrize("name", SETS)
+def test_descriptors_stand_in_the_stated_order(smile, name):
+    count = {"egemaps": 25, "compare": 65}[name]
+    settings = composed(f"features=[{name}]")["features"][name]
+    assert bind(settings)(noise(RATE))[:, 0].tolist() == list(range(count))
+    title = {"egemaps": "eGeMAPS descriptor", "compare": "ComParE descriptor"}[name]
+    assert describe_feature(name, settings, dimensions=count).dimension == title
 
 
-def test_the_set_of_the_yaml_is_asked_for_once(smile):
+def test_dimensions_are_named_as_in_opensmile():
+    assert SETS["egemaps"][1][0] == "Loudness_sma3"
+    assert SETS["egemaps"][1][10] == "F0semitoneFrom27.5Hz_sma3nz"
+    assert SETS["compare"][1][0] == "F0final_sma" and SETS["compare"][1][-1] == "mfcc_sma[14]"
+    assert SETS["compare"][1][10] == "audSpec_Rfilt_sma[0]"
+    assert all(len(set(names)) == len(names) for _, names in SETS.values())
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_the_set_of_a_feature_is_asked_for_once(smile, name):
+    _smile.cache_clear()
+    smile.built.clear()
     for _ in range(3):
-        egemaps(noise(2, RATE), **BOUND)
-    assert smile.built == [("eGeMAPSv02", "lld")]
+        bind(composed(f"features=[{name}]")["features"][name])(noise(2, RATE))
+    assert smile.built == [(SETS[name][0], "lld")]
 
 
 @pytest.mark.parametrize("hole", [np.nan, np.inf, -np.inf])
@@ -148,14 +166,15 @@ def test_bad_input_is_named(no_library, waveform, changes, message):
         egemaps(waveform, **BOUND | changes)
 
 
-def test_the_missing_library_is_named_before_any_clip_is_read(no_library, tmp_path):
+@pytest.mark.parametrize("name", SETS)
+def test_the_missing_library_is_named_before_any_clip_is_read(no_library, tmp_path, name):
     clips = pd.DataFrame({"clip": ["x/1"], "start": [0], "samples": [4000], "frames": [16]})
     with pytest.raises(
-        ImportError, match=r"features.egemaps: .* want opensmile: pip install opensmile==2.6.0"
+        ImportError, match=rf"features.{name}: .* want opensmile: pip install opensmile==2.6.0"
     ):
         write_cache(
-            tmp_path / "egemaps.npy",
-            feature=bind(composed("features=[egemaps]")["features"]["egemaps"]),
+            tmp_path / f"{name}.npy",
+            feature=bind(composed(f"features=[{name}]")["features"][name]),
             clips=clips,
             audio=tmp_path / "no such store",
             sample_rate=RATE,
