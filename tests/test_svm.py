@@ -61,7 +61,9 @@ def test_a_kernel_is_scikit_learn_s_on_standardised_and_limited_functionals(kern
     got = model.predict(data, np.arange(120))
     margins = want.decision_function(scaled)
     np.testing.assert_allclose(got, softmax(margins, axis=1), atol=0.01)  # float32 in, float64 here
-    assert {"mean", "scale", "classes", "support_vectors", "weight", "bias"} == set(model.state())
+    state = model.state()
+    assert {"mean", "scale", "classes", "support_vectors", "weight", "bias"} == set(state)
+    np.testing.assert_allclose(state["support_vectors"], scaled[train][want.support_], atol=1e-5)
 
 
 @pytest.mark.parametrize(
