@@ -61,7 +61,11 @@ def test_a_kernel_is_scikit_learn_s_on_standardised_and_limited_functionals(kern
     got = model.predict(data, np.arange(120))
     margins = want.decision_function(scaled)
     np.testing.assert_allclose(got, softmax(margins, axis=1), atol=0.01)  # float32 in, float64 here
-    assert {"mean", "scale", "classes", "support_vectors", "weight", "bias"} == set(model.state())
+    state = model.state()
+    assert {"mean", "scale", "classes", "support_vectors", "weight", "bias"} == set(state)
+    kept = state["support_vectors"].numpy()
+    distances = np.abs(kept[:, None] - scaled[train]).max(axis=2)
+    assert state["weight"].shape == (2, len(kept)) and (distances.min(axis=1) < 1e-5).all()
 
 
 @pytest.mark.parametrize(
