@@ -89,10 +89,10 @@ def epoch_s(checkpoint: dict[str, Any], data: ClipData) -> float:
 
 
 def parameters(checkpoint: dict[str, Any]) -> int:
-    """Count the parameters of a model, without its normalisation."""
+    """Count the parameters of a network, or all numbers that a classical model has learnt."""
     network, state = build_network(checkpoint), checkpoint["state"]
     if network is None:
-        return sum(state[name].numel() for name in ("weight", "bias"))
+        return sum(values.numel() for values in state.values() if values.is_floating_point())
     return sum(parameter.numel() for parameter in network.parameters())
 
 

@@ -26,6 +26,7 @@ def checkpoint(model: str) -> dict:
     if model == "svm":
         state = {"mean": (200,), "scale": (200,), "classes": (2,), "weight": (1, 200), "bias": (1,)}
         state = {name: torch.zeros(shape) for name, shape in state.items()}
+        state["classes"] = torch.arange(2)
     else:
         state = bind(params["model"]["network"])(INPUTS, 2).state_dict()
     return settings | {"labels": LABELS, "inputs": INPUTS, "state": state}
@@ -90,7 +91,7 @@ def test_a_row_says_what_a_model_is_worth_and_what_it_costs(experiments, tmp_pat
         size = len(stored[name, "models/folds/fold_all-seed_0.pt"])
         assert rows.loc[name, "checkpoint_mb"] == pytest.approx(size / 1e6, rel=1e-5)
         assert rows.loc[name, "epoch_s"] > 0
-    assert rows.loc["svm", "parameters"] == 201
+    assert rows.loc["svm", "parameters"] == 601  # mean, scale and weights, bias
     network = bind(composed("model=gru")["model"]["network"])(INPUTS, 2)
     weights = dict(network.named_parameters())
     assert rows.loc["gru", "parameters"] == sum(weight.numel() for weight in weights.values())
