@@ -223,8 +223,15 @@ def test_a_model_chooses_the_bands_of_its_features():
         assert (features["mfcc"]["n_mfcc"], features["cochleagram"]["n_channels"]) == sizes
 
 
-def test_demo_shortens_the_training_and_real_does_not():
-    assert composed()["train"]["epochs"] < composed("data=real")["train"]["epochs"]
+def test_demo_shortens_and_simplifies_the_training_and_real_does_not():
+    demo, real = composed()["train"], composed("data=real")["train"]
+    assert demo["epochs"] < real["epochs"]
+    assert {name for name, value in leaves(demo["augment"]) if value == 0} == {
+        "mixup",
+        "time_masks",
+        "band_masks",
+    }
+    assert all(value for _, value in leaves(real["augment"]))
 
 
 @pytest.mark.parametrize(
