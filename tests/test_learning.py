@@ -41,7 +41,12 @@ INPUTS = {"logmel": 12, "rms": 1}
 #: Dimensions of what pre-trained networks ask for.
 PRETRAINED = {"ge2e": 256, "melpower": 40}
 #: What is too large to be trained in a test is made smaller, by overrides.
-MEMBERS = ("model.members.ge2e.train.epochs=4", "model.members.ge2e.train.batch_size=8")
+MEMBERS = (
+    "model.members.svm.features=[logmel,rms]",
+    "model.members.svm.model.network.functionals=[mean,deviation,slope,percentiles,change]",
+    "model.members.ge2e.train.epochs=4",
+    "model.members.ge2e.train.batch_size=8",
+)
 SMALL = {
     "conv2d": ("model.network.channels=[16,32,32,64]", "model.network.dense=[64,32]"),
     "ensemble": MEMBERS,
