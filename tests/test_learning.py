@@ -1045,7 +1045,7 @@ def test_a_cache_of_other_clips_is_refused(tmp_path):
 @pytest.mark.parametrize("model", ["gru", "svm"])
 def test_features_that_no_memory_holds_are_refused_with_their_size(tmp_path, model, monkeypatch):
     plan, jobs = experiment(tmp_path, model)
-    size = 10**6  # dimensions, of which no value is ever read
+    size = 10**5  # dimensions, of which no value is ever read
     cache = np.lib.format.open_memmap(
         plan.caches / "rms.npy", "w+", dtype=np.float16, shape=(plan.frames, size)
     )
@@ -1053,7 +1053,7 @@ def test_features_that_no_memory_holds_are_refused_with_their_size(tmp_path, mod
     monkeypatch.setattr("stages.running.resources.free_memory", lambda: 10**9)
     with pytest.raises(
         ValueError,
-        match=r"train: got features of logmel 12, rms 1000000 dimensions, want fewer, .*: "
+        match=r"train: got features of logmel 12, rms 100000 dimensions, want fewer, .*: "
         r"fitting in \d processes takes \d+\.\d GB of memory, 1.0 GB are free",
     ):
         run_jobs(jobs, plan)
