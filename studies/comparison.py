@@ -156,7 +156,11 @@ def _differing(first: Result, other: Result) -> list[str]:
     """List the reasons why two experiments cannot be compared."""
     facts = {
         "data": [result.settings["data.name"] for result in (first, other)],
-        "protocol": [result.protocol for result in (first, other)],
+        # What else was trained on may differ: whether that helps is a question to ask.
+        "protocol": [
+            protocol_in_words({"name": result.settings["split"]["name"]}, result.shared)
+            for result in (first, other)
+        ],
         "labels": [", ".join(sorted(result.predictions.labels)) for result in (first, other)],
     }
     reasons = [
@@ -218,10 +222,10 @@ def compare_results(results: Sequence[Result], *, pairs: Sequence[tuple[int, int
     table = pd.DataFrame(differences)
     for kind in ("p", "mcnemar_p"):
         table.insert(table.columns.get_loc(kind) + 1, f"{kind}_holm", holm(table[kind]))
-    protocol = {"protocol": first.protocol}
+    protocol = {"protocol": "; ".join(dict.fromkeys(result.protocol for result in results))}
     return Comparison(
         experiments=pd.DataFrame([describe_result(result) for result in results]).assign(
-            **protocol
+            protocol=[result.protocol for result in results]
         ),
         differences=table.assign(**protocol),
         classes=pd.DataFrame(classes).assign(**protocol),

@@ -229,6 +229,18 @@ def test_bad_predictions_are_named(spoil, message):
         experiment("b", spoil(predictions(seed=0, right=0.5)))
 
 
+def test_a_run_with_more_corpora_to_train_on_is_compared_and_says_so():
+    more = SPLIT | {"train_only": ["tess"]}
+    pair = [
+        experiment("a", predictions(seed=0, right=0.5)),
+        experiment("b", predictions(seed=1, right=0.5), split=more),
+    ]
+    found = comparison.compare_results(pair, pairs=[(0, 1)])
+    both = ["loso", "loso (trained on tess as well)"]
+    assert found.experiments["protocol"].tolist() == both
+    assert set(found.differences["protocol"]) == {"; ".join(both)}
+
+
 def test_settings_that_earlier_versions_lack_are_named_if_they_matter():
     split = {"name": "x", "speaker_dependent": False}
     pair = [

@@ -96,6 +96,8 @@ def test_a_variant_of_a_tested_clip_is_found_in_training(tmp_path, monkeypatch):
 def test_a_protocol_says_what_else_is_trained_on():
     settings = {"name": "loso", "train_only": ["tess", "emodb"]}
     assert leaks.protocol_in_words(settings, []) == "loso (trained on tess, emodb as well)"
+    assert leaks.trained_on_in_words(settings) == ["trained on tess, emodb as well"]
+    assert leaks.trained_on_in_words({"train_only": []}) == []
     marked = leaks.protocol_in_words(settings, ["speaker-dependent"])
     assert marked == "loso (speaker-dependent, trained on tess, emodb as well)"
 

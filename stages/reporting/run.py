@@ -16,7 +16,7 @@ from stages.clips.completeness import Completeness, compare_release, read_releas
 from stages.reporting.predictions import Predictions
 from stages.reporting.systems import ua_row
 from stages.reporting.temperature import scale, temperatures
-from stages.splits.leaks import protocol_in_words, shared_in_words
+from stages.splits.leaks import protocol_in_words, shared_in_words, trained_on_in_words
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,8 @@ class Run:
     @property
     def notes(self) -> list[str]:
         """Notes that every figure carries below its title."""
-        return self.shared + ["synthetic demo speech"] * self.demo
+        trained_on = trained_on_in_words(self.settings["split"])
+        return self.shared + trained_on + ["synthetic demo speech"] * self.demo
 
     @property
     def mark(self) -> str:

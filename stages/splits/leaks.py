@@ -190,7 +190,11 @@ def protocol_in_words(settings: Mapping[str, Any], shared: Sequence[str]) -> str
     shared : sequence of str
         see `shared_in_words`
     """
-    marks = list(shared)
-    if corpora := settings.get("train_only"):
-        marks.append(f"trained on {', '.join(corpora)} as well")
+    marks = [*shared, *trained_on_in_words(settings)]
     return f"{settings['name']} ({', '.join(marks)})" if marks else settings["name"]
+
+
+def trained_on_in_words(settings: Mapping[str, Any]) -> list[str]:
+    """Name the corpora that only train, in one note for figures; no note if there are none."""
+    corpora = settings.get("train_only")
+    return [f"trained on {', '.join(corpora)} as well"] if corpora else []
