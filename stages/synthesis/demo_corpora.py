@@ -118,13 +118,16 @@ def _emodb(speaker: str, sentences: tuple[str, ...]) -> Iterator[Clip]:
 # fmt: off
 CORPORA = {
     "ravdess": Corpus(
-        clips=_ravdess, speakers={"01": "male", "02": "female", "03": "male", "04": "female"},
+        clips=_ravdess,
+        speakers={
+            "01": "male", "02": "female", "03": "male", "04": "female", "05": "male", "06": "female"
+        },
         sentences=("01", "02"),
         syllables=6, sample_rate=48_000, peak=0.085, dynamics=1.0, snr_db=60.0,
     ),
     "tess": Corpus(
         clips=_tess, speakers={"OAF": "female", "YAF": "female"},
-        sentences=("back", "bar", "base", "bath", "bean", "beg", "bite", "boat"),
+        sentences=("back", "bar", "base", "bath", "bean"),
         syllables=5, sample_rate=24_414, peak=0.19, dynamics=0.6, snr_db=36.0,
     ),
     "cremad": Corpus(
@@ -135,12 +138,15 @@ CORPORA = {
     ),
     "savee": Corpus(
         clips=_savee, speakers={"DC": "male", "JE": "male", "JK": "male", "KL": "male"},
-        sentences=("01", "02", "03", "04"),
+        sentences=("01", "02", "04"),
         syllables=6, sample_rate=44_100, peak=0.71, dynamics=0.2, snr_db=42.0,
     ),
     "emodb": Corpus(
-        clips=_emodb, speakers={"03": "male", "08": "female", "11": "male", "09": "female"},
-        sentences=("a01", "a02", "b01", "b02"),
+        clips=_emodb,
+        speakers={
+            "03": "male", "08": "female", "11": "male", "09": "female", "10": "male", "13": "female"
+        },
+        sentences=("a01", "a02", "b01"),
         syllables=6, sample_rate=16_000, peak=1.0, dynamics=0.0, snr_db=40.0,
     ),
 }

@@ -114,10 +114,10 @@ def draw_speaker(name: str, *, sex: str) -> Speaker:
     f0_hz, tract = (205.0, 1.16) if sex == "female" else (115.0, 1.0)
     return Speaker(
         name=name,
-        f0_hz=f0_hz * 2 ** (rng.uniform(-4, 4) / 12),
+        f0_hz=f0_hz * 2 ** (rng.uniform(-2.5, 2.5) / 12),
         tract=tract * rng.uniform(0.96, 1.04),
         expression=rng.uniform(0.85, 1.15),
-        habits=tuple(rng.normal(scale=0.6, size=len(SPREAD))),
+        habits=tuple(rng.normal(scale=0.5, size=len(SPREAD))),
     )
 
 
@@ -167,7 +167,7 @@ def draw_prosody(
         raise ValueError(f"emotion: got {emotion!r}, want one of {', '.join(EMOTIONS)}")
     neutral, target = np.array(EMOTIONS["neutral"]), np.array(EMOTIONS[emotion])
     # Each speaker expresses an emotion differently, which makes held-out speakers hard.
-    style = seeded("manner", speaker.name, emotion).normal(scale=0.6, size=len(SPREAD))
+    style = seeded("manner", speaker.name, emotion).normal(scale=0.5, size=len(SPREAD))
     deviation = np.array(speaker.habits) + style + rng.normal(size=len(SPREAD))
     values = neutral + strength * speaker.expression * (target - neutral) + deviation * SPREAD
     return Prosody(*np.clip(values, LOWEST, HIGHEST).tolist())
