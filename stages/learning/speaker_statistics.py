@@ -1,0 +1,173 @@
+"""What is known of a speaker's usual voice, and vectors of clips with that taken off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.learning.batches import ClipData
+from stages.running.checks import check
+
+STATISTICS = ("none", "mean", "mean_std")
+#: Variance between speakers over that within them, where a single speaker does not tell.
+_UNKNOWN = 1e6
+#: Clips that the training speakers' average variance counts for, beside those of a speaker.
+_WEIGHT = 10.0
+
+
+@dataclass(frozen=True)
+class SpeakerStatistics:
+    """Speakers of the training side, from whom a new speaker is estimated.
+
+    The mean of a new speaker is estimated by empirical Bayes: speakers are taken to be normally
+    distributed around the average speaker, and clips around their speaker. So the estimate stays
+    near the average speaker where a few clips say little, which is where clips differ more than
+    speakers do. Without a clip it is the average speaker.
+
+    Attributes
+    ----------
+    mean : float [dimensions]
+        of the average speaker
+    between, within : float [dimensions]
+        variance of the speakers' means; variance of a speaker's clips, averaged over speakers
+    std : bool
+        whether the standard deviation of a speaker is estimated as well, or is that of the average
+        speaker
+
+    References
+    ----------
+    Efron, Morris: Stein's estimation rule and its competitors, 1973
+    """
+
+    mean: NDArray
+    between: NDArray
+    within: NDArray
+    std: bool
+
+    @classmethod
+    def fit(cls, vectors: NDArray, speakers: Sequence[str], *, std: bool) -> SpeakerStatistics:
+        """Estimate the variances from vectors [clips, dimensions] and their speakers.
+
+        A single speaker does not tell how speakers differ; the mean of another one is then that of
+        its clips.
+        """
+        groups = [vectors[rows] for rows in _rows_by_speaker(speakers).values()]
+        means = np.stack([group.mean(axis=0, dtype=np.float64) for group in groups])
+        within = np.mean([group.var(axis=0, dtype=np.float64) for group in groups], axis=0)
+        between = _UNKNOWN * within
+        if len(groups) > 1:  # the means scatter more than the speakers, as clips are few
+            noise = within * np.mean([1 / len(group) for group in groups])
+            between = np.maximum(means.var(axis=0, ddof=1) - noise, 0)
+        return cls(means.mean(axis=0), between, within, std)
+
+    def estimate(
+        self, *, clips: int | NDArray, mean: NDArray, variance: NDArray
+    ) -> tuple[NDArray, NDArray]:
+        """Estimate a speaker's mean and standard deviation, [..., dimensions] each.
+
+        Parameters
+        ----------
+        clips : int, or int [..., 1]
+            number of the speaker's clips, of which mean and variance are known; it may be 0
+        mean, variance : float [..., dimensions]
+            over these clips
+        """
+        total = self.between + self.within / np.maximum(clips, 1)
+        share = np.divide(self.between, total, out=np.ones_like(total), where=total > 0)
+        centre = self.mean + share * (np.asarray(clips) > 0) * (mean - self.mean)
+        spread = np.broadcast_to(self.within, centre.shape)
+        if self.std:
+            spread = (clips * variance + _WEIGHT * self.within) / (clips + _WEIGHT)
+        return centre, np.where(spread > 0, np.sqrt(spread), 1)
+
+    def of_speaker(self, vectors: NDArray) -> tuple[NDArray, NDArray]:
+        """Estimate mean and standard deviation from a speaker's clips [clips, dimensions]."""
+        if not len(vectors):
+            return self.estimate(clips=0, mean=self.mean, variance=self.within)
+        values = vectors.astype(np.float64)
+        return self.estimate(
+            clips=len(values), mean=values.mean(axis=0), variance=values.var(axis=0)
+        )
+
+    def of_others(self, vectors: NDArray) -> tuple[NDArray, NDArray]:
+        """Estimate both for each clip of a speaker from all others, [clips, dimensions] each."""
+        values, number = vectors.astype(np.float64), len(vectors) - 1
+        if not number:
+            return self.of_speaker(vectors[:0])
+        mean = (values.sum(axis=0) - values) / number
+        square = (np.square(values).sum(axis=0) - np.square(values)) / number
+        variance = np.maximum(square - np.square(mean), 0)
+        return self.estimate(clips=number, mean=mean, variance=variance)
+
+
+class SpeakerCalibration:
+    """Vectors of clips, normalised by what is known of their speakers.
+
+    Speakers of the training side are known by all their training clips, others by their enrolment.
+
+    Parameters
+    ----------
+    clips : int or all
+        whether a held-out speaker is known by enrolment clips, or for each clip by all others
+    statistics : none, mean or mean_std
+        what is known; none: nothing, so that nothing is normalised
+    """
+
+    def __init__(self, *, clips: int | str, statistics: str) -> None:
+        fine = statistics in STATISTICS
+        check("calibration.statistics", statistics, fine, ", ".join(STATISTICS))
+        self._others, self._std = clips == "all", statistics == "mean_std"
+
+    def fit(self, vectors: NDArray, speakers: Sequence[str]) -> NDArray[np.float64]:
+        """Learn from the training side; return its vectors [clips, dimensions], normalised."""
+        self.statistics = SpeakerStatistics.fit(vectors, speakers, std=self._std)
+        self._known = {}
+        result = np.empty(vectors.shape)
+        for speaker, rows in _rows_by_speaker(speakers).items():
+            mean, std = self.statistics.of_speaker(vectors[rows])
+            self._known[speaker] = mean, std
+            result[rows] = (vectors[rows] - mean) / std
+        return result
+
+    def apply(
+        self,
+        data: ClipData,
+        clips: NDArray[np.int64],
+        vectors: NDArray,
+        *,
+        represent: Callable[[NDArray[np.int64]], NDArray],
+    ) -> NDArray[np.float64]:
+        """Normalise vectors of other clips.
+
+        Parameters
+        ----------
+        data : ClipData
+            says whose clips they are, and which clips are enrolment
+        clips : int64 [clips]
+            positions in the data
+        vectors : float [clips, dimensions]
+        represent : callable
+            makes vectors of enrolment clips, from their positions
+        """
+        enrolment, result = data.enrolment, np.empty(vectors.shape)
+        enrolled = _rows_by_speaker(data.speakers_of(enrolment))
+        for speaker, rows in _rows_by_speaker(data.speakers_of(clips)).items():
+            if speaker in self._known:
+                mean, std = self._known[speaker]
+            elif self._others:
+                mean, std = self.statistics.of_others(vectors[rows])
+            elif speaker in enrolled:
+                mean, std = self.statistics.of_speaker(represent(enrolment[enrolled[speaker]]))
+            else:
+                mean, std = self.statistics.of_speaker(vectors[:0])
+            result[rows] = (vectors[rows] - mean) / std
+        return result
+
+
+def _rows_by_speaker(speakers: Sequence[str]) -> dict[str, NDArray[np.int64]]:
+    """List the positions of each speaker's clips."""
+    names, index = np.unique(np.asarray(speakers, dtype=str), return_inverse=True)
+    return {str(name): np.flatnonzero(index == number) for number, name in enumerate(names)}
