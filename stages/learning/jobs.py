@@ -115,9 +115,9 @@ def _run(job: Job, plan: Plan, ticks: Path, *, main: int | None) -> tuple[Job, l
     data, learner = plan.open_data(), build_learner(plan.settings)
     parts = {
         part: np.flatnonzero(plan.clips[job.fold] == part)
-        for part in ("train", "validation", "test", "enrolment")
+        for part in ("train", "validation", "test")
     }
-    data = dataclasses.replace(data, enrolment=parts["enrolment"])
+    data = dataclasses.replace(data, enrolment=plan.enrolment(job.fold))
     # Each attempt has a folder of its own: a cluster gives a job to a second worker if it takes the
     # first for lost, and both may finish.
     with (

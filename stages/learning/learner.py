@@ -233,9 +233,7 @@ def build_learner(settings: Mapping[str, Any]) -> Learner:
     if calibrated(settings):
         name, section = settings["model"]["name"], settings["calibration"]
         check("calibration", section["name"], learner.calibrates, f"none with model={name}")
-        learner.calibration = SpeakerCalibration(
-            clips=section["clips"], statistics=section["statistics"]
-        )
+        learner.calibration = SpeakerCalibration(statistics=section["statistics"])
     return learner
 
 

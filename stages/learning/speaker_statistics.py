@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stages.learning.batches import ClipData
 from stages.running.checks import check
 
-STATISTICS = ("none", "mean", "mean_std")
+STATISTICS = ("mean", "mean_std")
 #: Variance between speakers over that within them, where a single speaker does not tell.
 _UNKNOWN = 1e6
 #: Clips that the training speakers' average variance counts for, beside those of a speaker.
@@ -106,20 +106,19 @@ class SpeakerStatistics:
 class SpeakerCalibration:
     """Vectors of clips, normalised by what is known of their speakers.
 
-    Speakers of the training side are known by all their training clips, others by their enrolment.
+    Speakers of the training side are known by their training clips, others by their enrolment. A
+    clip never serves for itself: where it is enrolment, all others of its speaker serve.
 
     Parameters
     ----------
-    clips : int or all
-        whether a held-out speaker is known by enrolment clips, or for each clip by all others
-    statistics : none, mean or mean_std
-        what is known; none: nothing, so that nothing is normalised
+    statistics : mean or mean_std
+        what is known of a speaker
     """
 
-    def __init__(self, *, clips: int | str, statistics: str) -> None:
+    def __init__(self, *, statistics: str) -> None:
         fine = statistics in STATISTICS
-        check("calibration.statistics", statistics, fine, ", ".join(STATISTICS))
-        self._others, self._std = clips == "all", statistics == "mean_std"
+        check("calibration.statistics", statistics, fine, f"none, {', '.join(STATISTICS)}")
+        self._std = statistics == "mean_std"
 
     def fit(self, vectors: NDArray, speakers: Sequence[str]) -> NDArray[np.float64]:
         """Learn from the training side; return its vectors [clips, dimensions], normalised."""
@@ -152,18 +151,23 @@ class SpeakerCalibration:
         represent : callable
             makes vectors of enrolment clips, from their positions
         """
-        enrolment, result = data.enrolment, np.empty(vectors.shape)
-        enrolled = _rows_by_speaker(data.speakers_of(enrolment))
-        for speaker, rows in _rows_by_speaker(data.speakers_of(clips)).items():
+        extra = np.setdiff1d(data.enrolment, clips)
+        everything, values = np.concatenate([clips, extra]), vectors
+        if len(extra):
+            values = np.concatenate([vectors, represent(extra)])
+        serves = np.isin(everything, data.enrolment)
+        result = np.empty(vectors.shape)
+        for speaker, rows in _rows_by_speaker(data.speakers_of(everything)).items():
+            own, known = rows[rows < len(clips)], rows[serves[rows]]
             if speaker in self._known:
                 mean, std = self._known[speaker]
-            elif self._others:
-                mean, std = self.statistics.of_others(vectors[rows])
-            elif speaker in enrolled:
-                mean, std = self.statistics.of_speaker(represent(enrolment[enrolled[speaker]]))
             else:
-                mean, std = self.statistics.of_speaker(vectors[:0])
-            result[rows] = (vectors[rows] - mean) / std
+                mean, std = self.statistics.of_speaker(values[known])
+            result[own] = (vectors[own] - mean) / std
+            served = known[known < len(clips)]  # those that serve themselves come first
+            if len(served):
+                mean, std = self.statistics.of_others(values[known])
+                result[served] = (vectors[served] - mean[: len(served)]) / std[: len(served)]
         return result
 
 
