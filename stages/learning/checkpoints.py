@@ -60,7 +60,12 @@ def build_network(checkpoint: Mapping) -> nn.Module | None:
     network = bind(checkpoint["model"]["network"])(checkpoint["inputs"], len(checkpoint["labels"]))
     if calibrated(checkpoint):
         dimensions = checkpoint["state"]["classifier.mean"].shape[0]
-        add_head(network, dimensions=dimensions, n_classes=len(checkpoint["labels"]))
+        add_head(
+            network,
+            dimensions=dimensions,
+            n_classes=len(checkpoint["labels"]),
+            estimate_std=checkpoint["calibration"]["statistics"] == "mean_std",
+        )
     network.load_state_dict(checkpoint["state"])
     return network.eval()
 

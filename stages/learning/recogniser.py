@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from stages.audio.conditioning import conditioning
 from stages.learning.checkpoints import build_network, read_checkpoint
 from stages.learning.layers import window_frames, windowed
+from stages.learning.speaker_head import SpeakerHead
 from stages.running.settings import bind
 from stages.signals.spectra import check_waveform
 
@@ -50,6 +51,12 @@ class Recogniser(nn.Module):
         self.labels, self.sample_rate = labels, sample_rate
         self.features, self._window = dict(features), window
         self._level, self._target = level, 10.0 ** (level_db / 20)
+
+    @property
+    def head(self) -> SpeakerHead | None:
+        """The last layer of a network that is calibrated to speakers, else None."""
+        head = getattr(self.network, "classifier", None)
+        return head if isinstance(head, SpeakerHead) else None
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Compute the logits of waveforms of one length.

@@ -27,6 +27,8 @@ class SpeakerHead(nn.Module):
         of the speaker; those of the average speaker until others are known
     between, within : float [dimensions]
         see SpeakerStatistics, to estimate a speaker's mean from a few clips
+    estimate_std : bool
+        whether the standard deviation of a speaker is estimated as well
     vectors : float [batch, dimensions]
         those of the last call, before they are normalised
     """
@@ -34,13 +36,24 @@ class SpeakerHead(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, dimensions: int, n_classes: int) -> None:
+    between: Tensor
+    within: Tensor
+
+    def __init__(self, dimensions: int, n_classes: int, *, estimate_std: bool) -> None:
         super().__init__()
+        self.estimate_std = estimate_std
         for name in ("mean", "between"):
             self.register_buffer(name, torch.zeros(dimensions))
         for name in ("std", "within"):
             self.register_buffer(name, torch.ones(dimensions))
         self.linear = nn.Linear(dimensions, n_classes)
+
+    @property
+    def statistics(self) -> SpeakerStatistics:
+        """What the training speakers tell about a new one."""
+        buffers = (self.mean, self.between, self.within)
+        mean, between, within = (buffer.double().cpu().numpy() for buffer in buffers)
+        return SpeakerStatistics(mean, between, within, self.estimate_std)
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Return logits [batch, classes] of vectors [batch, dimensions] of one speaker."""
@@ -78,9 +91,11 @@ class SpeakerHead(nn.Module):
             self.get_buffer(name).copy_(torch.as_tensor(values, dtype=torch.float32))
 
 
-def add_head(network: nn.Module, *, dimensions: int, n_classes: int) -> SpeakerHead:
+def add_head(
+    network: nn.Module, *, dimensions: int, n_classes: int, estimate_std: bool
+) -> SpeakerHead:
     """Put a SpeakerHead in place of a network's `classifier`, and return it."""
-    head = SpeakerHead(dimensions, n_classes)
+    head = SpeakerHead(dimensions, n_classes, estimate_std=estimate_std)
     network.classifier = head
     return head
 

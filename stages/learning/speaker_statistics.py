@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +63,19 @@ class SpeakerStatistics:
             noise = within * np.mean([1 / len(group) for group in groups])
             between = np.maximum(means.var(axis=0, ddof=1) - noise, 0)
         return cls(means.mean(axis=0), between, within, std)
+
+    def as_json(self) -> dict[str, Any]:
+        """The attributes as lists of numbers with six digits, and whether `std` is estimated."""
+        arrays = {"mean": self.mean, "between": self.between, "within": self.within}
+        lists = {key: [float(f"{x:.6g}") for x in array] for key, array in arrays.items()}
+        return {**lists, "std": self.std}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> SpeakerStatistics:
+        """Restore what `as_json` returned."""
+        names = ("mean", "between", "within")
+        mean, between, within = (np.array(content[name], float) for name in names)
+        return cls(mean, between, within, bool(content["std"]))
 
     def estimate(
         self, *, clips: int | NDArray, mean: NDArray, variance: NDArray

@@ -216,8 +216,14 @@ class NetworkLearner(Learner):
         """
         assert self.calibration is not None
         vectors = self.calibration.fit(self._vectors(data, train), data.speakers_of(train))
-        head = add_head(self.network, dimensions=vectors.shape[1], n_classes=data.n_classes)
-        head.fit(vectors, data.labels[train], self.calibration.statistics)
+        statistics = self.calibration.statistics
+        head = add_head(
+            self.network,
+            dimensions=vectors.shape[1],
+            n_classes=data.n_classes,
+            estimate_std=statistics.std,
+        )
+        head.fit(vectors, data.labels[train], statistics)
         head.to(next(self.network.parameters()).device)
 
     def _run(
