@@ -220,6 +220,14 @@ def test_each_clip_is_known_by_all_others():
     np.testing.assert_allclose(found.of_others(vectors[:1])[0], found.mean)
 
 
+def test_clips_of_one_voice_are_told_from_those_of_others():
+    vectors, names = voices(speakers=60, clips=10)
+    found = SpeakerStatistics.fit(vectors[:400], names[:400], std=False)
+    known, own, other = vectors[400:405], vectors[405:410], vectors[420::10]
+    assert np.mean([found.same_speaker(vector, known) > 0 for vector in own]) > 0.7
+    assert np.mean([found.same_speaker(vector, known) < 0 for vector in other]) > 0.7
+
+
 def test_a_clip_never_serves_for_itself():
     vectors, names = voices(speakers=20, clips=40)
     data = dataclasses.replace(toy_data(clips=len(names)), speakers=list(names))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.learning.batches import ClipData
 from stages.running.checks import check
 
+if TYPE_CHECKING:  # app.profiles imports this module, and needs no torch
+    from stages.learning.batches import ClipData
+
 STATISTICS = ("mean", "mean_std")
+_FEWEST = 1e-6  # clips, in place of none
 #: Variance between speakers over that within them, where a single speaker does not tell.
 _UNKNOWN = 1e6
 #: Clips that the training speakers' average variance counts for, beside those of a speaker.
@@ -78,24 +81,42 @@ class SpeakerStatistics:
         return cls(mean, between, within, bool(content["std"]))
 
     def estimate(
-        self, *, clips: int | NDArray, mean: NDArray, variance: NDArray
+        self, *, clips: float | NDArray, mean: NDArray, variance: NDArray
     ) -> tuple[NDArray, NDArray]:
         """Estimate a speaker's mean and standard deviation, [..., dimensions] each.
 
         Parameters
         ----------
-        clips : int, or int [..., 1]
-            number of the speaker's clips, of which mean and variance are known; it may be 0
+        clips : float, or float [..., 1]
+            number of the speaker's clips, of which mean and variance are known; it may be 0, or a
+            sum of weights
         mean, variance : float [..., dimensions]
             over these clips
         """
-        total = self.between + self.within / np.maximum(clips, 1)
+        total = self.between + self.within / np.maximum(clips, _FEWEST)
         share = np.divide(self.between, total, out=np.ones_like(total), where=total > 0)
-        centre = self.mean + share * (np.asarray(clips) > 0) * (mean - self.mean)
+        centre = self.mean + np.where(np.asarray(clips) > 0, share, 0) * (mean - self.mean)
         spread = np.broadcast_to(self.within, centre.shape)
         if self.std:
             spread = (clips * variance + _WEIGHT * self.within) / (clips + _WEIGHT)
         return centre, np.where(spread > 0, np.sqrt(spread), 1)
+
+    def same_speaker(self, vector: NDArray, others: NDArray) -> float:
+        """Weigh whether a clip is of the speaker of other clips, or of any speaker.
+
+        Returns
+        -------
+        float
+            log-likelihood ratio in nats, a mean over dimensions; more than 0: rather the same
+        """
+        known = self.between + self.within > 0
+        between, within, average = self.between[known], self.within[known], self.mean[known]
+        share = between / (between + within / len(others))
+        centre = average + share * (others.mean(axis=0)[known] - average)
+        same, any_one = within + between * (1 - share), within + between
+        ratio = np.square(vector[known] - average) / any_one + np.log(any_one)
+        ratio -= np.square(vector[known] - centre) / same + np.log(same)
+        return float(ratio.mean() / 2)
 
     def of_speaker(self, vectors: NDArray) -> tuple[NDArray, NDArray]:
         """Estimate mean and standard deviation from a speaker's clips [clips, dimensions]."""
