@@ -25,7 +25,7 @@ from stages.running.outputs import complete
 WINDOW_S = 10
 #: Evidence against the same voice, in nats per number of the profile, above which a recording is
 #: reported: on RAVDESS and EMO-DB, 4 % of a speaker's own clips and half of other speakers'.
-_OTHER_VOICE = 0.1
+_OTHER_VOICE = 0.15
 
 
 @dataclass

@@ -104,6 +104,8 @@ class SpeakerStatistics:
     def same_speaker(self, vector: NDArray, others: NDArray) -> float:
         """Weigh whether a clip is of the speaker of other clips, or of any speaker.
 
+        The others count by their median, which one of another speaker hardly moves.
+
         Returns
         -------
         float
@@ -112,7 +114,7 @@ class SpeakerStatistics:
         known = self.between + self.within > 0
         between, within, average = self.between[known], self.within[known], self.mean[known]
         share = between / (between + within / len(others))
-        centre = average + share * (others.mean(axis=0)[known] - average)
+        centre = average + share * (np.median(others, axis=0)[known] - average)
         same, any_one = within + between * (1 - share), within + between
         ratio = np.square(vector[known] - average) / any_one + np.log(any_one)
         ratio -= np.square(vector[known] - centre) / same + np.log(same)
