@@ -13,7 +13,9 @@ import torch
 from app import predict as command
 from app.listen import listen
 from app.models import load_model
+from app.predict import predict
 from app.profiles import Profile, enrol
+from app.recordings import Recording, answer, get_used_to
 from stages.audio.store import FULL_SCALE
 from stages.exporting import parity
 from stages.exporting.graph import open_session, to_onnx, with_int8_weights
@@ -104,8 +106,8 @@ def test_a_profile_gives_the_pipelines_own_answer(made, monkeypatch, capsys):
         mean, std = recogniser.head.statistics.of_speaker(vectors[:3])
         left = torch.from_numpy((vectors[3:] - mean) / std).float()
         want = recogniser.head.normalised(left).softmax(1)[0].numpy()
-    for answer in (direct, again, torch_s):
-        got = [answer[f"p_{label}"] for label in LABELS]
+    for found in (direct, again, torch_s):
+        got = [found[f"p_{label}"] for label in LABELS]
         np.testing.assert_allclose(got, want, atol=1e-4)
     assert coarse["emotion"] == direct["emotion"]
     (nobody,), _ = run(monkeypatch, capsys, target, "--model", model)
@@ -189,6 +191,28 @@ def test_another_voice_among_the_recordings_is_said(made):
     stranger = str(made / "other" / "0.wav")
     _, messages = enrol(model, [*files, (stranger, "")])
     assert messages == [f"{stranger}: sounds like another voice than the others"]
+
+
+def test_the_page_gets_used_to_a_voice_and_shows_what_that_changes(made, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("app.profiles._OTHER_VOICE", np.inf)
+    model = load_model(made / "model.onnx")
+    paths = [made / "voice" / f"{number}.wav" for number in range(3)]
+    given = [Recording(path.name, path.stat().st_size, path.read_bytes) for path in paths]
+    broken = [Recording("diary.wav", 4, lambda: b"dear"), Recording("big.wav", 10**9, None)]
+    profile, messages = get_used_to([*given, *broken], model=model)
+    want, _ = enrol(model, [(str(path), "") for path in paths])
+    np.testing.assert_array_equal(profile.mean, want.mean)
+    assert [message.partition(":")[0] for message in messages] == ["big.wav", "diary.wav"]
+    nobody, messages = get_used_to(broken, model=model)
+    assert nobody.clips == 0 and len(messages) == 2
+    speaker, target = profile.speaker(model), made / "voice" / "3.wav"
+    got = answer(Recording("3.wav", 1, target.read_bytes), model=model, speaker=speaker)
+    assert got.row == {
+        k: v for k, v in predict(model, target, speaker=speaker)[0].items() if k != "file"
+    }
+    assert got.average["p_sad"] == predict(model, target)[0]["p_sad"] != got.row["p_sad"]
+    assert not list(tmp_path.iterdir())
 
 
 def blocks(samples, *, step):
