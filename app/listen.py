@@ -1,18 +1,24 @@
 """Emotion of live speech: a rolling answer every quarter of a second.
 
 python -m app.listen [--device N | --file FILE | -] [--window 3] [--step 0.25] [--format line|json]
+    [--profile FILE] [--memory 600]
 
 Listens to a microphone, to a file in real time, or (-) to raw samples from a pipe: 16 bits,
 little-endian, mono. Each answer covers the last --window seconds, conditioned like a training clip;
 silence has no emotion. The latency is the time from the arrival of the last samples to the answer.
+
+A model that was trained with calibration to speakers gets used to the voice while it listens, and
+says how many seconds of it it has heard.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +30,7 @@ from numpy.typing import NDArray
 
 from app.models import MODEL, Model, load_model
 from app.predict import named
+from app.profiles import Profile
 from app.windows import condition
 from stages.audio.decoding import Tally, opened, read_blocks, resampled
 from stages.audio.loudness import rms_db
@@ -45,11 +52,14 @@ class Answer:
         None in silence
     latency_ms : float
         from the arrival of the last samples to the answer, in milliseconds
+    heard_s : float or None
+        seconds of speech by which the voice is known; None if the model is not calibrated
     """
 
     end_s: float
     probabilities: NDArray[np.float64] | None
     latency_ms: float
+    heard_s: float | None = None
 
 
 def listen(
@@ -59,6 +69,8 @@ def listen(
     rate_hz: int,
     window_s: float,
     gate_db: float | None = None,
+    profile: Profile | None = None,
+    memory_s: float = math.inf,
 ) -> Iterator[Answer]:
     """Answer after each block for the last window.
 
@@ -74,6 +86,11 @@ def listen(
     gate_db : float or None
         windows with a lower root mean square, in dB relative to full scale, count as silent; None:
         only windows that training would have excluded
+    profile : Profile or None
+        of the voice, which each answer then heeds, and which learns from windows that ended before
+        the present one began. None: the voice is the average one
+    memory_s : float
+        seconds of speech after which what was heard counts for half
 
     Yields
     ------
@@ -81,6 +98,7 @@ def listen(
     """
     rate = model.audio["sample_rate"]
     held, heard, arrived = np.zeros(0, np.float32), 0, 0.0
+    waiting: deque[tuple[int, float, NDArray[np.float64]]] = deque()  # end, seconds, vector
 
     def waveforms() -> Iterator[NDArray[np.float32]]:
         nonlocal arrived
@@ -92,8 +110,21 @@ def listen(
             continue
         held, heard = np.concatenate([held, block])[-round(window_s * rate) :], heard + len(block)
         quiet = gate_db is not None and rms_db(held, full_scale=1.0) < gate_db
-        probabilities = None if quiet else model.mean([condition(held, **model.audio)[0]])
-        yield Answer(heard / rate, probabilities, 1000 * (time.perf_counter() - arrived))
+        samples = np.zeros(0, np.int16) if quiet else condition(held, **model.audio)[0]
+        speaker = heard_s = None
+        if profile:
+            while waiting and waiting[0][0] <= heard - round(window_s * rate):
+                _, seconds, vector = waiting.popleft()
+                keep = 0.5 ** (seconds / memory_s)
+                profile.add(vector, weight=seconds / window_s, keep=keep)
+            speaker, heard_s = profile.speaker(model), profile.clips * window_s
+        probabilities = None
+        if len(samples):
+            probabilities, vector = model.answer(samples, speaker)
+            if profile:
+                waiting.append((heard, len(block) / rate, vector))
+        latency_ms = 1000 * (time.perf_counter() - arrived)
+        yield Answer(heard / rate, probabilities, latency_ms, heard_s)
 
 
 def from_file(path: str | Path, *, step_s: float) -> tuple[int, Iterator[Block]]:
@@ -173,12 +204,15 @@ def format_answer(answer: Answer, model: Model, *, form: str) -> str:
     facts = named(model, answer.probabilities)
     if form == "json":
         times = {"end_s": round(answer.end_s, 3), "latency_ms": round(answer.latency_ms, 1)}
+        if answer.heard_s is not None:
+            times["heard_s"] = round(answer.heard_s, 3)
         return json.dumps(times | facts)
     emotion = facts["emotion"]
     probability = facts[f"p_{emotion}"] if emotion else 0.0
     return (
         f"{answer.end_s:8.2f} s  {emotion or 'silence':<9} {probability:4.2f} "
         f"{'#' * round(20 * probability):<20} {answer.latency_ms:5.0f} ms"
+        + ("" if answer.heard_s is None else f"  voice known by {answer.heard_s:.0f} s")
     )
 
 
@@ -197,6 +231,16 @@ def main() -> None:
     parser.add_argument("--window", type=float, default=3.0, metavar="S", help="default: 3")
     parser.add_argument("--step", type=float, default=0.25, metavar="S", help="default: 0.25")
     parser.add_argument("--gate", type=float, metavar="DB", help="softer windows are silent")
+    parser.add_argument(
+        "--profile", type=Path, metavar="FILE", help="of the voice, which app.predict has made"
+    )
+    parser.add_argument(
+        "--memory",
+        type=float,
+        default=600.0,
+        metavar="S",
+        help="seconds of speech after which what was heard counts for half; default: 600",
+    )
     parser.add_argument("--format", choices=("line", "json"), default="line")
     arguments = parser.parse_args()
     inputs = (arguments.pipe, arguments.device, arguments.file)
@@ -209,8 +253,14 @@ def main() -> None:
         )
     if arguments.rate is not None and arguments.rate < 1:
         parser.error(f"--rate: got {arguments.rate}, want at least 1")
+    if not arguments.memory > 0:
+        parser.error(f"--memory: got {arguments.memory:g}, want more than 0")
     try:
-        model = load_model(arguments.model)
+        model, profile = load_model(arguments.model), None
+        if arguments.profile:
+            profile = Profile.load(arguments.profile, model=model)
+        elif model.statistics:
+            profile = Profile.empty(model)
         if arguments.pipe:
             rate_hz = arguments.rate or model.audio["sample_rate"]
             blocks = from_pipe(sys.stdin.buffer, rate_hz=rate_hz, step_s=arguments.step)
@@ -219,7 +269,13 @@ def main() -> None:
         else:
             rate_hz, blocks = from_microphone(arguments.device, step_s=arguments.step)
         answers = listen(
-            model, blocks, rate_hz=rate_hz, window_s=arguments.window, gate_db=arguments.gate
+            model,
+            blocks,
+            rate_hz=rate_hz,
+            window_s=arguments.window,
+            gate_db=arguments.gate,
+            profile=profile,
+            memory_s=arguments.memory,
         )
         in_place = arguments.format == "line" and sys.stdout.isatty()
         for answer in answers:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -13,10 +15,15 @@ from numpy.typing import NDArray
 
 from stages.audio.conditioning import conditioning
 from stages.audio.store import FULL_SCALE
+from stages.learning.speaker_statistics import SpeakerStatistics
 
 #: The file that `dvc repro` exports.
 MODEL = Path("models/export/inflect.onnx")
 _CHECKPOINT = ".pt"
+
+
+#: Mean and standard deviation of a voice, float [dimensions] each; see app.profiles.
+Speaker = tuple[NDArray[np.floating], NDArray[np.floating]]
 
 
 @dataclass(frozen=True)
@@ -32,25 +39,47 @@ class Model:
         metadata of the file (`ua`, `corpora`, ...); empty for a checkpoint
     run : callable
         returns the probabilities, float [labels], of a conditioned waveform in [-1, 1], float32
-        [samples]; several threads may call it
+        [samples], and its vector, float [dimensions], which is empty unless the model is
+        calibrated; several threads may call it. Its second argument is a Speaker, or None
+    statistics : SpeakerStatistics or None
+        what the training speakers tell about a new one; None: the model is not calibrated
     """
 
     labels: list[str]
     audio: dict[str, Any]
     facts: Mapping[str, Any]
-    run: Callable[[NDArray[np.float32]], NDArray[np.floating]]
+    run: Callable[[NDArray[np.float32], Speaker | None], tuple[NDArray, NDArray]]
+    statistics: SpeakerStatistics | None = None
 
-    def probabilities(self, samples: NDArray[np.int16]) -> NDArray[np.float64]:
-        """Compute the probabilities [labels] of a conditioned waveform, int16 [samples]."""
+    def answer(
+        self, samples: NDArray[np.int16], speaker: Speaker | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Compute probabilities and vector of a conditioned waveform, int16 [samples]; see `run`.
+
+        Without a speaker, a calibrated model takes the voice for the average one.
+        """
         waveform = samples.astype(np.float32) / np.float32(FULL_SCALE)
-        return np.asarray(self.run(waveform), np.float64)
+        probabilities, vector = self.run(waveform, speaker)
+        return np.asarray(probabilities, np.float64), np.asarray(vector, np.float64)
 
-    def mean(self, windows: Iterable[NDArray[np.int16]]) -> NDArray[np.float64] | None:
+    def probabilities(
+        self, samples: NDArray[np.int16], speaker: Speaker | None = None
+    ) -> NDArray[np.float64]:
+        """Compute the probabilities [labels] of a conditioned waveform, int16 [samples]."""
+        return self.answer(samples, speaker)[0]
+
+    def represent(self, samples: NDArray[np.int16]) -> NDArray[np.float64]:
+        """Compute the vector [dimensions] of a conditioned waveform, which no speaker changes."""
+        return self.answer(samples)[1]
+
+    def mean(
+        self, windows: Iterable[NDArray[np.int16]], speaker: Speaker | None = None
+    ) -> NDArray[np.float64] | None:
         """Average the probabilities [labels] of windows by their length; None if all are empty."""
         total, samples = np.zeros(len(self.labels)), 0
         for window in windows:
             if len(window):
-                total += len(window) * self.probabilities(window)
+                total += len(window) * self.probabilities(window, speaker)
                 samples += len(window)
         return total / samples if samples else None
 
@@ -76,13 +105,16 @@ def _from_checkpoint(path: Path) -> Model:
 
     torch.set_num_threads(1)  # app.predict has a thread per file
     recogniser, audio = load_recogniser(path)
+    lock = Lock() if recogniser.head else nullcontext()
 
-    def run(waveform: NDArray[np.float32]) -> NDArray[np.float64]:
-        with torch.inference_mode():  # it applies to this thread only
-            logits = recogniser(torch.from_numpy(waveform)[None])[0]
-            return logits.double().softmax(dim=0).numpy()
+    def run(waveform: NDArray[np.float32], speaker: Speaker | None) -> tuple[NDArray, NDArray]:
+        # Inference mode applies to this thread only, while all threads share the last vectors.
+        with lock, torch.inference_mode():
+            logits, vectors = recogniser.answer(torch.from_numpy(waveform)[None], speaker)
+            return logits[0].double().softmax(dim=0).numpy(), vectors[0].numpy()
 
-    return Model(recogniser.labels, audio, {}, run)
+    statistics = recogniser.head.statistics if recogniser.head else None
+    return Model(recogniser.labels, audio, {}, run, statistics)
 
 
 def _from_onnx(path: Path) -> Model:
@@ -118,10 +150,17 @@ def _from_onnx(path: Path) -> Model:
     except ValueError as error:
         raise ValueError(f"{path}: {error}; export it again with `dvc repro`") from error
 
-    def run(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
-        return session.run(["probabilities"], {"waveform": waveform[None]})[0][0]
+    found = facts.pop("speaker_statistics", None)
+    statistics = found and SpeakerStatistics.from_json(found)
+    wanted = ["probabilities", "representation"] if statistics else ["probabilities"]
 
-    return Model(list(facts["labels"]), audio, facts, run)
+    def run(waveform: NDArray[np.float32], speaker: Speaker | None) -> tuple[NDArray, NDArray]:
+        names = ("speaker_mean", "speaker_std")
+        known = {name: v.astype(np.float32) for name, v in zip(names, speaker or (), strict=False)}
+        answers = session.run(wanted, {"waveform": waveform[None], **known})
+        return answers[0][0], answers[1][0] if statistics else np.zeros(0)
+
+    return Model(list(facts["labels"]), audio, facts, run, statistics)
 
 
 def _parsed(text: str) -> Any:

@@ -1,11 +1,15 @@
 """Emotion of audio files: one answer per file, or one per window.
 
 python -m app.predict FILE|FOLDER|GLOB ... [--format table|json|csv] [--window 3 --hop 1]
+    [--speaker FILE|FOLDER|GLOB ...] [--profile FILE]
 
 Reads any format that libsndfile reads, at any sample rate, with any number of channels and of any
 length. A file longer than ten seconds is cut into equal windows and their probabilities are
 averaged, without silent windows. With --window, each window has its own answer, or none if it is
 silent. A file that cannot be used has an error instead of an emotion; the exit code is then 1.
+
+A model that was trained with calibration to speakers can get used to a voice first: --speaker names
+recordings of it, with whatever emotions. --profile keeps what was learnt, or uses it again.
 """
 
 from __future__ import annotations
@@ -28,12 +32,10 @@ from numpy.typing import NDArray
 from tabulate import tabulate
 from tqdm import tqdm
 
-from app.models import MODEL, Model, load_model
+from app.models import MODEL, Model, Speaker, load_model
+from app.profiles import WINDOW_S, Profile, enrol
 from app.windows import read_windows
 from stages.sources.files import audio_files
-
-#: Longest window whose probabilities are averaged, in seconds.
-WINDOW_S = 10
 
 
 def find_files(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -66,7 +68,12 @@ def find_files(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def predict(
-    model: Model, file: str | Path, *, window_s: float | None = None, hop_s: float | None = None
+    model: Model,
+    file: str | Path,
+    *,
+    window_s: float | None = None,
+    hop_s: float | None = None,
+    speaker: Speaker | None = None,
 ) -> list[dict]:
     """Recognise the emotion of one file.
 
@@ -77,6 +84,8 @@ def predict(
     window_s, hop_s : float or None
         duration of the windows and distance of their starts, in seconds; None for one answer per
         file
+    speaker : Speaker or None
+        whose voice it is; None: the average one
 
     Returns
     -------
@@ -88,14 +97,14 @@ def predict(
     try:
         if window_s is None:
             windows = read_windows(file, window_s=WINDOW_S, **model.audio)
-            probabilities = model.mean(window.samples for window in windows)
+            probabilities = model.mean((window.samples for window in windows), speaker)
             return [{"file": str(file), **named(model, probabilities)}]
         return [
             {
                 "file": str(file),
                 "start_s": round(window.start_s, 3),
                 "end_s": round(window.end_s, 3),
-                **named(model, model.mean([window.samples])),
+                **named(model, model.mean([window.samples], speaker)),
             }
             for window in read_windows(file, window_s=window_s, hop_s=hop_s, **model.audio)
         ]
@@ -142,12 +151,26 @@ def _cell(value: str | float | None) -> str:
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("paths", nargs="+", metavar="FILE|FOLDER|GLOB")
+    parser.add_argument("paths", nargs="*", metavar="FILE|FOLDER|GLOB")
     parser.add_argument("--model", type=Path, default=MODEL, help=f"default: {MODEL}")
     parser.add_argument("--format", choices=("table", "json", "csv"), default="table")
     parser.add_argument("--window", type=float, metavar="S", help="one answer per window of S s")
     parser.add_argument("--hop", type=float, metavar="S", help="a window every S s")
+    parser.add_argument(
+        "--speaker",
+        nargs="+",
+        metavar="FILE|FOLDER|GLOB",
+        help="recordings of the voice, of any emotion, to get used to it first",
+    )
+    parser.add_argument(
+        "--profile",
+        type=Path,
+        metavar="FILE",
+        help="keep what --speaker tells of the voice in this new file; without --speaker, use it",
+    )
     arguments = parser.parse_args()
+    if not arguments.paths and not (arguments.speaker and arguments.profile):
+        parser.error("got no FILE, FOLDER or GLOB, want one, or both --speaker and --profile")
     window_s, hop_s = arguments.window, arguments.hop
     if window_s is not None:
         hop_s = window_s if hop_s is None else hop_s
@@ -159,7 +182,9 @@ def main() -> None:
     cast(io.TextIOWrapper, sys.stdout).reconfigure(errors="backslashreplace")
     try:
         model = load_model(arguments.model)
-        answers = _answers(model, list(find_files(arguments.paths)), window_s=window_s, hop_s=hop_s)
+        speaker = _speaker(model, arguments.speaker, profile=arguments.profile)
+        files = list(find_files(arguments.paths))
+        answers = _answers(model, files, window_s=window_s, hop_s=hop_s, speaker=speaker)
     except (FileNotFoundError, ValueError, ImportError) as error:
         # ImportError: of an optional library that a feature of the model needs.
         sys.exit(str(error))
@@ -168,11 +193,30 @@ def main() -> None:
     sys.exit(any("error" in answer for answer in answers))
 
 
+def _speaker(
+    model: Model, recordings: Sequence[str] | None, *, profile: Path | None
+) -> Speaker | None:
+    """Learn a voice from recordings, and keep it if a profile is named, or read the profile."""
+    if recordings is None:
+        return Profile.load(profile, model=model).speaker(model) if profile else None
+    learnt, messages = enrol(model, find_files(recordings))
+    if profile:
+        learnt.save(profile)
+    heard = f"calibrated to a voice with {learnt.clips:g} recordings or windows"
+    print(*messages, heard, sep="\n", file=sys.stderr)
+    return learnt.speaker(model)
+
+
 def _answers(
-    model: Model, files: Sequence[tuple[str, str]], *, window_s: float | None, hop_s: float | None
+    model: Model,
+    files: Sequence[tuple[str, str]],
+    *,
+    window_s: float | None,
+    hop_s: float | None,
+    speaker: Speaker | None,
 ) -> list[dict]:
     """Process several files at a time and return the answers in the order of the files."""
-    process = partial(predict, model, window_s=window_s, hop_s=hop_s)
+    process = partial(predict, model, window_s=window_s, hop_s=hop_s, speaker=speaker)
 
     def answer(file: tuple[str, str]) -> list[dict]:
         path, error = file

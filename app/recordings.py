@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.models import Model
+from app.models import Model, Speaker
 from app.predict import predict
+from app.profiles import Profile, enrol
 from stages.audio.decoding import Tally, opened, read_blocks, resampled
 from stages.corpora.emodb import EMOTIONS
 from stages.synthesis.demo_corpora import write_corpus
@@ -39,6 +40,8 @@ class Answered:
     ----------
     row : dict
         emotion and p_<label>; or error, if the recording cannot be used
+    average : dict or None
+        the same for the average voice, where another one is known
     over_time : list of dict
         the same for each window
     waveform : float32 [samples]
@@ -48,18 +51,21 @@ class Answered:
     """
 
     row: dict
+    average: dict | None = None
     over_time: list[dict] = field(default_factory=list)
     waveform: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     sample_rate: int = 0
 
 
-def answer(recording: Recording, *, model: Model) -> Answered:
+def answer(recording: Recording, *, model: Model, speaker: Speaker | None = None) -> Answered:
     """Recognise the emotion of a recording, which is kept only in a temporary file meanwhile.
 
     Parameters
     ----------
     recording : Recording
     model : Model
+    speaker : Speaker or None
+        whose voice it is; None: the average one
 
     Returns
     -------
@@ -87,12 +93,33 @@ def answer(recording: Recording, *, model: Model) -> Answered:
                 waveform = np.concatenate(list(blocks))
         except ValueError as error:
             return Answered({"error": str(error)})
-        (row,) = predict(model, file.name)
+        (row,) = predict(model, file.name, speaker=speaker)
         del row["file"]
         if "error" in row:
             return Answered(row)
-        windows = predict(model, file.name, window_s=WINDOW_S, hop_s=HOP_S)
-    return Answered(row, windows, waveform, rate)
+        average = predict(model, file.name)[0] if speaker else None
+        windows = predict(model, file.name, window_s=WINDOW_S, hop_s=HOP_S, speaker=speaker)
+    return Answered(row, average, windows, waveform, rate)
+
+
+def get_used_to(recordings: Sequence[Recording], *, model: Model) -> tuple[Profile, list[str]]:
+    """Learn how a voice usually sounds; see app.profiles.enrol. No recording is kept."""
+    with tempfile.TemporaryDirectory() as folder:
+        files, faults = {}, []
+        for number, recording in enumerate(recordings):
+            if recording.size > MAX_MB * 1e6:
+                faults.append(f"{recording.name}: too large, want at most {MAX_MB} MB")
+                continue
+            path = str(Path(folder, str(number)))
+            Path(path).write_bytes(recording.content())
+            files[path] = recording.name
+        try:
+            profile, messages = enrol(model, [(path, "") for path in files])
+        except ValueError as error:
+            profile, messages = Profile.empty(model), str(error).splitlines()[:-1]
+        for path, name in files.items():
+            messages = [message.replace(f"{path}:", f"{name}:") for message in messages]
+    return profile, faults + messages
 
 
 def example_recordings() -> dict[str, bytes]:

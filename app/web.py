@@ -18,7 +18,7 @@ import streamlit as st
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from app import pictures
-from app.models import MODEL, Model, load_model
+from app.models import MODEL, Model, Speaker, load_model
 from app.predict import columns
 from app.recordings import (
     MAX_MB,
@@ -27,6 +27,7 @@ from app.recordings import (
     Recording,
     answer,
     example_recordings,
+    get_used_to,
 )
 
 _LIMITS = """
@@ -59,6 +60,7 @@ def main() -> None:
         st.error(f"The model cannot be loaded: {error}")
         st.stop()
     _about(model)
+    speaker = _voice(model) if model.statistics else None
     recordings = _inputs()
     if recordings:
         answers: dict[str, Answered] = {}
@@ -66,7 +68,7 @@ def main() -> None:
             name, number = recording.name, 2
             while name in answers:  # another file has the same name
                 name, number = f"{recording.name} ({number})", number + 1
-            answers[name] = answer(recording, model=model)
+            answers[name] = answer(recording, model=model, speaker=speaker)
         _results(answers, model=model)
 
 
@@ -90,6 +92,29 @@ def _about(model: Model) -> None:
                 f"Protocol: {facts.get('protocol')}."
             )
         st.markdown(_LIMITS)
+
+
+def _voice(model: Model) -> Speaker | None:
+    """Collect recordings by which the voice is known, if the visitor gives any."""
+    with st.expander("Let it get used to your voice first"):
+        st.markdown(
+            "Voices differ. A few recordings of yours, of whatever emotion, tell the model how you "
+            "usually sound: three help a little, ten much more. They should not all be of one mood."
+        )
+        files = st.file_uploader(
+            "Recordings of your voice", accept_multiple_files=True, max_upload_size=MAX_MB
+        )
+        spoken = st.audio_input("Or say something")
+        recordings = [Recording(file.name, file.size, file.getvalue) for file in files]
+        if spoken:
+            recordings.append(Recording("what you said", spoken.size, spoken.getvalue))
+        if not recordings:
+            return None
+        profile, messages = get_used_to(recordings, model=model)
+        for message in messages:
+            st.warning(message)
+        st.caption(f"The voice is known by {profile.clips:g} recordings. Nothing of them is kept.")
+        return profile.speaker(model) if profile.clips else None
 
 
 def _inputs() -> list[Recording]:
@@ -135,6 +160,10 @@ def _results(answers: dict[str, Answered], *, model: Model) -> None:
 def _detail(name: str, answered: Answered) -> None:
     emotion = answered.row["emotion"]
     st.subheader(f"{name}: {emotion}, {100 * answered.row[f'p_{emotion}']:.0f} %")
+    if answered.average:
+        emotion = answered.average["emotion"]
+        share = 100 * answered.average[f"p_{emotion}"]
+        st.markdown(f"Without knowing your voice, the answer is {emotion}, {share:.0f} %.")
     st.audio(answered.waveform, sample_rate=answered.sample_rate)
     st.altair_chart(pictures.bars(answered.row), alt="Probability of each emotion")
     if len(answered.over_time) > 1:

@@ -27,10 +27,6 @@ def missing_corpora(corpora: dict[str, dict], *, root: str) -> list[str]:
         by name; the `reader` of each names the module with the instructions
     root : str
         the folder of all corpora, or `remote://` and an alias
-
-    Returns
-    -------
-    list of str
     """
     messages = []
     for name, settings in corpora.items():
@@ -44,6 +40,8 @@ def missing_corpora(corpora: dict[str, dict], *, root: str) -> list[str]:
 def main() -> None:
     """Check that every chosen corpus is there, and write data/corpora.ok."""
     params = load_params()
+    if params.calibration.clips and (names := list(params.degradations)):
+        sys.exit(f"degradations: got {names}, want [] with calibration to speakers")
     if params.data.name == "demo":  # the stage `demo` writes these corpora
         from stages.synthesis.demo_corpora import CORPORA  # slow to import, not needed otherwise
 

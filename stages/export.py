@@ -14,9 +14,9 @@ from stages.audio.store import open_audio
 from stages.clips.clip_table import read_clips
 from stages.running.outputs import complete
 from stages.running.settings import load_params
+from stages.splits.folds import read_split
 
 NOTHING = "Nothing was exported: the setting `export` is false.\n"
-#: Entries of reports/metrics.json that become metadata of the files.
 FIGURES = ("protocol", "ua", "ua_low", "ua_high", "n_clips", "n_speakers")
 
 
@@ -33,6 +33,7 @@ def main() -> None:
             seed=params.seeds[0],
             clips=read_clips("data/merged/clips.csv"),
             predictions=pd.read_csv("data/predictions.csv", dtype={"clip": "str", "label": "str"}),
+            split=read_split("data/split.csv"),
             audio=open_audio("data/merged/audio.npy"),
             metadata={
                 "model": params.model.name,
@@ -46,10 +47,10 @@ def main() -> None:
             },
         )
         files, report = exported.files, exported.report
-    with complete(Path("models/export")) as folder:
-        folder.mkdir()
+    with complete(Path("models/export")) as part:
+        part.mkdir()
         for name, content in files.items():
-            (folder / name).write_bytes(content)
+            (part / name).write_bytes(content)
     with complete(Path("reports/export.json")) as part:
         part.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 

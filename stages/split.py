@@ -10,8 +10,9 @@ from pathlib import Path
 
 from stages.clips.clip_table import read_clips
 from stages.running.outputs import complete
-from stages.running.settings import bind, load_params
+from stages.running.settings import bind, load_params, plain
 from stages.splits.assignment import split_clips
+from stages.splits.enrolment import mark_enrolment
 from stages.splits.folds import write_split
 from stages.splits.labels import label_clips
 from stages.splits.leaks import RULES, leakage_report
@@ -32,7 +33,16 @@ def main() -> None:
         validation=settings.validation,
         train_only=settings.train_only,
     )
-    report = leakage_report(clips, split, name=settings.name, **rules)
+    calibration = plain(params.calibration)
+    if calibration["clips"]:
+        split = mark_enrolment(
+            clips,
+            split,
+            number=calibration["clips"],
+            seed=calibration["seed"],
+            fewer=calibration["fewer"],
+        )
+    report = leakage_report(clips, split, name=settings.name, calibration=calibration, **rules)
     write_split(split, "data/split.csv")
     with complete(Path("reports/leakage.json")) as part:
         part.write_text(json.dumps(report, indent=2) + "\n")

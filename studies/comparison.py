@@ -15,6 +15,7 @@ from stages.metrics.counts import accuracy, f1, macro, recall, unweighted_accura
 from stages.metrics.intervals import as_columns, paired_difference
 from stages.reporting.predictions import Predictions, arrange
 from stages.reporting.systems import ua_row
+from stages.splits.enrolment import calibration_in_words
 from stages.splits.leaks import protocol_in_words, shared_in_words
 
 _SETTINGS = ("data.name", "features", "model.name", "split.name", "split.speaker_dependent")
@@ -36,6 +37,8 @@ class Result:
         model.name, features, data.name and split, as recorded by the stage `evaluate`
     shared : list of str
         overlap of training and test in words, such as "speaker-dependent"
+    calibration : list of str
+        what is known of held-out speakers, one of `shared`, or nothing
     """
 
     name: str
@@ -45,6 +48,7 @@ class Result:
     seeds: list[int]
     settings: Mapping[str, Any]
     shared: list[str]
+    calibration: list[str]
 
     @property
     def protocol(self) -> str:
@@ -129,6 +133,7 @@ def arrange_result(
         seeds=sorted(table["seed"].unique().tolist()),
         settings=settings,
         shared=shared_in_words(settings["split"], leakage),
+        calibration=calibration_in_words(leakage),
     )
 
 
@@ -156,9 +161,13 @@ def _differing(first: Result, other: Result) -> list[str]:
     """List the reasons why two experiments cannot be compared."""
     facts = {
         "data": [result.settings["data.name"] for result in (first, other)],
-        # What else was trained on may differ: whether that helps is a question to ask.
+        # What else was trained on, or known of the speakers, may differ: whether that helps is a
+        # question to ask. Clips that only one of them scores are found below.
         "protocol": [
-            protocol_in_words({"name": result.settings["split"]["name"]}, result.shared)
+            protocol_in_words(
+                {"name": result.settings["split"]["name"]},
+                [mark for mark in result.shared if mark not in result.calibration],
+            )
             for result in (first, other)
         ],
         "labels": [", ".join(sorted(result.predictions.labels)) for result in (first, other)],

@@ -26,6 +26,7 @@ from stages.exporting.graph import open_session, to_onnx, with_int8_weights
 from stages.learning.layers import InputLayer, window_frames
 from stages.learning.recogniser import Recogniser
 from stages.running.settings import bind
+from stages.splits.folds import write_split
 from tests.support import ROOT, composed, networks, sharpen, speech_like
 
 LABELS = ["angry", "happy", "neutral", "sad"]
@@ -300,6 +301,10 @@ def trained(tmp_path, monkeypatch, gru):
     (tmp_path / "reports/metrics.json").write_text(json.dumps(figures))
     overrides = ("model=bigru", "features=[mfcc]", "seeds=[7]", "corpora=[savee]")
     OmegaConf.save(composed(*overrides), "params.yaml")
+    clips["speaker"] = [f"savee/{number % 2}" for number in range(8)]
+    parts = ["enrolment"] * 3 + ["test"] * 5
+    split = pd.DataFrame({"clip": clips["clip"], "label": predictions["label"], "0": parts})
+    write_split(split, "data/split.csv")
     monkeypatch.setattr(stage, "read_clips", lambda _: clips)
     monkeypatch.setattr(parity, "SHAPES", SHAPES)
     return tmp_path

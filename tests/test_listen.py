@@ -39,7 +39,7 @@ def no_waiting(monkeypatch):
 def loudness() -> Model:
     """A model that returns the root mean square of the waveform."""
     audio = conditioning(AUDIO | {"level": "none"})
-    return Model(["rms"], audio, {}, lambda waveform: np.sqrt([np.mean(waveform**2)]))
+    return Model(["rms"], audio, {}, lambda waveform, _: (np.sqrt([np.mean(waveform**2)]), []))
 
 
 def pieces(waveform, *, step):
@@ -97,7 +97,7 @@ def test_latency_counts_from_the_arrival_of_the_samples():
 def test_only_the_window_stays_in_memory():
     held = []
     model = loudness()
-    watching = Model(["n"], model.audio, {}, lambda x: held.append(len(x)) or [1.0])
+    watching = Model(["n"], model.audio, {}, lambda x, _: (held.append(len(x)) or [1.0], []))
     blocks = ((0.0, np.full(4000, 0.1, np.float32)) for _ in range(100))
     assert len(list(listen(watching, blocks, rate_hz=RATE, window_s=3))) == 100
     assert max(held) == 3 * RATE

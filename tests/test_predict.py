@@ -411,9 +411,9 @@ def test_an_hour_has_an_answer(loaded, tmp_path):
     write_long(path, seconds=3600, rate=8000, channels=1)
     windows = []
 
-    def counting(waveform):
+    def counting(waveform, speaker):
         windows.append(len(waveform))
-        return loaded.run(waveform)
+        return loaded.run(waveform, speaker)
 
     assert "emotion" in predict(replace(loaded, run=counting), path)[0]
     assert len(windows) == 360 and sum(windows) == 3600 * 16000

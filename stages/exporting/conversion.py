@@ -112,6 +112,7 @@ def export(
     seed: int,
     clips: pd.DataFrame,
     predictions: pd.DataFrame,
+    split: pd.DataFrame,
     audio: NDArray[np.int16],
     metadata: Mapping[str, Any],
 ) -> Exported:
@@ -123,8 +124,8 @@ def export(
         folder of <job>.pt
     seed : int
         of the network
-    clips, predictions : DataFrame
-        the clip table; data/predictions.csv
+    clips, predictions, split : DataFrame
+        the clip table; data/predictions.csv; the split table
     audio : int16 [samples]
         the audio store
     metadata : mapping
@@ -149,7 +150,8 @@ def export(
     }
     if origins := _origins(recogniser):
         facts["pretrained"] = origins
-    texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in facts.items()}
+    known = {"speaker_statistics": recogniser.head.statistics.as_json()} if recogniser.head else {}
+    texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in (facts | known).items()}
     full = to_onnx(recogniser, metadata=texts)
     files = {FULL: full, INT8: with_int8_weights(full)}
     sizes = {name: len(content) for name, content in files.items()}
@@ -166,6 +168,7 @@ def export(
         },
         "held_out": _compare_held_out(
             parity.held_out_clips(predictions, clips, seed=seed),
+            clips.merge(split, on="clip"),
             checkpoints=checkpoints,
             labels=recogniser.labels,
             audio=audio,
@@ -196,14 +199,34 @@ def _outside(audio: Mapping[str, Any]) -> list[str]:
 
 
 def _compare_held_out(
-    clips: pd.DataFrame, *, checkpoints: Path, labels: Sequence[str], audio: NDArray[np.int16]
+    clips: pd.DataFrame,
+    table: pd.DataFrame,
+    *,
+    checkpoints: Path,
+    labels: Sequence[str],
+    audio: NDArray[np.int16],
 ) -> dict[str, Any]:
-    """Export the network of a fold as well, and compare both precisions on its held-out clips."""
+    """Export the network of a fold as well, and compare both precisions on its held-out clips.
+
+    The clip table with its split, `table`, has the enrolment of calibrated speakers.
+    """
     fold, seed = clips["fold"].iloc[0], clips["seed"].iloc[0]
     recogniser, _ = load_recogniser(checkpoints / f"{Job(str(fold), seed).name}.pt")
     full = to_onnx(recogniser, metadata={})
     sessions = [open_session(full), open_session(with_int8_weights(full))]
-    exact, coarse = np.stack(list(parity.answers(sessions, clips, audio=audio)), axis=1)
+    speakers: list[dict[str, NDArray[np.float32]]] = [{}] * len(clips)
+    if recogniser.head:
+        part = table[str(fold)]
+        enrolment = table[part == ("enrolment" if "enrolment" in set(part) else "test")]
+        speakers = parity.known_speakers(
+            sessions[0],
+            clips,
+            enrolment=enrolment,
+            statistics=recogniser.head.statistics,
+            audio=audio,
+        )
+    found = parity.answers(sessions, clips, audio=audio, speakers=speakers)
+    exact, coarse = np.stack(list(found), axis=1)
     cached = clips[[f"p_{label}" for label in labels]].to_numpy()
     whole = clips["whole"].to_numpy()
     # None if all clips are segments, because the graph cannot know the gain of their files.

@@ -30,19 +30,27 @@ _MIN_SIZE = 1024  # smaller weights are not worth converting
 
 
 class _Answers(nn.Module):
-    """The outputs of the graph: probabilities and logits, [batch, labels] each."""
+    """The outputs of the graph: probabilities and logits, [batch, labels] each.
+
+    Where speakers can be calibrated, also what a speaker is known by: vectors [batch, dimensions].
+    """
 
     def __init__(self, recogniser: Recogniser) -> None:
         super().__init__()
         self.recogniser = recogniser
 
-    def forward(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, waveform: Tensor) -> tuple[Tensor, ...]:
         logits = self.recogniser(waveform)
-        return logits.softmax(dim=1), logits
+        head = self.recogniser.head
+        return (logits.softmax(dim=1), logits, *([] if head is None else [head.vectors]))
 
 
 def to_onnx(recogniser: Recogniser, *, metadata: Mapping[str, str]) -> bytes:
     """Convert a recogniser to a graph from waveform [batch, samples] to probabilities and logits.
+
+    A recogniser that is calibrated to speakers also has the optional inputs `speaker_mean` and
+    `speaker_std`, [dimensions], which are those of the average speaker by default, and an output
+    `representation`, [batch, dimensions], whose mean over a speaker's clips estimates them.
 
     Parameters
     ----------
@@ -62,6 +70,7 @@ def to_onnx(recogniser: Recogniser, *, metadata: Mapping[str, str]) -> bytes:
         if an operation has no counterpart in ONNX, naming it
     """
     names = ["waveform", "probabilities", "logits"]
+    names += ["representation"] if recogniser.head else []
     axes = {name: {0: "batch"} for name in names}
     axes["waveform"][1] = "samples"
     example = torch.linspace(-0.1, 0.1, 2 * recogniser.sample_rate).reshape(2, -1)
@@ -86,9 +95,24 @@ def to_onnx(recogniser: Recogniser, *, metadata: Mapping[str, str]) -> bytes:
         except (RuntimeError, TypeError) as error:  # the exporter raises RuntimeErrors
             raise ValueError(f"cannot be exported: {str(error).splitlines()[0]}") from error
     model = onnx.load_from_string(stream.getvalue())
+    if recogniser.head:
+        _make_optional(model.graph, {"mean": "speaker_mean", "std": "speaker_std"})
     helper.set_model_props(model, dict(metadata))
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString(deterministic=True)
+
+
+def _make_optional(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
+    """Turn buffers of the last layer into inputs with the buffer as default value."""
+    found = {f"recogniser.network.classifier.{buffer}": name for buffer, name in names.items()}
+    for tensor in graph.initializer:
+        if name := found.get(tensor.name):
+            for node in graph.node:
+                for place, used in enumerate(node.input):
+                    if used == tensor.name:
+                        node.input[place] = name
+            tensor.name = name
+            graph.input.append(helper.make_tensor_value_info(name, tensor.data_type, tensor.dims))
 
 
 def with_int8_weights(graph: bytes) -> bytes:

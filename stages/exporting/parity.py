@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from stages.audio.store import FULL_SCALE
 from stages.learning.recogniser import Recogniser
+from stages.learning.speaker_statistics import SpeakerStatistics
 from stages.metrics import counts as metrics
 
 #: Largest difference of a probability from torch, and from a prediction with cached features, which
@@ -25,10 +27,12 @@ SHAPES = (
 
 
 def probabilities(
-    session: onnxruntime.InferenceSession, waveform: NDArray[np.float32]
+    session: onnxruntime.InferenceSession,
+    waveform: NDArray[np.float32],
+    speaker: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> NDArray[np.float32]:
-    """Compute the probabilities [batch, labels] of waveforms [batch, samples]."""
-    return session.run(["probabilities"], {"waveform": waveform})[0]
+    """Compute the probabilities [batch, labels] of waveforms [batch, samples] of one speaker."""
+    return session.run(["probabilities"], {"waveform": waveform, **(speaker or {})})[0]
 
 
 @torch.inference_mode()
@@ -93,18 +97,60 @@ def held_out_clips(predictions: pd.DataFrame, clips: pd.DataFrame, *, seed: int)
     return chosen.merge(places, on="clip").sort_values("clip", ignore_index=True)
 
 
+def known_speakers(
+    session: onnxruntime.InferenceSession,
+    clips: pd.DataFrame,
+    *,
+    enrolment: pd.DataFrame,
+    statistics: SpeakerStatistics,
+    audio: NDArray[np.int16],
+) -> list[dict[str, NDArray[np.float32]]]:
+    """Estimate the inputs `speaker_mean` and `speaker_std` of each clip by the graph itself.
+
+    Parameters
+    ----------
+    session : InferenceSession
+        of a graph that is calibrated to speakers
+    clips, enrolment : DataFrame
+        clip, speaker, start and samples; a clip does not serve for itself
+    statistics : SpeakerStatistics
+        what the training speakers tell
+    audio : int16 [samples]
+    """
+    vectors = np.zeros((len(enrolment), len(statistics.mean)))
+    for row, clip in enumerate(enrolment.itertuples()):
+        (vector,) = session.run(["representation"], {"waveform": _waveform(clip, audio)})
+        vectors[row] = vector[0]
+    names, speakers = enrolment["clip"].to_numpy(), enrolment["speaker"].to_numpy()
+    found = []
+    for clip in clips.itertuples():
+        own = (speakers == clip.speaker) & (names != clip.clip)
+        mean, std = statistics.of_speaker(vectors[own])
+        found.append({"speaker_mean": mean, "speaker_std": std})
+    return [{key: v.astype(np.float32) for key, v in known.items()} for known in found]
+
+
 def answers(
     sessions: Iterable[onnxruntime.InferenceSession],
     clips: pd.DataFrame,
     *,
     audio: NDArray[np.int16],
+    speakers: Iterable[Mapping[str, NDArray[np.float32]]],
 ) -> Iterator[list[NDArray[np.float32]]]:
-    """Yield the probabilities [labels] of each graph for each clip of the audio store."""
+    """Yield the probabilities [labels] of each graph for each clip of the audio store.
+
+    For `speakers` see `known_speakers`; one empty mapping per clip if no speaker is known.
+    """
     sessions = list(sessions)
-    for clip in clips.itertuples():
-        samples = audio[clip.start : clip.start + clip.samples]
-        waveform = samples.astype(np.float32)[None] / np.float32(FULL_SCALE)
-        yield [probabilities(session, waveform)[0] for session in sessions]
+    for clip, speaker in zip(clips.itertuples(), speakers, strict=True):
+        waveform = _waveform(clip, audio)
+        yield [probabilities(session, waveform, speaker)[0] for session in sessions]
+
+
+def _waveform(clip: Any, audio: NDArray[np.int16]) -> NDArray[np.float32]:
+    """Return the samples of a clip, [1, samples], in [-1, 1]."""
+    samples = audio[clip.start : clip.start + clip.samples]
+    return samples.astype(np.float32)[None] / np.float32(FULL_SCALE)
 
 
 def ua_of_probabilities(truth: NDArray[np.int64], probabilities: NDArray) -> float:

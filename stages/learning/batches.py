@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -53,6 +53,8 @@ class ClipData:
         the clips' speakers; may be empty where no caller needs them
     targets : float32 [clips, classes] or None
         probabilities that training aims at; None: 1 for the label and 0 for the others
+    enrolment : int64 [enrolment clips]
+        positions of the clips that say how held-out speakers usually sound; may be empty
     """
 
     caches: Mapping[str, np.ndarray]
@@ -63,11 +65,16 @@ class ClipData:
     names: Sequence[str] = ()
     speakers: Sequence[str] = ()
     targets: np.ndarray | None = None
+    enrolment: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     @property
     def inputs(self) -> dict[str, int]:
         """Dimensions by feature."""
         return {name: cache.shape[1] for name, cache in self.caches.items()}
+
+    def speakers_of(self, clips: np.ndarray) -> list[str]:
+        """Speaker of each clip, by position."""
+        return [self.speakers[clip] for clip in clips]
 
     @property
     def corpora(self) -> np.ndarray:

@@ -11,12 +11,13 @@ import torch
 from torch import nn
 
 from stages.clips.names import recording_of
-from stages.learning.learner import is_network
+from stages.learning.learner import calibrated, is_network
+from stages.learning.speaker_head import add_head
 from stages.running.checks import check
 from stages.running.settings import bind
 
 #: Sections of params.yaml that a job depends on besides its clips; its checkpoint holds them.
-SECTIONS = ("audio", "features", "model", "train")
+SECTIONS = ("audio", "calibration", "features", "model", "train")
 
 
 class Job(NamedTuple):
@@ -57,6 +58,14 @@ def build_network(checkpoint: Mapping) -> nn.Module | None:
     if not is_network(checkpoint["model"]):
         return None
     network = bind(checkpoint["model"]["network"])(checkpoint["inputs"], len(checkpoint["labels"]))
+    if calibrated(checkpoint):
+        dimensions = checkpoint["state"]["classifier.mean"].shape[0]
+        add_head(
+            network,
+            dimensions=dimensions,
+            n_classes=len(checkpoint["labels"]),
+            estimate_std=checkpoint["calibration"]["statistics"] == "mean_std",
+        )
     network.load_state_dict(checkpoint["state"])
     return network.eval()
 

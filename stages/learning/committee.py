@@ -41,6 +41,7 @@ class Committee(Learner):
         check("model.network.weights", weights, weights in WEIGHTS, " or ".join(WEIGHTS))
         self._members, self._choose = members, weights == "validation"
         self.epochs = sum(part.learner.epochs for part in members.values())
+        self.calibrates = all(part.learner.calibrates for part in members.values())
         self.fits_validation = any(part.learner.fits_validation for part in members.values())
 
     def least_memory(self, data: ClipData) -> int:

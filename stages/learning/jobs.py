@@ -7,6 +7,7 @@ interrupted run resumes.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import math
@@ -116,6 +117,7 @@ def _run(job: Job, plan: Plan, ticks: Path, *, main: int | None) -> tuple[Job, l
         part: np.flatnonzero(plan.clips[job.fold] == part)
         for part in ("train", "validation", "test")
     }
+    data = dataclasses.replace(data, enrolment=plan.enrolment(job.fold))
     # Each attempt has a folder of its own: a cluster gives a job to a second worker if it takes the
     # first for lost, and both may finish.
     with (

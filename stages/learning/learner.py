@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from stages.learning.batches import ClipData
+from stages.learning.speaker_statistics import SpeakerCalibration
 from stages.running.checks import check
 from stages.running.settings import bind
 
@@ -32,6 +33,10 @@ class Learner(Protocol):
         whether the final fit includes the validation clips
     warm_start : str or None
         checkpoint whose weights `fit` starts from
+    calibrates : bool
+        whether it can normalise clips by their speakers, as `calibration` says
+    calibration : SpeakerCalibration or None
+        set by `build_learner`; None: nothing is known of speakers
     rescued : int or None
         best epoch before `fit` raised an error, whose weights `state` then returns; None if there
         is no such epoch
@@ -40,6 +45,8 @@ class Learner(Protocol):
     epochs: int = 1
     fits_validation: bool = False
     warm_start: str | None = None
+    calibrates: bool = False
+    calibration: SpeakerCalibration | None = None
     rescued: int | None = None
 
     def least_memory(self, data: ClipData) -> int:
@@ -220,28 +227,43 @@ def build_learner(settings: Mapping[str, Any]) -> Learner:
     Raises
     ------
     ValueError
-        naming a setting that is out of its range
+        naming a setting that is out of its range, or a model that cannot be calibrated to speakers
     """
+    learner = _build_uncalibrated(settings)
+    if calibrated(settings):
+        name, section = settings["model"]["name"], settings["calibration"]
+        check("calibration", section["name"], learner.calibrates, f"none with model={name}")
+        learner.calibration = SpeakerCalibration(statistics=section["statistics"])
+    return learner
+
+
+def calibrated(settings: Mapping[str, Any]) -> bool:
+    """Tell whether sections of the parameters ask for vectors normalised by their speakers."""
+    section = settings.get("calibration") or {"clips": 0}
+    return section["clips"] != 0 and section["statistics"] != "none"
+
+
+def _build_uncalibrated(settings: Mapping[str, Any]) -> Learner:
     model = settings["model"]
     build = bind(model["network"])
     if not is_network(model):
         roles = [role for role in ("members", "student") if role in model]
-        return build(**{role: _build_parts(model, role) for role in roles})
+        return build(**{role: _build_parts(settings, role) for role in roles})
     schedule = settings["train"].get("schedule")
     want = "a section with a `_target_`, which -S train/schedule=NAME chooses"
     check("train.schedule", schedule, not isinstance(schedule, str), want)
     return bind(settings["train"])(build)
 
 
-def _build_parts(model: Mapping[str, Any], role: str) -> dict[str, Part]:
+def _build_parts(settings: Mapping[str, Any], role: str) -> dict[str, Part]:
     """Build the models that the section `members` or `student` of a model describes, by name."""
     parts = {}
-    for name, part in model[role].items():
+    for name, part in settings["model"][role].items():
         setting = f"model.{role}.{name}"
         own, train = part["model"], part.get("train", {})
         start = train.get("warm_start")
         check(f"{setting}.train.warm_start", start, start is None, "null")
         with _named(setting):
-            learner = build_learner(part)
+            learner = build_learner({**part, "calibration": settings.get("calibration")})
         parts[name] = Part(setting, learner, list(part["features"]), is_network(own))
     return parts

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stages.audio.conditioning import conditioning
 from stages.learning.checkpoints import build_network, read_checkpoint
 from stages.learning.layers import window_frames, windowed
+from stages.learning.speaker_head import SpeakerHead
 from stages.running.settings import bind
 from stages.signals.spectra import check_waveform
 
@@ -51,6 +53,12 @@ class Recogniser(nn.Module):
         self.features, self._window = dict(features), window
         self._level, self._target = level, 10.0 ** (level_db / 20)
 
+    @property
+    def head(self) -> SpeakerHead | None:
+        """The last layer of a network that is calibrated to speakers, else None."""
+        head = getattr(self.network, "classifier", None)
+        return head if isinstance(head, SpeakerHead) else None
+
     def forward(self, waveform: Tensor) -> Tensor:
         """Compute the logits of waveforms of one length.
 
@@ -70,6 +78,28 @@ class Recogniser(nn.Module):
         """
         check_waveform(waveform)
         return self.logits(self._levelled(waveform))
+
+    def answer(
+        self, waveform: Tensor, speaker: tuple[NDArray, NDArray] | None
+    ) -> tuple[Tensor, Tensor]:
+        """Compute logits [batch, labels] and vectors [batch, dimensions] of waveforms.
+
+        Parameters
+        ----------
+        waveform : Tensor [batch, samples]
+            see `forward`
+        speaker : two arrays [dimensions], or None
+            mean and standard deviation of the voice; None: those of the average voice. The vectors
+            are empty, and speakers are not heeded, unless the network is calibrated
+        """
+        logits = self(waveform)
+        if self.head is None:
+            return logits, logits[:, :0]
+        vectors = self.head.vectors
+        if speaker is not None:
+            mean, std = (torch.as_tensor(array).to(vectors) for array in speaker)
+            logits = self.head.normalised((vectors - mean) / std)
+        return logits, vectors
 
     def logits(self, waveform: Tensor) -> Tensor:
         """Compute the logits of waveforms that have their level, as segments of a recording do."""

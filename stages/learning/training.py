@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from stages.learning.batches import (
 )
 from stages.learning.checkpoints import read_checkpoint
 from stages.learning.layers import input_layer, window_frames, windowed
-from stages.learning.learner import Learner
+from stages.learning.learner import Learner, figures
 from stages.learning.loop import Loop
 from stages.learning.schedules import Schedule
+from stages.learning.speaker_head import add_head, check_head, pooled_vectors
 from stages.running.checks import check
 
 
@@ -76,6 +78,8 @@ class NetworkLearner(Learner):
     ValueError
         naming a setting that is out of its range
     """
+
+    calibrates = True
 
     def __init__(
         self,
@@ -155,8 +159,13 @@ class NetworkLearner(Learner):
             check("train.patience", self._patience, self._patience is None, f"null {reason}")
             fine = not self._schedule.watches_validation
             check("train.schedule", self._schedule, fine, f"another one {reason}")
+        if self.calibration:
+            fine = self._window is None
+            check("train.window_s", self._window, fine, "null with calibration to speakers")
         torch.manual_seed(seed)
         network = self._build(data.inputs, data.n_classes)
+        if self.calibration:
+            check_head(network)
         self.network: nn.Module = network
         self._input = input_layer(network)
         if self.warm_start is not None:
@@ -190,9 +199,32 @@ class NetworkLearner(Learner):
             steps=self.epochs * len(batches),
         )
         try:
-            return self._run(loop, batches, self._whole(data, validation), logs, on_epoch)
+            history = self._run(loop, batches, self._whole(data, validation), logs, on_epoch)
         finally:
             network.eval()
+        if self.calibration:
+            self._calibrate(data, train)
+            if len(validation):
+                truth, found = data.labels[validation], self.predict(data, validation)
+                history[-1] |= figures("validation", truth, found)
+        return history
+
+    def _calibrate(self, data: ClipData, train: np.ndarray) -> None:
+        """Fit a last layer to the pooled vectors of the training clips, less their speakers' means.
+
+        The layers below it stay as they were trained, without knowing speakers.
+        """
+        assert self.calibration is not None
+        vectors = self.calibration.fit(self._vectors(data, train), data.speakers_of(train))
+        statistics = self.calibration.statistics
+        head = add_head(
+            self.network,
+            dimensions=vectors.shape[1],
+            n_classes=data.n_classes,
+            estimate_std=statistics.std,
+        )
+        head.fit(vectors, data.labels[train], statistics)
+        head.to(next(self.network.parameters()).device)
 
     def _run(
         self,
@@ -250,22 +282,40 @@ class NetworkLearner(Learner):
     @torch.inference_mode()
     def predict(self, data: ClipData, clips: np.ndarray) -> np.ndarray:
         """Predict probabilities, float64 [clips, classes]; see `Learner.predict`."""
+        if self.calibration:
+            vectors = self._vectors(data, clips)
+            represent = partial(self._vectors, data)
+            vectors = self.calibration.apply(data, clips, vectors, represent=represent)
+            head: Any = self.network.classifier
+            values = torch.from_numpy(vectors).to(head.linear.weight)
+            return head.normalised(values).double().softmax(dim=1).cpu().numpy()
         result = np.zeros((len(clips), data.n_classes))
         device = next(self.network.parameters()).device
-        row = np.zeros(len(data.labels), dtype=np.int64)
-        row[clips] = np.arange(len(clips))
+        place = _places(data, clips)
         for batch in self._whole(data, clips):
-            rows = row[batch.clips.numpy()]
+            rows = place[batch.clips.numpy()]
             batch = batch.to(device)
             logits = windowed(self.network, batch.features, batch.lengths, frames=self._window)
             result[rows] = logits.double().softmax(dim=1).cpu().numpy()
         return result
+
+    def _vectors(self, data: ClipData, clips: np.ndarray) -> np.ndarray:
+        """Compute the inputs of the network's last layers, float32 [clips, dimensions]."""
+        place = _places(data, clips)
+        return pooled_vectors(self.network, self._whole(data, clips), place=place, count=len(clips))
 
     def state(self) -> dict[str, Tensor]:
         """Return weights and normalisation by name, in the memory of the CPU."""
         state = self.network.state_dict()
         state.update({name: values.cpu() for name, values in state.items()})
         return state
+
+
+def _places(data: ClipData, clips: np.ndarray) -> np.ndarray:
+    """Row of each clip among those chosen, by its position in the data."""
+    place = np.zeros(len(data.labels), dtype=np.int64)
+    place[clips] = np.arange(len(clips))
+    return place
 
 
 def _class_weight(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -44,6 +45,12 @@ class Plan:
     scratch: Path
     logs: Path
     settings: Mapping[str, Any]
+
+    def enrolment(self, fold: str) -> np.ndarray:
+        """Positions of the clips that tell how the held-out speakers of a fold usually sound."""
+        number = (self.settings.get("calibration") or {}).get("clips")
+        parts = ["test", "validation"] if number == "all" else ["enrolment"]
+        return np.flatnonzero(self.clips[fold].isin(parts))
 
     def open_data(self) -> ClipData:
         """Open the feature caches.

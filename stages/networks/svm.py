@@ -51,6 +51,7 @@ class SVM(Learner):
     """
 
     fits_validation = True
+    calibrates = True
 
     def __init__(
         self, *, kernel: str, c: float, limit: float | None, functionals: Sequence[str]
@@ -89,22 +90,34 @@ class SVM(Learner):
         See `Learner.fit`; nothing is written to `logs`.
         """
         self._n_classes = data.n_classes
-        clips = np.concatenate([train, validation])
-        vectors = functionals(data, clips, names=self._functionals)
-        truth = data.labels[clips]
-        self._solve(vectors[: len(train)], truth[: len(train)], seed=seed)
-        row: dict[str, float] = {"epoch": 1}
-        for part, rows in (
-            ("train", slice(None, len(train))),
-            ("validation", slice(len(train), None)),
-        ):
-            row |= figures(part, truth[rows], self._probabilities(vectors[rows]))
+        clips, number = np.concatenate([train, validation]), len(train)
+        vectors, truth = self._represent(data, clips), data.labels[clips]
+        speakers = data.speakers_of(clips) if self.calibration else []
+        fitted = self._solve(vectors[:number], truth[:number], speakers[:number], seed=seed)
+        row = {"epoch": 1, **figures("train", truth[:number], self._probabilities(fitted))}
+        held_out = self._normalise(data, validation, vectors[number:])
+        row |= figures("validation", truth[number:], self._probabilities(held_out))
         if len(validation):
-            self._solve(vectors, truth, seed=seed)
+            self._solve(vectors, truth, speakers, seed=seed)
         on_epoch()
         return [row]
 
-    def _solve(self, vectors: np.ndarray, truth: np.ndarray, *, seed: int) -> None:
+    def _represent(self, data: ClipData, clips: np.ndarray) -> np.ndarray:
+        return functionals(data, clips, names=self._functionals)
+
+    def _normalise(self, data: ClipData, clips: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+        """Take what is known of the speakers off vectors of clips that were not trained on."""
+        if self.calibration is None:
+            return vectors
+        represent = partial(self._represent, data)
+        return self.calibration.apply(data, clips, vectors, represent=represent)
+
+    def _solve(
+        self, vectors: np.ndarray, truth: np.ndarray, speakers: Sequence[str], *, seed: int
+    ) -> np.ndarray:
+        """Fit to vectors [clips, values]; return them, normalised by their speakers if asked."""
+        if self.calibration:
+            vectors = self.calibration.fit(vectors, speakers)
         common = {"C": self._c, "class_weight": "balanced", "random_state": seed}
         if self._kernel == "linear":
             solver = LinearSVC(dual=True, max_iter=20_000, **common)
@@ -117,6 +130,7 @@ class SVM(Learner):
         self._model = make_pipeline(StandardScaler(), clip, solver).fit(vectors, truth)
         if self._kernel != "linear":  # a solver whose kernel is a function keeps them by number
             self._support = self._model[:-1].transform(vectors[solver.support_])
+        return vectors
 
     def _probabilities(self, vectors: np.ndarray) -> np.ndarray:
         if not len(vectors):
@@ -130,7 +144,8 @@ class SVM(Learner):
 
     def predict(self, data: ClipData, clips: np.ndarray) -> np.ndarray:
         """Predict probabilities, float64 [clips, classes]; 0 for a class that training lacked."""
-        return self._probabilities(functionals(data, clips, names=self._functionals))
+        vectors = self._represent(data, clips)
+        return self._probabilities(self._normalise(data, clips, vectors))
 
     def state(self) -> dict[str, Tensor]:
         """Return the scaler's mean and scale, the classes, and what the solver has learnt."""
@@ -143,5 +158,12 @@ class SVM(Learner):
                 "support_vectors": self._support,
                 "weight": solver.dual_coef_,
                 "bias": solver.intercept_,
+            }
+        if self.calibration:
+            learnt = self.calibration.statistics
+            arrays |= {
+                "speaker_mean": learnt.mean,
+                "speaker_between": learnt.between,
+                "speaker_within": learnt.within,
             }
         return {name: torch.tensor(array) for name, array in arrays.items()}

@@ -14,7 +14,6 @@ from stages.reporting.predictions import check_jobs
 from stages.reporting.run import Run
 from stages.reporting.section import Section
 from stages.reporting.sections import (
-    calibration,
     clip_fates,
     confusion,
     corpus_facts,
@@ -31,6 +30,7 @@ from stages.reporting.sections import (
     overall,
     provenance,
     references,
+    reliability,
     roc,
     speakers,
 )
@@ -43,7 +43,7 @@ SECTIONS = (
     emotions,
     confusion,
     roc,
-    calibration,
+    reliability,
     degraded_speech,
     corpus_scores,
     groups,

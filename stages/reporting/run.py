@@ -16,6 +16,7 @@ from stages.clips.completeness import Completeness, compare_release, read_releas
 from stages.reporting.predictions import Predictions
 from stages.reporting.systems import ua_row
 from stages.reporting.temperature import scale, temperatures
+from stages.splits.enrolment import calibration_in_words
 from stages.splits.leaks import protocol_in_words, shared_in_words, trained_on_in_words
 
 
@@ -63,8 +64,18 @@ class Run:
 
     @property
     def shared(self) -> list[str]:
-        """What training and test share, in words, such as "speaker-dependent"."""
+        """What training and test share or know, in words, such as "speaker-dependent"."""
         return shared_in_words(self.settings["split"], self.leakage)
+
+    @property
+    def calibration(self) -> list[str]:
+        """What is known of held-out speakers, in one note; no note if nothing is."""
+        return calibration_in_words(self.leakage)
+
+    @property
+    def dependent(self) -> bool:
+        """Whether training and test share speakers, or variants of one recording."""
+        return self.shared != self.calibration
 
     @property
     def protocol(self) -> str:

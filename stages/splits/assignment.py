@@ -128,11 +128,12 @@ def check_parts(parts: np.ndarray, *, clips: pd.Series) -> np.ndarray:
         weight
     """
     parts = np.array(parts, dtype=object)
-    strange = set(parts.flat) - set(PARTS)
+    known = tuple(part for part in PARTS if part != "enrolment")
+    strange = set(parts.flat) - set(known)
     if parts.ndim != 2 or len(parts) != len(clips) or not parts.size or strange:
         raise ValueError(
             f"split.protocol: got an array {list(parts.shape)} with {sorted(strange)}, "
-            f"want [{len(clips)} clips, folds] of {PARTS}"
+            f"want [{len(clips)} clips, folds] of {known}"
         )
     for fold, part in enumerate(parts.T):
         for side in ("train", "test"):

@@ -1,7 +1,8 @@
 """The split table, which says for each fold whether a clip trains, validates or is tested.
 
 It has one row per clip that is used: `clip`, `label`, and one column per fold (`0`, `1`, ...) that
-holds train, validation, test, or "" for a clip that the fold leaves out.
+holds train, validation, test, enrolment for a clip of a held-out speaker that is known without its
+label and is not scored, or "" for a clip that the fold leaves out.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import pandas as pd
 
 from stages.running.outputs import complete
 
-PARTS = ("train", "validation", "test", "")
+PARTS = ("train", "validation", "test", "enrolment", "")
 #: The fold of the job that trains on every clip and tests none.
 ALL = "all"
 

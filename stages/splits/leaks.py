@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from stages.running.checks import check
+from stages.splits.enrolment import calibration_in_words
 from stages.splits.folds import folds_of
 
 log = logging.getLogger(__name__)
@@ -83,6 +84,9 @@ def leakage(
     for fold in folds_of(split):
         sides = {part: table[table[fold] == part] for part in ("train", "validation", "test")}
         learned = pd.concat([sides["train"], sides["validation"]])
+        enrolled = table[table[fold] == "enrolment"]
+        enrolled = enrolled[~enrolled["speaker"].isin(sides["validation"]["speaker"])]
+        held_out = pd.concat([sides["test"], enrolled])
         entry: dict = {
             "fold": fold,
             "train_corpora": sorted(set(learned["corpus"])),
@@ -92,6 +96,8 @@ def leakage(
             entry[f"{part}_clips"] = len(side)
         for part, side in sides.items():
             entry[f"{part}_speakers"] = side["speaker"].nunique()
+        if (table[fold] == "enrolment").any():
+            entry["enrolment_clips"] = int((table[fold] == "enrolment").sum())
         for part in ("train", "test"):
             entry[f"{part}_variants"] = int((sides[part]["variant"] != "clean").sum())
         for column, key in (
@@ -100,10 +106,10 @@ def leakage(
             ("source", "shared_sources"),
             ("sha256", "shared_sha256"),
         ):
-            shared = _shared(learned[column], sides["test"][column])
+            shared = _shared(learned[column], held_out[column])
             entry[key] = len(shared)
             if column == "source" and variants == "independent":  # only clean clips must not share
-                clean = (side[side["variant"] == "clean"] for side in (learned, sides["test"]))
+                clean = (side[side["variant"] == "clean"] for side in (learned, held_out))
                 shared = _shared(*(side[column] for side in clean))
             if shared and not allowed.get(column, False):
                 raise ValueError(
@@ -131,7 +137,14 @@ def leakage(
     return report
 
 
-def leakage_report(clips: pd.DataFrame, split: pd.DataFrame, *, name: str, **rules: Any) -> dict:
+def leakage_report(
+    clips: pd.DataFrame,
+    split: pd.DataFrame,
+    *,
+    name: str,
+    calibration: Mapping[str, Any] | None = None,
+    **rules: Any,
+) -> dict:
     """Build the content of reports/leakage.json: the protocol, its rules and what folds share.
 
     Parameters
@@ -140,16 +153,24 @@ def leakage_report(clips: pd.DataFrame, split: pd.DataFrame, *, name: str, **rul
         see `leakage`; rules are all of RULES
     name : str
         of the protocol
+    calibration : mapping or None
+        the group `calibration` of params.yaml; None: none
 
     Raises
     ------
     ValueError
-        see `leakage`
+        see `leakage`; if the protocol does not hold speakers out, where calibration is asked for
     """
+    known = {"calibration": dict(calibration)} if calibration and calibration["clips"] else {}
+    if known and rules["speaker_dependent"]:
+        raise ValueError(
+            f"calibration: got {known['calibration']['name']} with split={name}, want a split that "
+            "holds speakers out, or calibration=none"
+        )
     folds = leakage(clips, split, **rules)
     # `leakage` refuses a shared source, unless it is that of independent variants.
     shared = any(fold["shared_sources"] for fold in folds)
-    return {"protocol": name, **rules, "variants_shared": shared, "folds": folds}
+    return {"protocol": name, **rules, "variants_shared": shared, **known, "folds": folds}
 
 
 def _shared(learned: pd.Series, tested: pd.Series) -> list[str]:
@@ -158,7 +179,7 @@ def _shared(learned: pd.Series, tested: pd.Series) -> list[str]:
 
 
 def shared_in_words(settings: Mapping[str, Any], report: Mapping[str, Any]) -> list[str]:
-    """Describe what training and test share, for every figure and table of a split.
+    """Describe what training and test share, or know, for every figure and table of a split.
 
     Parameters
     ----------
@@ -170,14 +191,15 @@ def shared_in_words(settings: Mapping[str, Any], report: Mapping[str, Any]) -> l
     Returns
     -------
     list of str
-        empty if they share neither speakers nor variants of one recording
+        empty if they share neither speakers nor variants of one recording, and nothing is known of
+        held-out speakers
     """
     words = []
     if settings["speaker_dependent"] or report["speaker_dependent"]:
         words.append("speaker-dependent")
     if report.get("variants_shared"):
         words.append("variants of one recording on both sides")
-    return words
+    return words + calibration_in_words(report)
 
 
 def protocol_in_words(settings: Mapping[str, Any], shared: Sequence[str]) -> str:

@@ -31,13 +31,18 @@ _UNUSABLE = 0.005
 
 
 def section(run: Run) -> Section | None:
-    """Results that were measured in the same way, if there are any."""
+    """Results that were measured in the same way, if there are any.
+
+    No published result was measured with what a calibrated run knows of its speakers.
+    """
+    if run.calibration:
+        return None
     table = references(
         run.predictions,
         clips=run.clips,
         completeness=run.completeness,
         settings=run.settings,
-        dependent=bool(run.shared),
+        dependent=run.dependent,
         pooled_ua=run.pooled_ua,
     )
     if table.empty:

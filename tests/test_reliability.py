@@ -9,8 +9,8 @@ from sklearn.metrics import log_loss
 from stages.metrics.probabilities import BINS, calibration_error, reliability
 from stages.reporting import temperature
 from stages.reporting.predictions import arrange
-from stages.reporting.sections.calibration import reliability_table
 from stages.reporting.sections.overall import overall
+from stages.reporting.sections.reliability import reliability_table
 
 LABELS = ["angry", "happy", "sad"]
 COLUMNS = [f"p_{label}" for label in LABELS]

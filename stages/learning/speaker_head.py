@@ -1,0 +1,153 @@
+"""The last layer of a network that is calibrated to speakers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor, nn
+
+from stages.learning.batches import Batch
+from stages.learning.speaker_statistics import SpeakerStatistics
+
+_LIMIT = 5.0  # standard deviations from the speaker's mean
+#: Inverse of the strength of the penalty of the weights; chosen on validation speakers.
+_C = 0.003
+
+
+class SpeakerHead(nn.Module):
+    """A pooled vector, less what is known of its speaker, through a linear layer.
+
+    Attributes
+    ----------
+    mean, std : float [dimensions]
+        of the speaker; those of the average speaker until others are known
+    between, within : float [dimensions]
+        see SpeakerStatistics, to estimate a speaker's mean from a few clips
+    estimate_std : bool
+        whether the standard deviation of a speaker is estimated as well
+    vectors : float [batch, dimensions]
+        those of the last call, before they are normalised
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    between: Tensor
+    within: Tensor
+
+    def __init__(self, dimensions: int, n_classes: int, *, estimate_std: bool) -> None:
+        super().__init__()
+        self.estimate_std = estimate_std
+        for name in ("mean", "between"):
+            self.register_buffer(name, torch.zeros(dimensions))
+        for name in ("std", "within"):
+            self.register_buffer(name, torch.ones(dimensions))
+        self.linear = nn.Linear(dimensions, n_classes)
+
+    @property
+    def statistics(self) -> SpeakerStatistics:
+        """What the training speakers tell about a new one."""
+        buffers = (self.mean, self.between, self.within)
+        mean, between, within = (buffer.double().cpu().numpy() for buffer in buffers)
+        return SpeakerStatistics(mean, between, within, self.estimate_std)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Return logits [batch, classes] of vectors [batch, dimensions] of one speaker."""
+        self.vectors = vectors
+        return self.normalised((vectors - self.mean) / self.std)
+
+    def normalised(self, vectors: Tensor) -> Tensor:
+        """Return logits of vectors that are normalised already."""
+        return self.linear(vectors.clamp(-_LIMIT, _LIMIT))
+
+    def fit(
+        self, vectors: NDArray, truth: NDArray[np.int64], statistics: SpeakerStatistics
+    ) -> None:
+        """Fit the linear layer to normalised vectors of training clips; keep the statistics.
+
+        A class without a training clip gets the lowest logit.
+        """
+        solver = LogisticRegression(C=_C, class_weight="balanced", max_iter=1000)
+        solver.fit(np.clip(vectors, -_LIMIT, _LIMIT), truth)
+        weight, bias = solver.coef_, solver.intercept_
+        if len(weight) == 1:  # two classes have one margin
+            weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+        with torch.no_grad():
+            self.linear.weight.zero_()
+            self.linear.bias.fill_(-100.0)
+            self.linear.weight[solver.classes_] = torch.as_tensor(weight, dtype=torch.float32)
+            self.linear.bias[solver.classes_] = torch.as_tensor(bias, dtype=torch.float32)
+        _, std = statistics.of_speaker(vectors[:0])
+        for name, values in (
+            ("mean", statistics.mean),
+            ("std", std),
+            ("between", statistics.between),
+            ("within", statistics.within),
+        ):
+            self.get_buffer(name).copy_(torch.as_tensor(values, dtype=torch.float32))
+
+
+def add_head(
+    network: nn.Module, *, dimensions: int, n_classes: int, estimate_std: bool
+) -> SpeakerHead:
+    """Put a SpeakerHead in place of a network's `classifier`, and return it."""
+    head = SpeakerHead(dimensions, n_classes, estimate_std=estimate_std)
+    network.classifier = head
+    return head
+
+
+def check_head(network: nn.Module) -> None:
+    """Refuse a network whose logits do not come from a layer called `classifier`.
+
+    Raises
+    ------
+    ValueError
+        naming the class of the network
+    """
+    if not isinstance(getattr(network, "classifier", None), nn.Module):
+        kind = f"{type(network).__module__}.{type(network).__qualname__}"
+        raise ValueError(
+            f"calibration: got {kind} without a layer `classifier` behind its pooled vector, want "
+            "another model, or calibration=none"
+        )
+
+
+@torch.inference_mode()
+def pooled_vectors(
+    network: nn.Module, batches: Iterable[Batch], *, place: NDArray[np.int64], count: int
+) -> NDArray[np.float32]:
+    """Compute the inputs of a network's `classifier`, float32 [count, dimensions].
+
+    Parameters
+    ----------
+    network : nn.Module
+        in evaluation mode
+    batches : iterable of Batch
+        of the clips
+    place : int64 [clips of the data]
+        row of the result of each clip, by its position in the data
+    count : int
+        number of clips
+    """
+    device = next(network.parameters()).device
+    inputs: list[Tensor] = []
+    handle = network.get_submodule("classifier").register_forward_pre_hook(
+        lambda _, arguments: inputs.append(arguments[0])
+    )
+    result = np.zeros((count, 0), dtype=np.float32)
+    try:
+        for batch in batches:
+            rows = place[batch.clips.numpy()]
+            batch = batch.to(device)
+            network(batch.features, batch.lengths)
+            vectors = inputs.pop().cpu().numpy()
+            if not result.shape[1]:
+                result = np.zeros((count, vectors.shape[1]), dtype=np.float32)
+            result[rows] = vectors
+    finally:
+        handle.remove()
+    return result

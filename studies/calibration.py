@@ -1,0 +1,338 @@
+"""Measure what unlabelled clips of a new speaker are worth: UA over the number of such clips.
+
+python -m studies.calibration
+
+Run it after `dvc repro` or `dvc exp run` with speakers held out and calibration=none. It trains the
+model of params.yaml once more for every fold and seed, with training speakers normalised by their
+own clips, and lets it predict the held-out clips with 1, 3, 5, 10 and 20 unlabelled clips of each
+held-out speaker, of any emotion and of neutral speech alone, and with all other clips of the
+speaker. Clips that are known are not scored, so each number is also compared with what the last run
+said of the same clips. Without clips, the row is the last run itself.
+
+Writes reports/speaker_calibration.csv, .png and .svg.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from stages.learning.checkpoints import Job
+from stages.learning.jobs import all_jobs
+from stages.learning.learner import build_learner
+from stages.learning.training_plan import Plan, make_plan
+from stages.metrics.counts import confusion_by_group, unweighted_accuracy
+from stages.metrics.intervals import jackknife_test, left_out
+from stages.reporting.drawing import (
+    COLOURS,
+    MAIN,
+    encode_all,
+    new_figure,
+    reference_lines,
+    set_title,
+    style,
+)
+from stages.reporting.predictions import Predictions
+from stages.running.outputs import complete
+from stages.running.settings import load_params, processes
+from stages.running.workers import cluster, spread
+from stages.splits.enrolment import mark_enrolment
+from stages.splits.folds import ALL
+from studies import experiment
+
+log = logging.getLogger(__name__)
+NUMBERS = (1, 3, 5, 10, 20)
+OUTPUT = Path("reports/speaker_calibration")
+NEUTRAL = "neutral"
+
+
+class Draw(NamedTuple):
+    """What is known of the held-out speakers.
+
+    Attributes
+    ----------
+    speech : str
+        "any" or "neutral": of which clips are drawn
+    clips : str
+        how many, or "all"
+    split : DataFrame
+        the split table, with the clips that are drawn as `enrolment`
+    """
+
+    speech: str
+    clips: str
+    split: pd.DataFrame
+
+    def known(self, fold: str) -> NDArray[np.int64]:
+        """Positions of the clips that are known in a fold."""
+        part = "test" if self.clips == "all" else "enrolment"
+        return np.flatnonzero(self.split[fold] == part)
+
+
+def draw_enrolment(
+    clips: pd.DataFrame, split: pd.DataFrame, *, numbers: Sequence[int], draws: int
+) -> list[Draw]:
+    """Draw every number of clips several times, of any clips and of neutral ones, and then all.
+
+    Parameters
+    ----------
+    clips, split : DataFrame
+        clip table and split table
+    numbers : sequence of int
+    draws : int
+        of each number
+    """
+    labels = split.set_index("clip")["label"]
+    kinds: dict[str, pd.Series | None] = {"any": None}
+    if NEUTRAL in set(labels):
+        kinds["neutral"] = labels == NEUTRAL
+    found = [
+        Draw(
+            speech,
+            str(number),
+            mark_enrolment(clips, split, number=number, seed=seed, fewer="use", eligible=eligible),
+        )
+        for speech, eligible in kinds.items()
+        for number in numbers
+        for seed in range(draws)
+    ]
+    return [*found, Draw("any", "all", split)]
+
+
+def answer(job: Job, plan: Plan, draws: Sequence[Draw]) -> NDArray[np.int64]:
+    """Train one job and predict its test clips under every draw: classes, int64 [clips, draws]."""
+    torch.set_num_threads(1)
+    data, learner = plan.open_data(), build_learner(plan.settings)
+    parts = {
+        part: np.flatnonzero(plan.clips[job.fold] == part)
+        for part in ("train", "validation", "test")
+    }
+    learner.fit(
+        data,
+        train=parts["train"],
+        validation=parts["validation"],
+        seed=job.seed,
+        logs=plan.logs / job.name,
+        on_epoch=lambda: None,
+    )
+    return np.stack(
+        [
+            learner.predict(
+                dataclasses.replace(data, enrolment=draw.known(job.fold)), parts["test"]
+            ).argmax(axis=1)
+            for draw in draws
+        ],
+        axis=1,
+    )
+
+
+def row_of(
+    draws: Sequence[Draw],
+    answers: NDArray[np.int64],
+    *,
+    last: Predictions,
+) -> dict[str, Any]:
+    """Work out UA with its interval, and the difference to the run without calibration.
+
+    Parameters
+    ----------
+    draws : sequence of Draw
+        of one number of clips
+    answers : int64 [clips, draws, seeds]
+        predicted classes, in the order of the predictions
+    last : Predictions
+        of the run without calibration
+
+    Returns
+    -------
+    dict
+        speech, clips, draws, seeds, scored (clips, a mean over draws), ua, ua_low, ua_high,
+        uncalibrated (UA of the run without, on the same clips), difference, difference_low,
+        difference_high, interval
+    """
+    table, n_classes = last.clips, len(last.labels)
+    groups, unit = left_out(table["speaker"], clips=table["clip"])
+    names = np.unique(groups)
+    sums, scored = [], []
+    for number, draw in enumerate(draws):
+        keep = np.ones(len(table), dtype=bool)
+        for fold, rows in table.groupby(table["fold"].astype(str)).groups.items():
+            part = draw.split.set_index("clip")[fold].loc[table.loc[rows, "clip"]]
+            keep[table.index.get_indexer(rows)] = (part == "test").to_numpy()
+        runs = np.concatenate([answers[:, number], last.predicted], axis=1)[keep]
+        found, counts = confusion_by_group(
+            last.truth[keep], runs, groups[keep], n_classes=n_classes
+        )
+        whole = np.zeros((len(names), *counts.shape[1:]), dtype=np.int64)
+        whole[np.searchsorted(names, found)] = counts
+        sums.append(whole.reshape(len(names), 2, -1, n_classes, n_classes))
+        scored.append(int(keep.sum()))
+    counts = np.stack(sums, axis=2)  # [speakers, calibrated or not, draws, seeds, classes, classes]
+
+    def figures(counts: NDArray) -> NDArray[np.float64]:
+        ua = unweighted_accuracy(counts).mean(axis=(-1, -2))  # [..., calibrated or not]
+        return np.stack([ua[..., 0], ua[..., 1], ua[..., 0] - ua[..., 1]], axis=-1).round(12)
+
+    value, low, high, _ = jackknife_test(figures, counts)
+    return {
+        "speech": draws[0].speech,
+        "clips": draws[0].clips,
+        "draws": len(draws),
+        "seeds": last.n_seeds,
+        "scored": round(float(np.mean(scored)), 1),
+        "ua": value[0],
+        "ua_low": max(low[0], 0),
+        "ua_high": high[0],
+        "uncalibrated": value[1],
+        "difference": value[2],
+        "difference_low": low[2],
+        "difference_high": high[2],
+        "interval": unit,
+    }
+
+
+def calibration_figure(
+    table: pd.DataFrame, *, heading: str, chance: float, notes: Sequence[str]
+) -> Figure:
+    """Draw UA over the number of clips, with its interval; one curve for each kind of speech.
+
+    Parameters
+    ----------
+    table : DataFrame
+        rows of `row_of`
+    heading : str
+        title of the figure
+    chance : float
+        drawn as a line, as is the UA without calibration
+    notes : list of str
+        lines below the title
+    """
+    figure, axes = new_figure(7, 4.2)
+    numbers = list(dict.fromkeys(table["clips"]))
+    places = {number: place for place, number in enumerate(numbers)}
+    kinds = (("any", MAIN, "o", "clips of any emotion"), ("neutral", COLOURS[2], "s", "neutral"))
+    for shift, (speech, colour, marker, name) in zip((-0.07, 0.07), kinds, strict=True):
+        rows = table[table["speech"] == speech]
+        x = rows["clips"].map(places).to_numpy() + shift
+        axes.vlines(x, rows["ua_low"], rows["ua_high"], color=colour, linewidth=1.4)
+        axes.plot(x, rows["ua"], color=colour, marker=marker, linewidth=1, label=name)
+    axes.set_xticks(range(len(numbers)), numbers)
+    axes.set_xlabel("unlabelled clips of each held-out speaker, not scored (all: every other clip)")
+    axes.set_ylabel("UA, with 95 % interval")
+    axes.grid(visible=False, axis="x")
+    ua = float(table["uncalibrated"].iloc[0])
+    reference_lines(axes, axes.axhline, ua=ua, chance=chance, name="UA without")
+    set_title(axes, heading, notes)
+    return figure
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--clips", type=int, nargs="+", default=NUMBERS, metavar="N")
+    parser.add_argument("--draws", type=int, default=5, help="of each number; default: 5")
+    parser.add_argument(
+        "--statistics", choices=("mean", "mean_std"), default="mean", help="default: mean"
+    )
+    arguments = parser.parse_args()
+    if min(*arguments.clips, arguments.draws, 1) < 1:
+        parser.error("--clips, --draws: got less than 1, want at least 1")
+    params = load_params()
+    try:
+        if params.calibration.clips or params.split.speaker_dependent:
+            raise ValueError(
+                f"calibration={params.calibration.name}, split={params.split.name}: want "
+                "calibration=none and a split that holds speakers out"
+            )
+        last = experiment.read_experiment(params)
+        table = measure(
+            last, numbers=arguments.clips, draws=arguments.draws, statistics=arguments.statistics
+        )
+    except (FileNotFoundError, ValueError) as error:
+        sys.exit(f"{error}; run `dvc exp run` first")
+    demo = ["synthetic demo speech"] * (params.data.name == "demo")
+    corpora = ", ".join(sorted(set(last.predictions.clips["corpus"])))
+    speakers = last.predictions.clips["speaker"].nunique()
+    heading = (
+        f"{params.model.name}, calibrated to speakers: {corpora}, {params.split.name}\n"
+        f"{len(last.predictions.clips)} clips, {speakers} speakers, "
+        f"{arguments.draws} draws, seeds {', '.join(map(str, last.seeds))}"
+    )
+    table = table.assign(protocol=params.split.name)
+    with style():
+        files = encode_all(
+            {
+                OUTPUT.name: calibration_figure(
+                    table, heading=heading, chance=1 / len(last.labels), notes=demo
+                )
+            }
+        )
+    files[f"{OUTPUT.name}.csv"] = table.to_csv(index=False, lineterminator="\n").encode()
+    for name, content in files.items():
+        with complete(OUTPUT.with_name(name)) as part:
+            part.write_bytes(content)
+    print("\n".join([heading, *demo, ""]))
+    print(table.drop(columns=["seeds", "interval", "protocol"]).to_string(index=False))
+
+
+def measure(
+    last: experiment.Experiment, *, numbers: Sequence[int], draws: int, statistics: str
+) -> pd.DataFrame:
+    """Train every job, predict under every draw, and tabulate; see `row_of`."""
+    section = {"name": "speaker", "clips": "all", "statistics": statistics}
+    plan = make_plan(
+        last.clips,
+        last.split,
+        labels=last.labels,
+        caches=experiment.CACHES,
+        scratch=experiment.SCRATCH,
+        logs=experiment.LOGS,
+        settings={**last.settings, "calibration": section},
+    )
+    drawn = draw_enrolment(last.clips, last.split, numbers=numbers, draws=draws)
+    jobs = [job for job in all_jobs(last.split, last.seeds) if job.fold != ALL]
+    predictions = last.predictions
+    place = {
+        key: row
+        for row, key in enumerate(
+            zip(predictions.clips["clip"], predictions.clips["fold"].astype(str), strict=True)
+        )
+    }
+    answers = np.zeros((len(place), len(drawn), len(last.seeds)), dtype=np.int64)
+    with cluster() as client:
+        calls = [partial(_numbered, job, plan, drawn) for job in jobs]
+        results = spread(calls, processes=processes(len(jobs)), client=client)
+        for number, (job, found) in enumerate(results, start=1):
+            clips = plan.clips.loc[plan.clips[job.fold] == "test", "clip"]
+            rows = [place[clip, job.fold] for clip in clips]
+            answers[rows, :, last.seeds.index(job.seed)] = found
+            log.info("calibration: fold %s, seed %d (%d of %d)", *job, number, len(jobs))
+    nothing = Draw("any", "0", last.split)
+    table = [row_of([nothing], predictions.predicted[:, None], last=predictions)]
+    for key in dict.fromkeys((draw.speech, draw.clips) for draw in drawn):
+        chosen = [n for n, draw in enumerate(drawn) if (draw.speech, draw.clips) == key]
+        table.append(row_of([drawn[n] for n in chosen], answers[:, chosen], last=predictions))
+    return pd.DataFrame(table).round(6)
+
+
+def _numbered(job: Job, plan: Plan, draws: Sequence[Draw]) -> tuple[Job, NDArray[np.int64]]:
+    """Return the answers of a job with its name, as jobs end in any order."""
+    return job, answer(job, plan, draws)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""Calibration through the stages, and the study of how many clips it takes."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from omegaconf import OmegaConf
+
+from stages import split, train
+from studies import calibration
+from tests.support import composed, inside
+from tests.test_ablation import SVM, trained
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The pipeline as far as `train`, without calibration."""
+    return trained(tmp_path_factory.mktemp("voices"), *SVM)
+
+
+def study(folder, *arguments: str) -> pd.DataFrame:
+    inside(folder, calibration.main, *arguments)
+    return pd.read_csv(folder / "reports/speaker_calibration.csv", dtype={"clips": "str"})
+
+
+def test_the_study_counts_what_clips_are_worth_and_touches_nothing_else(folder):
+    def others():
+        found = {path for path in folder.rglob("*") if path.is_file()}
+        return {p: p.read_bytes() for p in found if "speaker_calibration" not in p.name}
+
+    before = others()
+    table = study(folder, "--clips", "1", "3", "--draws", "2")
+    assert others().keys() - before.keys() <= {p for p in others() if "logs" in p.parts}
+    assert all(others()[path] == content for path, content in before.items())
+    assert table["clips"].tolist() == ["0", "1", "3", "all"]  # no clip is neutral here
+    assert table["draws"].tolist() == [1, 2, 2, 1] and set(table["seeds"]) == {2}
+    assert table["scored"].tolist() == [54, 51, 45, 54]
+    predictions = pd.read_csv(folder / "data/predictions.csv")
+    names = [column for column in predictions if column.startswith("p_")]
+    guess = predictions[names].idxmax(axis=1).str[2:]
+    correct = (guess == predictions["label"]).groupby(predictions["label"]).mean()
+    first = table.iloc[0]
+    assert first["ua"] == pytest.approx(correct.mean(), abs=1e-6)
+    assert first["difference"] == 0 and first["uncalibrated"] == first["ua"]
+    differences = (table["ua"] - table["uncalibrated"]).to_numpy()
+    np.testing.assert_allclose(table["difference"], differences, atol=2e-6)
+    assert (table["ua_low"] <= table["ua"]).all() and (table["ua"] <= table["ua_high"]).all()
+    for kind in ("png", "svg"):
+        assert (folder / f"reports/speaker_calibration.{kind}").stat().st_size > 0
+
+
+def test_the_pipeline_repeats_a_point_of_the_study(folder, tmp_path):
+    """With the draw of seed 0, calibrated predictions are those that the study scores."""
+    table = study(folder, "--clips", "3", "--draws", "1").iloc[1]
+    copy = tmp_path / "copy"
+    for name in ("merged", "features"):
+        shutil.copytree(folder / "data" / name, copy / "data" / name)
+    overrides = (*SVM, "calibration=speaker", "calibration.clips=3")
+    OmegaConf.save(composed(*overrides), copy / "params.yaml")
+    inside(copy, split.main)
+    leakage = json.loads((copy / "reports/leakage.json").read_text())
+    assert leakage["calibration"]["clips"] == 3
+    # One speaker is tested and one validates.
+    assert [fold["enrolment_clips"] for fold in leakage["folds"]] == [6, 6, 6, 3]
+    inside(copy, train.main)
+    parts = pd.read_csv(copy / "data/split.csv", dtype=str, keep_default_na=False)
+    predictions = pd.read_csv(copy / "data/predictions.csv")
+    for fold, rows in predictions.groupby("fold"):
+        enrolled = parts.loc[parts[str(fold)] == "enrolment", "clip"]
+        assert len(enrolled) == 6 and not set(enrolled) & set(rows["clip"])
+    names = [column for column in predictions if column.startswith("p_")]
+    predictions["guess"] = predictions[names].idxmax(axis=1).str[2:]
+    uas = [
+        (rows["guess"] == rows["label"]).groupby(rows["label"]).mean().mean()
+        for _, rows in predictions.groupby("seed")
+    ]
+    assert table["ua"] == pytest.approx(np.mean(uas), abs=1e-6)
+
+
+def test_a_run_that_knows_its_speakers_is_refused(folder, tmp_path):
+    overrides = [o for o in SVM if not o.startswith("split")]
+    for choice in (("split=random",), ("split=loso", "calibration=speaker")):
+        OmegaConf.save(composed(*overrides, *choice), tmp_path / "params.yaml")
+        with pytest.raises(SystemExit, match="want calibration=none"):
+            inside(tmp_path, calibration.main)
