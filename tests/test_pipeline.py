@@ -242,7 +242,9 @@ def test_a_users_files_survive_every_command(project, real):
     project.run("dvc", "queue", "start")  # in a process of its own
     with chdir(project.folder), Repo() as repo:
         queue = repo.experiments.celery_queue
-        while any(task["status"] in UNFINISHED for task in queue.status()):
+        for _ in range(200):
+            if not any(task["status"] in UNFINISHED for task in queue.status()):
+                break
             time.sleep(1)
         queue.shutdown()  # the worker, which would wait for more
         assert [task["status"] for task in queue.status()] == ["Success"] * 2
