@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from itertools import product
+from itertools import chain, product
 
 import numpy as np
 import pandas as pd
@@ -169,7 +169,10 @@ def data_of(inputs, *, clips=24) -> ClipData:
 def states(model, folder) -> list[dict[str, torch.Tensor]]:
     """Train a model twice on the same training clips, with different held-out clips beside them."""
     params = composed(f"model={model}")
-    params["train"] |= {"epochs": 1, "batch_size": 8, "crop_s": 0.2}
+    members = (params["model"].get(part, {}).values() for part in ("members", "student"))
+    for trained in (params, *chain(*members)):
+        if "train" in trained:
+            trained["train"] |= {"epochs": 1, "batch_size": 8, "crop_s": 0.2}
     inputs = {name: 40 if name == "melpower" else 3 for name in params["features"]}
     data, found = data_of(inputs), []
     held_out = slice(20 * 16, None)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
@@ -327,10 +326,8 @@ def _class_weight(
     """
     if labels is None:
         return torch.ones(n_classes)
-    weight = torch.zeros(n_classes)
-    classes = np.unique(labels)
-    weight[classes] = torch.tensor(
-        compute_class_weight("balanced", classes=classes, y=labels, sample_weight=probability),
-        dtype=torch.float32,
-    )
-    return weight
+    drawn = np.bincount(labels, weights=probability, minlength=n_classes)
+    present = drawn > 0
+    weight = np.zeros(n_classes)
+    weight[present] = drawn.sum() / (present.sum() * drawn[present])
+    return torch.tensor(weight, dtype=torch.float32)
