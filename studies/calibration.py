@@ -86,6 +86,8 @@ def draw_enrolment(
 ) -> list[Draw]:
     """Draw every number of clips several times, of any clips and of neutral ones, and then all.
 
+    Neutral clips are drawn as long as every speaker keeps one to be scored.
+
     Parameters
     ----------
     clips, split : DataFrame
@@ -94,18 +96,21 @@ def draw_enrolment(
     draws : int
         of each number
     """
-    labels = split.set_index("clip")["label"]
-    kinds: dict[str, pd.Series | None] = {"any": None}
-    if NEUTRAL in set(labels):
-        kinds["neutral"] = labels == NEUTRAL
-    found = [
-        Draw(
-            speech,
-            str(number),
-            mark_enrolment(clips, split, number=number, seed=seed, fewer="use", eligible=eligible),
+    table = split[["clip", "label"]].merge(clips[["clip", "speaker"]], on="clip")
+    neutral = table["label"] == NEUTRAL
+    fewest = int(neutral.groupby(table["speaker"]).sum().min())
+    if too_many := [number for number in numbers if number >= fewest]:
+        log.info(
+            "calibration: neutral speech: a speaker has %d clips, so no curve for %s clips",
+            *(fewest, ", ".join(map(str, too_many))),
         )
-        for speech, eligible in kinds.items()
-        for number in numbers
+    only = neutral.set_axis(table["clip"])
+    wanted = [("any", number, None) for number in numbers]
+    wanted += [("neutral", number, only) for number in numbers if number < fewest]
+    draw = partial(mark_enrolment, clips, split, fewer="use")
+    found = [
+        Draw(speech, str(number), draw(number=number, seed=seed, eligible=eligible))
+        for speech, number, eligible in wanted
         for seed in range(draws)
     ]
     return [*found, Draw("any", "all", split)]
@@ -222,7 +227,10 @@ def calibration_figure(
     figure, axes = new_figure(7, 4.2)
     numbers = list(dict.fromkeys(table["clips"]))
     places = {number: place for place, number in enumerate(numbers)}
-    kinds = (("any", MAIN, "o", "clips of any emotion"), ("neutral", COLOURS[2], "s", "neutral"))
+    kinds = (
+        ("any", MAIN, "o", "clips of any emotion"),
+        ("neutral", COLOURS[2], "s", "neutral clips"),
+    )
     for shift, (speech, colour, marker, name) in zip((-0.07, 0.07), kinds, strict=True):
         rows = table[table["speech"] == speech]
         x = rows["clips"].map(places).to_numpy() + shift
@@ -268,7 +276,8 @@ def main() -> None:
     corpora = ", ".join(sorted(set(last.predictions.clips["corpus"])))
     speakers = last.predictions.clips["speaker"].nunique()
     heading = (
-        f"{params.model.name}, calibrated to speakers: {corpora}, {params.split.name}\n"
+        f"{params.model.name} on {', '.join(params.features)}, calibrated to speakers\n"
+        f"{corpora}, {params.split.name}: "
         f"{len(last.predictions.clips)} clips, {speakers} speakers, "
         f"{arguments.draws} draws, seeds {', '.join(map(str, last.seeds))}"
     )

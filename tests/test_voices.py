@@ -13,6 +13,7 @@ from studies import calibration
 from tests.support import composed, inside
 from tests.test_ablation import SVM as SHORT
 from tests.test_ablation import trained
+from tests.test_enrolment import clip_table, split_of
 
 #: Without validation clips, which the final fit of an SVM includes.
 SVM = (*SHORT, "split.validation=0")
@@ -53,6 +54,20 @@ def test_the_study_counts_what_clips_are_worth_and_touches_nothing_else(folder):
     assert (table["ua_low"] <= table["ua"]).all() and (table["ua"] <= table["ua_high"]).all()
     for kind in ("png", "svg"):
         assert (folder / f"reports/speaker_calibration.{kind}").stat().st_size > 0
+
+
+def test_neutral_clips_are_drawn_while_one_is_left_to_score():
+    clips = clip_table().replace({"label": {"sad": "neutral"}})
+    split = split_of(clips)
+    drawn = calibration.draw_enrolment(clips, split, numbers=[1, 3, 4], draws=2)
+    keys = [(draw.speech, draw.clips) for draw in drawn]
+    assert keys.count(("any", "4")) == keys.count(("neutral", "3")) == 2
+    assert ("neutral", "4") not in keys and keys[-1] == ("any", "all")
+    for draw in drawn[:-1]:
+        known = draw.split.iloc[draw.known("0")]
+        assert len(known) == 2 * int(draw.clips)
+        assert draw.speech == "any" or set(known["label"]) == {"neutral"}
+    assert len(drawn[-1].known("0")) == 24
 
 
 def test_the_pipeline_repeats_a_point_of_the_study(folder, tmp_path):
