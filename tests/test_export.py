@@ -112,6 +112,8 @@ def test_the_card_names_the_origin_of_pre_trained_weights(overrides):
     card = model_card(facts | {"pretrained": [origin]}, held_out)
     assert "Resemblyzer 0.1.4 (Apache-2.0)" in card and "VoxCeleb 1 and VoxCeleb 2.\n\nA " in card
     assert model_card(facts, held_out) == card.replace(f"{origin}.\n\n", "")
+    assert "speaker_mean" in model_card(facts | {"speaker_statistics": {}}, held_out)
+    assert "speaker_mean" not in card
 
 
 def test_the_fine_tuned_encoder_is_small_in_8_bits():

@@ -13,7 +13,7 @@ Recognises the emotion that a voice expresses: {labels}.
   of any length; the waveforms of a batch have one length. The graph sets the level, computes and
   normalises the features, and applies the network.
 - Output `probabilities` and `logits`: float32 [batch, {n_labels}], in the order above.
-- Applied to the training data, but not in the graph: {outside}.
+{calibration}- Applied to the training data, but not in the graph: {outside}.
 - `inflect.int8.onnx` stores its weights in 8 bits and computes in float32: UA {ua_int8:.3f} on
   {n_held_out} held-out clips of one fold, against {ua_full:.3f} in full precision.
 
@@ -49,6 +49,11 @@ Decisions about people: hiring, schooling, insurance, credit, policing, border c
 Monitoring people at work or at school, which the European Union's AI Act prohibits. Listening to
 people without their knowledge.
 """
+_CALIBRATION = """- Optional inputs `speaker_mean` and `speaker_std`: float32 [dimensions], of the voice; by default
+  those of the average voice. Output `representation`: float32 [batch, dimensions], whose mean over
+  clips of one voice estimates them, with `speaker_statistics` in the metadata. Such numbers tell
+  whose voice it is: they are personal data.
+"""
 _DEMO = " **Trained on synthetic demo speech: useless for real speech; figures mean nothing.**"
 
 
@@ -70,6 +75,7 @@ def model_card(facts: Mapping[str, Any], held_out: Mapping[str, Any]) -> str:
         outside="; ".join(facts["outside_the_graph"]),
         corpora="\n".join(f"| `{name}` | {terms} |" for name, terms in facts["licences"].items()),
         pretrained="".join(f"{origin}.\n\n" for origin in facts.get("pretrained", [])),
+        calibration=_CALIBRATION if "speaker_statistics" in facts else "",
         demo=_DEMO if facts["speech"] == "synthetic" else "",
         n_held_out=held_out["clips"],
         ua_full=held_out["int8"]["ua"],

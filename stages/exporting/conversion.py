@@ -174,7 +174,7 @@ def export(
             audio=audio,
         ),
     }
-    files["README.md"] = model_card(facts, report["held_out"]).encode()
+    files["README.md"] = model_card(facts | known, report["held_out"]).encode()
     named = ", ".join(f"{name} {size / 1e6:.2f} MB" for name, size in sizes.items())
     log.info("export: %s; not in the graph: %s", named, ", ".join(outside))
     return Exported(files, report)
