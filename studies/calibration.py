@@ -7,7 +7,9 @@ model of params.yaml once more for every fold and seed, with training speakers n
 own clips, and lets it predict the held-out clips with 1, 3, 5, 10 and 20 unlabelled clips of each
 held-out speaker, of any emotion and of neutral speech alone, and with all other clips of the
 speaker. Clips that are known are not scored, so each number is also compared with what the last run
-said of the same clips. Without clips, the row is the last run itself.
+said of the same clips. Without clips, the row is the last run itself. Two more rows let the model
+get used to each speaker clip by clip, in random order, as app.listen does: the UA of a speaker's
+first ten clips, and that of the later ones.
 
 Writes reports/speaker_calibration.csv, .png and .svg.
 """
@@ -18,7 +20,7 @@ import argparse
 import dataclasses
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +31,7 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from stages.learning.batches import ClipData
 from stages.learning.checkpoints import Job
 from stages.learning.jobs import all_jobs
 from stages.learning.learner import build_learner
@@ -49,13 +52,14 @@ from stages.running.outputs import complete
 from stages.running.settings import load_params, processes
 from stages.running.workers import cluster, spread
 from stages.splits.enrolment import mark_enrolment
-from stages.splits.folds import ALL
+from stages.splits.folds import ALL, folds_of
 from studies import experiment
 
 log = logging.getLogger(__name__)
 NUMBERS = (1, 3, 5, 10, 20)
 OUTPUT = Path("reports/speaker_calibration")
 NEUTRAL = "neutral"
+_FIRST = 10  # clips of a speaker, in running speech
 
 
 class Draw(NamedTuple):
@@ -64,21 +68,30 @@ class Draw(NamedTuple):
     Attributes
     ----------
     speech : str
-        "any" or "neutral": of which clips are drawn
+        "any" or "neutral": of which clips are drawn; "running": each clip is known after its answer
     clips : str
-        how many, or "all"
+        how many, or "all"; of running speech, which clips are scored
     split : DataFrame
         the split table, with the clips that are drawn as `enrolment`
+    place : int64 [clips]
+        of running speech: how many clips of the speaker come before each clip
     """
 
     speech: str
     clips: str
     split: pd.DataFrame
+    place: NDArray[np.int64] | None = None
 
-    def known(self, fold: str) -> NDArray[np.int64]:
-        """Positions of the clips that are known in a fold."""
-        part = "test" if self.clips == "all" else "enrolment"
-        return np.flatnonzero(self.split[fold] == part)
+    def rounds(
+        self, fold: str, test: NDArray[np.int64]
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """Yield test clips to predict in a fold and, for each round, the clips that are known."""
+        if self.place is None:
+            part = "test" if self.clips == "all" else "enrolment"
+            yield test, np.flatnonzero(self.split[fold] == part)
+            return
+        for number in np.unique(self.place[test]):
+            yield test[self.place[test] == number], test[self.place[test] < number]
 
 
 def draw_enrolment(
@@ -113,7 +126,24 @@ def draw_enrolment(
         for speech, number, eligible in wanted
         for seed in range(draws)
     ]
-    return [*found, Draw("any", "all", split)]
+    return [*found, Draw("any", "all", split), *_running(table, split, draws=draws)]
+
+
+def _running(table: pd.DataFrame, split: pd.DataFrame, *, draws: int) -> list[Draw]:
+    """Put the clips of each speaker in random orders; score the first and the later ones apart."""
+    found = []
+    for seed in range(draws):
+        order = np.random.default_rng(seed).permutation(len(table))
+        place = table.iloc[order].groupby("speaker").cumcount().sort_index().to_numpy()
+        for name, scored in (
+            (f"first {_FIRST}", place < _FIRST),
+            ("later", place >= _FIRST),
+        ):
+            parts = split.copy()
+            for fold in folds_of(split):
+                parts[fold] = parts[fold].where(scored | (parts[fold] != "test"), "")
+            found.append(Draw("running", name, parts, place))
+    return found
 
 
 def answer(job: Job, plan: Plan, draws: Sequence[Draw]) -> NDArray[np.int64]:
@@ -132,15 +162,29 @@ def answer(job: Job, plan: Plan, draws: Sequence[Draw]) -> NDArray[np.int64]:
         logs=plan.logs / job.name,
         on_epoch=lambda: None,
     )
-    return np.stack(
-        [
-            learner.predict(
-                dataclasses.replace(data, enrolment=draw.known(job.fold)), parts["test"]
-            ).argmax(axis=1)
-            for draw in draws
-        ],
-        axis=1,
-    )
+    learner.vectors = _Remembered(learner.vectors)  # type: ignore[method-assign]
+    test = parts["test"]
+    found = np.zeros((len(test), len(draws)), dtype=np.int64)
+    for number, draw in enumerate(draws):
+        for clips, known in draw.rounds(job.fold, test):
+            heard = dataclasses.replace(data, enrolment=known)
+            rows = np.searchsorted(test, clips)
+            found[rows, number] = learner.predict(heard, clips).argmax(axis=1)
+    return found
+
+
+class _Remembered:
+    """Vectors of clips, each computed once, as all draws ask for the same ones."""
+
+    def __init__(self, compute: Callable[[ClipData, NDArray], NDArray]) -> None:
+        self._compute = compute
+        self._rows: dict[int, NDArray] = {}
+
+    def __call__(self, data: ClipData, clips: NDArray[np.int64]) -> NDArray:
+        missing = np.array([clip for clip in clips if clip not in self._rows], dtype=np.int64)
+        if len(missing):
+            self._rows |= dict(zip(missing.tolist(), self._compute(data, missing), strict=True))
+        return np.stack([self._rows[clip] for clip in clips])
 
 
 def row_of(
@@ -225,6 +269,7 @@ def calibration_figure(
         lines below the title
     """
     figure, axes = new_figure(7, 4.2)
+    table = table[table["speech"] != "running"]
     numbers = list(dict.fromkeys(table["clips"]))
     places = {number: place for place, number in enumerate(numbers)}
     kinds = (

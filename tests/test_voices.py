@@ -39,9 +39,10 @@ def test_the_study_counts_what_clips_are_worth_and_touches_nothing_else(folder):
     table = study(folder, "--clips", "1", "3", "--draws", "2")
     assert others().keys() - before.keys() <= {p for p in others() if "logs" in p.parts}
     assert all(others()[path] == content for path, content in before.items())
-    assert table["clips"].tolist() == ["0", "1", "3", "all"]  # no clip is neutral here
-    assert table["draws"].tolist() == [1, 2, 2, 1] and set(table["seeds"]) == {2}
-    assert table["scored"].tolist() == [54, 51, 45, 54]
+    # No clip is neutral here.
+    assert table["clips"].tolist() == ["0", "1", "3", "all", "first 10", "later"]
+    assert table["draws"].tolist() == [1, 2, 2, 1, 2, 2] and set(table["seeds"]) == {2}
+    assert table["scored"].tolist() == [54, 51, 45, 54, 30, 24]
     predictions = pd.read_csv(folder / "data/predictions.csv")
     names = [column for column in predictions if column.startswith("p_")]
     guess = predictions[names].idxmax(axis=1).str[2:]
@@ -62,12 +63,19 @@ def test_neutral_clips_are_drawn_while_one_is_left_to_score():
     drawn = calibration.draw_enrolment(clips, split, numbers=[1, 3, 4], draws=2)
     keys = [(draw.speech, draw.clips) for draw in drawn]
     assert keys.count(("any", "4")) == keys.count(("neutral", "3")) == 2
-    assert ("neutral", "4") not in keys and keys[-1] == ("any", "all")
-    for draw in drawn[:-1]:
-        known = draw.split.iloc[draw.known("0")]
-        assert len(known) == 2 * int(draw.clips)
-        assert draw.speech == "any" or set(known["label"]) == {"neutral"}
-    assert len(drawn[-1].known("0")) == 24
+    assert ("neutral", "4") not in keys and keys.count(("any", "all")) == 1
+    test = np.flatnonzero(split["0"] == "test")
+    for draw in drawn:
+        rounds = list(draw.rounds("0", test))
+        if draw.speech == "running":
+            assert [len(known) for _, known in rounds] == list(range(0, 24, 2))
+            assert all(not set(clips) & set(known) for clips, known in rounds)
+            assert sorted(np.concatenate([clips for clips, _ in rounds])) == test.tolist()
+            continue
+        ((clips, known),) = rounds
+        assert clips.tolist() == test.tolist()
+        assert len(known) == (24 if draw.clips == "all" else 2 * int(draw.clips))
+        assert draw.speech == "any" or set(split["label"].iloc[known]) == {"neutral"}
 
 
 def test_the_pipeline_repeats_a_point_of_the_study(folder, tmp_path):

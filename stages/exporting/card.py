@@ -49,7 +49,8 @@ Decisions about people: hiring, schooling, insurance, credit, policing, border c
 Monitoring people at work or at school, which the European Union's AI Act prohibits. Listening to
 people without their knowledge.
 """
-_CALIBRATION = """- Optional inputs `speaker_mean` and `speaker_std`: float32 [dimensions], of the voice; by default
+_CALIBRATION = """\
+- Optional inputs `speaker_mean` and `speaker_std`: float32 [dimensions], of the voice; by default
   those of the average voice. Output `representation`: float32 [batch, dimensions], whose mean over
   clips of one voice estimates them, with `speaker_statistics` in the metadata. Such numbers tell
   whose voice it is: they are personal data.

@@ -107,6 +107,17 @@ class Learner(Protocol):
         """
         ...
 
+    def vectors(self, data: ClipData, clips: np.ndarray) -> np.ndarray:
+        """Compute what calibration normalises, [clips, dimensions], if the model `calibrates`.
+
+        Parameters
+        ----------
+        data : ClipData
+        clips : int64 [clips]
+            positions in the data
+        """
+        raise NotImplementedError
+
     def state(self) -> dict[str, Tensor]:
         """Return everything that was learnt, by name, in the memory of the CPU."""
         ...

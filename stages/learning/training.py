@@ -214,7 +214,7 @@ class NetworkLearner(Learner):
         The layers below it stay as they were trained, without knowing speakers.
         """
         assert self.calibration is not None
-        vectors = self.calibration.fit(self._vectors(data, train), data.speakers_of(train))
+        vectors = self.calibration.fit(self.vectors(data, train), data.speakers_of(train))
         statistics = self.calibration.statistics
         head = add_head(
             self.network,
@@ -282,8 +282,8 @@ class NetworkLearner(Learner):
     def predict(self, data: ClipData, clips: np.ndarray) -> np.ndarray:
         """Predict probabilities, float64 [clips, classes]; see `Learner.predict`."""
         if self.calibration:
-            vectors = self._vectors(data, clips)
-            represent = partial(self._vectors, data)
+            vectors = self.vectors(data, clips)
+            represent = partial(self.vectors, data)
             vectors = self.calibration.apply(data, clips, vectors, represent=represent)
             head: Any = self.network.classifier
             values = torch.from_numpy(vectors).to(head.linear.weight)
@@ -298,8 +298,8 @@ class NetworkLearner(Learner):
             result[rows] = logits.double().softmax(dim=1).cpu().numpy()
         return result
 
-    def _vectors(self, data: ClipData, clips: np.ndarray) -> np.ndarray:
-        """Compute the inputs of the network's last layers, float32 [clips, dimensions]."""
+    def vectors(self, data: ClipData, clips: np.ndarray) -> np.ndarray:
+        """Compute the inputs of the network's last layers, float32; see `Learner.vectors`."""
         place = _places(data, clips)
         return pooled_vectors(self.network, self._whole(data, clips), place=place, count=len(clips))
 

@@ -91,7 +91,7 @@ class SVM(Learner):
         """
         self._n_classes = data.n_classes
         clips, number = np.concatenate([train, validation]), len(train)
-        vectors, truth = self._represent(data, clips), data.labels[clips]
+        vectors, truth = self.vectors(data, clips), data.labels[clips]
         speakers = data.speakers_of(clips) if self.calibration else []
         fitted = self._solve(vectors[:number], truth[:number], speakers[:number], seed=seed)
         row = {"epoch": 1, **figures("train", truth[:number], self._probabilities(fitted))}
@@ -102,14 +102,15 @@ class SVM(Learner):
         on_epoch()
         return [row]
 
-    def _represent(self, data: ClipData, clips: np.ndarray) -> np.ndarray:
+    def vectors(self, data: ClipData, clips: np.ndarray) -> np.ndarray:
+        """Compute the functionals of clips; see `Learner.vectors`."""
         return functionals(data, clips, names=self._functionals)
 
     def _normalise(self, data: ClipData, clips: np.ndarray, vectors: np.ndarray) -> np.ndarray:
         """Take what is known of the speakers off vectors of clips that were not trained on."""
         if self.calibration is None:
             return vectors
-        represent = partial(self._represent, data)
+        represent = partial(self.vectors, data)
         return self.calibration.apply(data, clips, vectors, represent=represent)
 
     def _solve(
@@ -144,7 +145,7 @@ class SVM(Learner):
 
     def predict(self, data: ClipData, clips: np.ndarray) -> np.ndarray:
         """Predict probabilities, float64 [clips, classes]; 0 for a class that training lacked."""
-        vectors = self._represent(data, clips)
+        vectors = self.vectors(data, clips)
         return self._probabilities(self._normalise(data, clips, vectors))
 
     def state(self) -> dict[str, Tensor]:
