@@ -109,7 +109,9 @@ def draw_enrolment(
     draws : int
         of each number
     """
-    table = split[["clip", "label"]].merge(clips[["clip", "speaker"]], on="clip")
+    tested = (split[folds_of(split)] == "test").any(axis=1)
+    table = split[["clip", "label"]].merge(clips[["clip", "speaker"]], on="clip", how="left")
+    table = table.set_axis(split.index)[tested]
     neutral = table["label"] == NEUTRAL
     fewest = int(neutral.groupby(table["speaker"]).sum().min())
     if too_many := [number for number in numbers if number >= fewest]:
@@ -134,7 +136,8 @@ def _running(table: pd.DataFrame, split: pd.DataFrame, *, draws: int) -> list[Dr
     found = []
     for seed in range(draws):
         order = np.random.default_rng(seed).permutation(len(table))
-        place = table.iloc[order].groupby("speaker").cumcount().sort_index().to_numpy()
+        place = table.iloc[order].groupby("speaker").cumcount()
+        place = place.reindex(split.index, fill_value=0).to_numpy()
         for name, scored in (
             (f"first {_FIRST}", place < _FIRST),
             ("later", place >= _FIRST),
@@ -149,7 +152,8 @@ def _running(table: pd.DataFrame, split: pd.DataFrame, *, draws: int) -> list[Dr
 def answer(job: Job, plan: Plan, draws: Sequence[Draw]) -> NDArray[np.int64]:
     """Train one job and predict its test clips under every draw: classes, int64 [clips, draws]."""
     torch.set_num_threads(1)
-    data, learner = plan.open_data(), build_learner(plan.settings)
+    data = plan.open_data()
+    learner: Any = build_learner(plan.settings)
     parts = {
         part: np.flatnonzero(plan.clips[job.fold] == part)
         for part in ("train", "validation", "test")
@@ -162,7 +166,9 @@ def answer(job: Job, plan: Plan, draws: Sequence[Draw]) -> NDArray[np.int64]:
         logs=plan.logs / job.name,
         on_epoch=lambda: None,
     )
-    learner.vectors = _Remembered(learner.vectors)  # type: ignore[method-assign]
+    members = [part.learner for part in getattr(learner, "members", {}).values()]
+    for model in members or [learner]:
+        model.vectors = _Remembered(model.vectors)
     test = parts["test"]
     found = np.zeros((len(test), len(draws)), dtype=np.int64)
     for number, draw in enumerate(draws):

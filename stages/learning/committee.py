@@ -26,6 +26,7 @@ class Committee(Learner):
     Parameters
     ----------
     members : Part by name
+        kept as the attribute `members`
     weights : equal or validation
         of the members in the average; validation: those with the lowest cross-entropy on the
         validation clips
@@ -39,7 +40,7 @@ class Committee(Learner):
     def __init__(self, members: Mapping[str, Part], *, weights: str) -> None:
         check("model.members", list(members), len(members) > 0, "at least one member")
         check("model.network.weights", weights, weights in WEIGHTS, " or ".join(WEIGHTS))
-        self._members, self._choose = members, weights == "validation"
+        self.members, self._choose = members, weights == "validation"
         self.epochs = sum(part.learner.epochs for part in members.values())
         self.calibrates = all(part.learner.calibrates for part in members.values())
         self.fits_validation = any(part.learner.fits_validation for part in members.values())
@@ -47,7 +48,7 @@ class Committee(Learner):
     def least_memory(self, data: ClipData) -> int:
         """Estimate the memory of the member that needs most, in bytes; they are fitted in turn."""
         needs = []
-        for part in self._members.values():
+        for part in self.members.values():
             view = part.view(data)
             with part.named():
                 needs.append(part.learner.least_memory(view))
@@ -73,7 +74,7 @@ class Committee(Learner):
         row: dict[str, float] = {"epoch": 1}
         for subset, clips in (("train", train), ("validation", validation)):
             row |= figures(subset, data.labels[clips], self.predict(data, clips))
-        for name, part in self._members.items():
+        for name, part in self.members.items():
             if part.learner.fits_validation and len(validation):
                 self._fit(name, data, validation=validation, on_epoch=lambda: None, **fit)
         return [row]
@@ -101,25 +102,25 @@ class Committee(Learner):
         fine = len(validation) > 0 or not self._choose
         want = "equal where no clip validates (split.validation 0)"
         check("model.network.weights", "validation", fine, want)
-        for name, part in self._members.items():
+        for name, part in self.members.items():
             heard = validation[:0] if part.learner.fits_validation else validation
             fit: dict[str, Any] = {"train": train, "seed": seed, "logs": logs}
             self._fit(name, data, validation=heard, on_epoch=on_epoch, **fit)
-        self.weights = np.full(len(self._members), 1 / len(self._members))
+        self.weights = np.full(len(self.members), 1 / len(self.members))
         if self._choose:
             answers = self._answers(data, validation)  # [members, clips, classes]
             truth = data.labels[validation]
             self.weights = mixture_weights(answers[:, np.arange(len(truth)), truth])
 
     def _fit(self, name: str, data: ClipData, *, logs: Path, **settings: Any) -> None:
-        part = self._members[name]
+        part = self.members[name]
         view = part.view(data)
         with part.named():
             part.learner.fit(view, logs=logs / name, **settings)
 
     def _answers(self, data: ClipData, clips: np.ndarray) -> np.ndarray:
         """Predict with every member, float64 [members, clips, classes]."""
-        parts = self._members.values()
+        parts = self.members.values()
         return np.stack([part.learner.predict(part.view(data), clips) for part in parts])
 
     def predict(self, data: ClipData, clips: np.ndarray) -> np.ndarray:
@@ -129,7 +130,7 @@ class Committee(Learner):
     def state(self) -> dict[str, Tensor]:
         """Return what each member has learnt, as <member>.<name>, and their `weights`."""
         state = {"weights": torch.tensor(self.weights)}
-        for name, part in self._members.items():
+        for name, part in self.members.items():
             state |= {f"{name}.{key}": value for key, value in part.learner.state().items()}
         return state
 

@@ -34,7 +34,9 @@ class Learner(Protocol):
     warm_start : str or None
         checkpoint whose weights `fit` starts from
     calibrates : bool
-        whether it can normalise clips by their speakers, as `calibration` says
+        whether it can normalise clips by their speakers, as `calibration` says. A single model
+        then has a method `vectors(data, clips)`, which computes what is normalised, float
+        [clips, dimensions]
     calibration : SpeakerCalibration or None
         set by `build_learner`; None: nothing is known of speakers
     rescued : int or None
@@ -106,17 +108,6 @@ class Learner(Protocol):
             positions in the data
         """
         ...
-
-    def vectors(self, data: ClipData, clips: np.ndarray) -> np.ndarray:
-        """Compute what calibration normalises, [clips, dimensions], if the model `calibrates`.
-
-        Parameters
-        ----------
-        data : ClipData
-        clips : int64 [clips]
-            positions in the data
-        """
-        raise NotImplementedError
 
     def state(self) -> dict[str, Tensor]:
         """Return everything that was learnt, by name, in the memory of the CPU."""

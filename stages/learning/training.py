@@ -299,7 +299,7 @@ class NetworkLearner(Learner):
         return result
 
     def vectors(self, data: ClipData, clips: np.ndarray) -> np.ndarray:
-        """Compute the inputs of the network's last layers, float32; see `Learner.vectors`."""
+        """Compute the inputs of the network's last layers, float32, [clips, dimensions]."""
         place = _places(data, clips)
         return pooled_vectors(self.network, self._whole(data, clips), place=place, count=len(clips))
 

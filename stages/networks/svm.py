@@ -103,7 +103,7 @@ class SVM(Learner):
         return [row]
 
     def vectors(self, data: ClipData, clips: np.ndarray) -> np.ndarray:
-        """Compute the functionals of clips; see `Learner.vectors`."""
+        """Compute the functionals of clips, [clips, dimensions]."""
         return functionals(data, clips, names=self._functionals)
 
     def _normalise(self, data: ClipData, clips: np.ndarray, vectors: np.ndarray) -> np.ndarray:

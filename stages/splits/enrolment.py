@@ -74,7 +74,7 @@ def mark_enrolment(
     facts["order"] = [
         hashlib.sha256(f"{seed} {recording}".encode()).digest() for recording in facts["recording"]
     ]
-    facts["eligible"] = True if eligible is None else split["clip"].map(eligible)
+    facts["eligible"] = True if eligible is None else split["clip"].isin(eligible.index[eligible])
     few: set[str] = set()
     for fold in folds_of(split):
         trained_on = set(speakers[split[fold] == "train"])
