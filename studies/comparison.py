@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,8 +75,8 @@ class Comparison:
     classes : DataFrame
         one row per pair and label with clips: the same for recall
     corpora, labels : list of str
-    shared, notes : list of str
-        see Result
+    shared, calibration, notes : list of str
+        see Result; those of any experiment
     title : str
         title of the protocol, or its name if no title was recorded
     """
@@ -87,6 +87,7 @@ class Comparison:
     corpora: list[str]
     labels: list[str]
     shared: list[str]
+    calibration: list[str]
     notes: list[str]
     title: str
 
@@ -202,6 +203,11 @@ def _differing(first: Result, other: Result) -> list[str]:
     return reasons
 
 
+def _union(lists: Iterable[list[str]]) -> list[str]:
+    """Join lists, each text once, in order."""
+    return list(dict.fromkeys(text for texts in lists for text in texts))
+
+
 def _joined(folds: pd.Series) -> str:
     return ", ".join(sorted(set(folds)))
 
@@ -240,8 +246,9 @@ def compare_results(results: Sequence[Result], *, pairs: Sequence[tuple[int, int
         classes=pd.DataFrame(classes).assign(**protocol),
         corpora=sorted(set(first.predictions.clips["corpus"])),
         labels=first.predictions.labels,
-        shared=first.shared,
-        notes=first.notes,
+        shared=_union(result.shared for result in results),
+        calibration=_union(result.calibration for result in results),
+        notes=_union(result.notes for result in results),
         title=first.settings["split"].get("title", first.protocol),
     )
 

@@ -63,6 +63,23 @@ def ua_of(table: pd.DataFrame) -> float:
     return float(np.mean([balanced_accuracy_score(*run) for run in runs]))
 
 
+def test_a_calibrated_experiment_is_compared_on_the_same_clips_alone():
+    """With calibration.statistics=none, the same clips are left out of the score."""
+    whole = predictions(seed=0, right=0.5)
+    scored = whole[~whole["clip"].str.endswith("-0")]
+    section = {"name": "speaker", "clips": 3, "statistics": "mean"}
+    knowing = LEAKAGE | {"calibration": section}
+    leaving = LEAKAGE | {"calibration": section | {"statistics": "none"}}
+    known = experiment("known", scored, leakage=knowing)
+    with pytest.raises(ValueError, match="90 test clips against 108"):
+        comparison.check_comparable([known, experiment("whole", whole)])
+    fair = experiment("fair", scored, leakage=leaving)
+    found = comparison.compare_results([fair, known], pairs=[(0, 1)])
+    said = "loso (speaker-calibrated, 3 unlabelled clips)"
+    assert found.experiments["protocol"].iloc[1] == said
+    assert found.notes == [*fair.notes, *known.notes] == found.shared == found.calibration
+
+
 # Statistics
 
 
@@ -333,7 +350,7 @@ def test_sentences():
             row | {"difference": 0.0, "p": 1.0, "p_holm": 1.0},
         ]
     )
-    found = comparison.Comparison(table, table, table, [], [], [], [], "")
+    found = comparison.Comparison(table, table, table, [], [], [], [], [], "")
     ahead, behind, same = comparison_page.sentences(found)
     assert ahead == (
         "b is ahead of a by 0.040 UA (95 % interval +0.010 to +0.070, p = 0.012, corrected for 3 "

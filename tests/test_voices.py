@@ -9,6 +9,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from stages import split, train
+from stages.reporting.html import fill
+from stages.reporting.run import Run
+from stages.reporting.sections import references
 from studies import calibration
 from tests.support import composed, inside
 from tests.test_ablation import SVM as SHORT
@@ -103,6 +106,25 @@ def test_the_pipeline_repeats_a_point_of_the_study(folder, tmp_path):
         for _, rows in predictions.groupby("seed")
     ]
     assert table["ua"] == pytest.approx(np.mean(uas), abs=1e-6)
+
+
+@pytest.mark.parametrize("clips", [3, "all"])
+def test_the_page_says_what_is_known_and_shows_no_published_figure(clips):
+    section = {"name": "speaker", "clips": clips, "statistics": "mean"}
+    settings = composed("model=svm")
+    facts = dict.fromkeys(Run.__dataclass_fields__) | {"settings": settings}
+    run, plain = (
+        Run(**facts | {"leakage": {"speaker_dependent": False} | known})
+        for known in ({"calibration": section}, {})
+    )
+    (said,) = run.calibration
+    assert run.mark == f" ({said})" and run.notes[0] == said and not run.dependent
+    assert run.protocol == f"speaker ({said})"
+    assert references.section(run) is None
+    page, other = (fill("page.html.j2", files={}, run=r, sections=[]) for r in (run, plain))
+    assert f"<strong>{said[0].upper()}{said[1:]}.</strong>" in page
+    assert ("transductive" in page) == (clips == "all")
+    assert "Speaker-dependent" not in page and "calibrated" not in other
 
 
 def test_a_run_that_knows_its_speakers_is_refused(folder, tmp_path):
