@@ -199,13 +199,16 @@ def test_without_a_clip_a_voice_is_the_average_one_and_with_many_its_own():
     np.testing.assert_allclose(std, own.std(axis=0), rtol=1e-2)
 
 
-def test_one_training_speaker_leaves_the_mean_of_the_clips_and_constants_do_no_harm():
+def test_one_training_speaker_is_enough_and_constants_do_no_harm():
     vectors, names = voices(speakers=1, clips=40)
     vectors[:, 0] = 7
     found = SpeakerStatistics.fit(vectors, names, std=False)
     own = vectors[:3] + 5
     mean, std = found.of_speaker(own)
-    np.testing.assert_allclose(mean[1:], own.mean(axis=0)[1:], rtol=1e-4)
+    share = (mean - found.mean)[1:] / (own.mean(axis=0) - found.mean)[1:]
+    assert (share > 0).all() and (share < 1).all()
+    many, _ = found.of_speaker(np.tile(own, (4000, 1)))
+    np.testing.assert_allclose(many[1:], own.mean(axis=0)[1:], rtol=1e-2)
     assert np.isfinite(mean).all() and (std > 0).all()
 
 

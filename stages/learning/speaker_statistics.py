@@ -16,8 +16,9 @@ if TYPE_CHECKING:  # app.profiles imports this module, and needs no torch
 
 STATISTICS = ("mean", "mean_std")
 _FEWEST = 1e-6  # clips, in place of none
-#: Variance between speakers over that within them, where a single speaker does not tell.
-_UNKNOWN = 1e6
+#: Variance between speakers over that within them where a single speaker does not tell. Medians
+#: over dimensions are .09 to .35 on RAVDESS and EMO-DB, and means .13 to .55.
+_UNKNOWN = 0.3
 #: Clips that the training speakers' average variance counts for, beside those of a speaker.
 _WEIGHT = 10.0
 
@@ -55,8 +56,7 @@ class SpeakerStatistics:
     def fit(cls, vectors: NDArray, speakers: Sequence[str], *, std: bool) -> SpeakerStatistics:
         """Estimate the variances from vectors [clips, dimensions] and their speakers.
 
-        A single speaker does not tell how speakers differ; the mean of another one is then that of
-        its clips.
+        A single speaker does not tell how speakers differ; a typical ratio is then taken.
         """
         groups = [vectors[rows] for rows in _rows_by_speaker(speakers).values()]
         means = np.stack([group.mean(axis=0, dtype=np.float64) for group in groups])
