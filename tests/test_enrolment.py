@@ -246,6 +246,12 @@ def test_a_clip_never_serves_for_itself():
         np.testing.assert_allclose(found[1], (vectors[401] - mean) / std)
         mean, std = calibration.statistics.of_speaker(vectors[:0])
         np.testing.assert_allclose(found[3], (vectors[440] - mean) / std)
+    # A speaker who was trained on is known by those clips, even if others were enrolled.
+    own = vectors[:40]
+    known = dataclasses.replace(data, enrolment=np.array([3]))
+    found = calibration.apply(known, np.array([3]), vectors[[3]], represent=whole)
+    mean, std = calibration.statistics.of_speaker(own)
+    np.testing.assert_allclose(found[0], (vectors[3] - mean) / std)
 
 
 def calibrated(model: str, *overrides: str, **train):

@@ -198,8 +198,9 @@ class SpeakerCalibration:
             own, known = rows[rows < len(clips)], rows[serves[rows]]
             if speaker in self._known:
                 mean, std = self._known[speaker]
-            else:
-                mean, std = self.statistics.of_speaker(values[known])
+                result[own] = (vectors[own] - mean) / std
+                continue
+            mean, std = self.statistics.of_speaker(values[known])
             result[own] = (vectors[own] - mean) / std
             served = known[known < len(clips)]  # those that serve themselves come first
             if len(served):
