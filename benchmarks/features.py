@@ -213,7 +213,7 @@ def compare(
     path = folder / "floor.npy"
     calls = {("ours", "floor"): partial(floor, audio=audio, settings=settings["logmel"], path=path)}
     for name, bound in settings.items():
-        calls["ours", name] = partial(cache, name=name, feature=bind(bound))
+        calls["ours", name] = partial(cache, name=name, feature=bind(bound, "acoustics"))
     calls["loop", "load"] = load
     for name, call in usual_calls(settings, rate=rate).items():
         calls["loop", name] = partial(loop, name=name, call=call)

@@ -57,7 +57,7 @@ def floor_s(params: DictConfig, fold: str, *, epochs: int) -> tuple[float, float
     data = open_data(Path(), params.features)
     clips = np.flatnonzero(read_split("data/split.csv")[fold] == "train")
     audio, train = params.audio, params.train
-    network = bind(params.model.network)(data.inputs, data.n_classes)
+    network = bind(params.model.network, "networks")(data.inputs, data.n_classes)
     network.input.fit(data.statistics(clips))
     network.to(device)
     batches = TrainingBatches(

@@ -86,7 +86,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with initialize_config_dir(str(ROOT / "conf"), version_base=None):
         settings = compose("config", ["features=[pitch]"]).features.pitch
-    pitch, rate, hop_length = bind(settings), settings.sample_rate, settings.hop_length
+    pitch, rate, hop_length = bind(settings, "acoustics"), settings.sample_rate, settings.hop_length
     same = {"sr": rate, "hop_length": hop_length, "fmin": settings.fmin, "fmax": settings.fmax}
 
     def ours(length: int, clip: np.ndarray) -> np.ndarray:

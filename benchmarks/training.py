@@ -102,7 +102,7 @@ def pipeline_epochs(params: DictConfig, data: ClipData, *, clock: Callable[[], f
 def floor_epochs(params: DictConfig, data: ClipData, batches: Sequence[Batch]) -> list[float]:
     """CPU seconds of each pass over batches in memory, without the first."""
     everything = np.arange(len(data.labels))
-    network = bind(params.model.network)(data.inputs, data.n_classes)
+    network = bind(params.model.network, "networks")(data.inputs, data.n_classes)
     network.input.fit(data.statistics(everything))
     ticks = []
     for _ in range(1 + _EPOCHS):
@@ -159,7 +159,7 @@ def loader_epochs(params: DictConfig, data: ClipData, *, folder: Path, crop: int
         num_workers=2,
         persistent_workers=True,
     )
-    network = bind(params.model.network)(data.inputs, data.n_classes)
+    network = bind(params.model.network, "networks")(data.inputs, data.n_classes)
     network.input.fit(data.statistics(np.arange(len(data.labels))))
     optimiser = torch.optim.AdamW(network.parameters())
     ticks = []

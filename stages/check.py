@@ -6,11 +6,10 @@ python -m stages.check
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from pathlib import Path
 
 from stages.running.outputs import complete
-from stages.running.settings import load_params
+from stages.running.settings import load_params, module_of
 from stages.sources.files import locate
 
 OUTPUT = Path("data/corpora.ok")
@@ -32,7 +31,7 @@ def missing_corpora(corpora: dict[str, dict], *, root: str) -> list[str]:
     for name, settings in corpora.items():
         folder = locate(f"{root}/{name}")
         if not folder.is_dir():
-            module = import_module(settings["reader"]["_target_"].rpartition(".")[0])
+            module = module_of(settings["reader"], "corpora")
             messages.append(f"{name}: no folder {folder}\n{module.HOW_TO_GET.strip()}")
     return messages
 

@@ -19,7 +19,7 @@ def main() -> None:
     params = load_params()
     write_cache(
         Path("data/features", f"{name}.npy"),
-        feature=bind(params.features[name]),
+        feature=bind(params.features[name], "acoustics"),
         clips=read_clips("data/merged/clips.csv"),
         audio=Path("data/merged/audio.npy"),
         sample_rate=params.features[name].sample_rate,

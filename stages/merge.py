@@ -21,7 +21,7 @@ def main() -> None:
         folder=Path("data/merged"),
         duplicates=params.duplicates,
         variants=Variants(
-            {name: bind(settings) for name, settings in params.variants.items()},
+            {name: bind(settings, "variants") for name, settings in params.variants.items()},
             sample_rate=params.audio.sample_rate,
             hop_length=params.audio.hop_length,
             level=params.audio.level,

@@ -19,7 +19,7 @@ def main() -> None:
     corpus = sys.argv[1]
     params = load_params()
     root = locate(f"{params.data.root}/{corpus}")
-    rows = bind(params.corpora[corpus].reader)(root)
+    rows = bind(params.corpora[corpus].reader, "corpora")(root)
     clips = prepare_corpus(
         rows, corpus=corpus, root=root, folder=Path("data/corpora", corpus), **params.audio
     )

@@ -28,7 +28,7 @@ def main() -> None:
     )
     split = split_clips(
         clips,
-        protocol=bind(settings.protocol),
+        protocol=bind(settings.protocol, "protocols"),
         **rules,
         validation=settings.validation,
         train_only=settings.train_only,

@@ -76,7 +76,7 @@ def make_splits(
         try:
             split = split_clips(
                 clips,
-                protocol=bind(settings.protocol),
+                protocol=bind(settings.protocol, "protocols"),
                 **rules,
                 validation=settings.validation,
                 train_only=params.split.train_only,

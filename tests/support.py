@@ -10,6 +10,8 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,6 +43,15 @@ AUDIO = {
 def sample_rate_of(feature: str) -> int | None:
     """The only rate that a feature takes, in Hz; None if it takes any."""
     return getattr(import_module(f"stages.acoustics.{feature}"), "SAMPLE_RATE", None)
+
+
+def as_plugin(patch: pytest.MonkeyPatch, name: str, thing: Any) -> str:
+    """Let settings name a function or class as if a module of stages/ defined it; its full name."""
+    module = ModuleType(name)
+    setattr(module, thing.__name__, thing)
+    patch.setitem(sys.modules, name, module)
+    patch.setattr(thing, "__module__", name)
+    return f"{name}.{thing.__name__}"
 
 
 def sharpen(network, *, factor: float) -> None:
@@ -94,7 +105,7 @@ def _composed(*overrides: str) -> dict:
 
 def reader(corpus: str, **changes: object) -> Callable[[Path], list[dict]]:
     """`read` of a corpus with the settings of its yaml, or others."""
-    return bind(composed(f"corpora=[{corpus}]")["corpora"][corpus]["reader"] | changes)
+    return bind(composed(f"corpora=[{corpus}]")["corpora"][corpus]["reader"] | changes, "corpora")
 
 
 def read_clip(path: Path, **settings) -> tuple[dict, np.ndarray]:
@@ -135,7 +146,7 @@ def exported_network() -> bytes:
 
     params = composed("model=gru", "features=[rms,zcr]", "model.network.pooling=16")
     torch.manual_seed(0)
-    network = bind(params["model"]["network"])({"rms": 1, "zcr": 1}, len(LABELS)).eval()
+    network = bind(params["model"]["network"], "networks")({"rms": 1, "zcr": 1}, len(LABELS)).eval()
     network.input.fit(
         {"rms": (torch.tensor([-30.0]), torch.ones(1)), "zcr": (torch.ones(1) / 2, torch.ones(1))}
     )
@@ -144,7 +155,7 @@ def exported_network() -> bytes:
     heard = conditioning(AUDIO)
     recogniser = Recogniser(
         network,
-        features={name: bind(feature) for name, feature in params["features"].items()},
+        features={name: bind(feature, "acoustics") for name, feature in params["features"].items()},
         labels=LABELS,
         sample_rate=heard["sample_rate"],
         level=heard["level"],

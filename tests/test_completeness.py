@@ -75,7 +75,7 @@ def test_the_reader_finds_a_release_of_these_names_complete(corpus, tmp_path):
     assert len(release.names) == len(set(release.names)) == release.clips
     for name in release.names:
         (tmp_path / f"{name}.wav").touch()
-    rows = bind(SETTINGS[corpus]["reader"])(tmp_path)
+    rows = bind(SETTINGS[corpus]["reader"], "corpora")(tmp_path)
     clips = pd.DataFrame(rows).assign(variant="clean", corpus=corpus, excluded="")
     for column in ("clip", "speaker"):
         clips[column] = f"{corpus}/" + clips[column]

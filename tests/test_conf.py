@@ -93,8 +93,10 @@ def test_the_docs_say_how_many_parameters_a_model_has(name):
     params = composed(f"model={name}")
     if not is_network(params["model"]):
         return
-    features = {key: bind(of)(torch.zeros(4000)) for key, of in params["features"].items()}
-    build = bind(params["model"]["network"])
+    features = {
+        key: bind(of, "acoustics")(torch.zeros(4000)) for key, of in params["features"].items()
+    }
+    build = bind(params["model"]["network"], "networks")
     network = build({key: values.shape[-2] for key, values in features.items()}, 8)
     number = f"{sum(p.numel() for p in network.parameters()):,}".replace(",", " ")
     _, names, _, numbers, _ = documented_row(name).split("|")
@@ -158,7 +160,7 @@ def test_recipe_changes_settings_that_exist_and_no_others(name):
         parameters = inspect.signature(resolve(node["_target_"])).parameters.values()
         settings = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
         assert settings == set(node) - {"_target_"}
-    bind(recipe["model"]["network"])  # a network's own checks are made when it is built
+    bind(recipe["model"]["network"], "networks")  # a network's own checks are made when it is built
     honest = composed(f"+experiment={name}", "corpora=[tess]", "split=speaker", "data=real")
     assert list(honest["corpora"]) == ["tess"]
     assert honest["split"] == composed("split=speaker")["split"]

@@ -224,7 +224,7 @@ def test_codes_are_those_of_the_reader():
 
 
 def test_words_stand_where_a_reader_has_no_codes():
-    reader = {"_target_": "stages.sources.files.read", "emotions": {"wut": "angry"}}
+    reader = {"_target_": "stages.corpora.folder.read", "emotions": {"wut": "angry"}}
     codes = label_sets.corpus_codes({"reader": reader}, present=["sad", "angry"])
     table = label_sets.label_table({"own": codes}, label_sets={}).set_index("common name")
     assert table["own"].to_dict() == {"angry": "angry, wut", "sad": "sad"}

@@ -298,6 +298,12 @@ def test_weights_are_not_chosen_without_validation_clips(tmp_path):
         fitted(params, tmp_path, validation=NOTHING)
 
 
+def test_an_ensemble_is_trained_without_validation_clips(tmp_path):
+    learner, (row,) = fitted(ensemble(), tmp_path, validation=NOTHING)
+    assert row["train_ua"] > 0.5 and np.isnan(row["validation_ua"])
+    assert learner.predict(toy_data(), NOTHING).shape == (0, 3)
+
+
 def test_more_groups_than_training_speakers_are_refused(tmp_path):
     with pytest.raises(ValueError, match="model.network.crossfit: got 4, want at most 3"):
         fitted(distil("model.network.crossfit=4"), tmp_path)

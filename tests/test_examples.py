@@ -1,9 +1,8 @@
 """One clip of each label: which, what is read of it, what its axes say, and how it is drawn."""
 
-import sys
 import tracemalloc
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -28,7 +27,7 @@ from stages.reporting.excerpts import (
 )
 from stages.reporting.predictions import Predictions, arrange
 from stages.reporting.sections.examples import choose
-from tests.support import own_features
+from tests.support import as_plugin, own_features
 
 RATE, HOP = 16000, 256
 LABELS = ["angry", "happy", "sad"]
@@ -246,10 +245,11 @@ def test_slopes_of_coefficients_are_named():
 
 
 def test_a_feature_that_says_nothing_is_numbered(monkeypatch):
-    monkeypatch.setitem(sys.modules, "stages.acoustics.toy", ModuleType("toy"))
-    found = describe_feature(
-        "toy", {"_target_": "stages.acoustics.toy.toy", "size": 3}, dimensions=5
-    )
+    def toy():
+        """Nothing that is called."""
+
+    name = as_plugin(monkeypatch, "stages.acoustics.toy", toy)
+    found = describe_feature("toy", {"_target_": name, "size": 3}, dimensions=5)
     assert found.centres.tolist() == [0, 1, 2, 3, 4]
     assert (found.values, found.dimension) == ("value", "dimension")
 

@@ -49,11 +49,11 @@ FEATURES = {
 def untrained(*overrides):
     """A recogniser with random weights, and its checkpoint."""
     params = composed(*overrides)
-    features = {name: bind(settings) for name, settings in params["features"].items()}
+    features = {name: bind(settings, "acoustics") for name, settings in params["features"].items()}
     frames = {name: f(torch.from_numpy(SPEECH / 2e5).float()) for name, f in features.items()}
     inputs = {name: values.shape[0] for name, values in frames.items()}
     torch.manual_seed(0)
-    network = bind(params["model"]["network"])(inputs, len(LABELS)).eval()
+    network = bind(params["model"]["network"], "networks")(inputs, len(LABELS)).eval()
     network.input.fit({name: (v.mean(1), v.std(1)) for name, v in frames.items()})
     sharpen(network, factor=1.5)
     audio = params["audio"]
@@ -234,7 +234,9 @@ def test_a_model_that_cannot_be_exported_is_refused_before_training(overrides, m
     ],
 )
 def test_a_network_that_the_exporter_breaks_is_refused(network, message, monkeypatch):
-    monkeypatch.setattr(exporting, "bind", lambda s: partial(network) if "hidden" in s else bind(s))
+    monkeypatch.setattr(
+        exporting, "bind", lambda s, folder: partial(network) if "hidden" in s else bind(s, folder)
+    )
     with pytest.raises(ValueError, match=message):
         exporting.check_exportable(composed("model=gru"))
 

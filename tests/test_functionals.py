@@ -92,6 +92,13 @@ def test_a_clip_has_the_same_values_alone_and_beside_others(monkeypatch):
     np.testing.assert_array_equal(functionals(data, clips, names=EVERY), together)
 
 
+def test_no_clips_have_no_functionals():
+    data = clips_of(12, 7)
+    names = available(data.inputs)
+    found = functionals(data, np.zeros(0, dtype=np.int64), names=names)
+    assert found.shape == (0, len(functional_names(data.inputs, names=names)))
+
+
 def test_memory_is_that_of_a_block():
     """A hundred clips, or one as long as all of them, need little beside the result."""
     for data in (clips_of(*[300] * 100, dimensions=60), clips_of(30_000, dimensions=60)):

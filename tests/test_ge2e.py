@@ -130,7 +130,7 @@ def elsewhere(monkeypatch, tmp_path):
 
 def test_a_missing_package_and_a_damaged_file_name_the_command(elsewhere, tmp_path):
     spec, install = elsewhere
-    feature = bind(composed("features=[ge2e]")["features"]["ge2e"])
+    feature = bind(composed("features=[ge2e]")["features"]["ge2e"], "acoustics")
     command = r"pip install --no-deps Resemblyzer==0\.1\.4"
     install(None)
     with pytest.raises(ValueError, match=command):
@@ -147,7 +147,7 @@ def test_a_missing_package_and_a_damaged_file_name_the_command(elsewhere, tmp_pa
 
 
 def network(inputs=INPUTS, **settings):
-    return bind(composed("model=ge2e")["model"]["network"] | settings)(inputs, 3)
+    return bind(composed("model=ge2e")["model"]["network"] | settings, "networks")(inputs, 3)
 
 
 def test_without_the_encoder_s_input_or_with_settings_out_of_range_it_is_refused():
@@ -188,7 +188,7 @@ def test_a_schedule_keeps_the_fractions_at_every_step(schedule):
     settings = composed("model=ge2e", f"train/schedule={schedule}")["train"]["schedule"]
     groups = parameter_groups(network(layers=2, encoder_lr=0.3), lr=0.01)
     optimiser = torch.optim.AdamW(groups, lr=0.01)
-    scheduler = bind(settings)().scheduler(optimiser, steps=40)
+    scheduler = bind(settings, "learning")().scheduler(optimiser, steps=40)
     rates = []
     for _ in range(40):
         rates.append([group["lr"] for group in optimiser.param_groups])
@@ -201,7 +201,7 @@ def test_a_schedule_keeps_the_fractions_at_every_step(schedule):
 
 
 def test_without_fractions_all_weights_have_the_rate():
-    model = bind(composed("model=gru")["model"]["network"])({"rms": 1}, 3)
+    model = bind(composed("model=gru")["model"]["network"], "networks")({"rms": 1}, 3)
     (group,) = parameter_groups(model, lr=0.01)
     assert group["lr"] == 0.01 and list(map(id, group["params"])) == list(
         map(id, model.parameters())

@@ -17,7 +17,7 @@ from stages.reporting.predictions import arrange
 from stages.reporting.sections.embedding import MOST_CLIPS, embedding, embedding_figure
 from stages.reporting.sections.examples import attention
 from stages.running.settings import bind
-from tests.support import ROOT
+from tests.support import ROOT, as_plugin
 
 LABELS = ["angry", "happy", "sad"]
 INPUTS = {"logmel": 20, "rms": 1, "melpower": 40}  # which a network may ask for
@@ -43,7 +43,7 @@ def settings_of(model: str) -> dict:
 def write_checkpoint(folder, *, model, fold, labels=LABELS):
     """As the train stage would, untrained; each fold with weights of its own."""
     torch.manual_seed(fold)
-    build, state = bind(model["network"]), {}
+    build, state = bind(model["network"], "networks"), {}
     if issubclass(build.func, nn.Module):
         state = build(INPUTS, len(labels)).state_dict()
     checkpoint = {"model": model, "labels": list(labels), "inputs": INPUTS, "state": state}
@@ -166,8 +166,9 @@ def test_of_many_clips_some_are_drawn_and_always_the_same(tmp_path):
     pd.testing.assert_frame_equal(found.clips, again.clips, check_exact=True)
 
 
-def test_a_network_without_a_linear_layer_has_no_plane(tmp_path):
-    clips, networks = experiment(tmp_path, target="tests.test_inside.Mean")
+def test_a_network_without_a_linear_layer_has_no_plane(tmp_path, monkeypatch):
+    target = as_plugin(monkeypatch, "stages.networks.mean", Mean)
+    clips, networks = experiment(tmp_path, target=target)
     assert embedding(clips=clips, networks=networks) is None
 
 
@@ -194,7 +195,7 @@ def test_a_student_may_hear_fewer_features_than_its_teacher(tmp_path):
     _, networks = experiment(tmp_path)
     path = tmp_path / "fold_0-seed_0.pt"
     checkpoint = torch.load(path, weights_only=True) | {"inputs": {"rms": 1}}
-    network = bind(checkpoint["model"]["network"])({"rms": 1}, len(LABELS))
+    network = bind(checkpoint["model"]["network"], "networks")({"rms": 1}, len(LABELS))
     torch.save(checkpoint | {"state": network.state_dict()}, path)
     assert networks.load("0").input.names == ("rms",)
 

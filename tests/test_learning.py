@@ -34,7 +34,7 @@ from stages.learning.training import NetworkLearner, _class_weight
 from stages.learning.training_plan import make_plan
 from stages.running.settings import bind
 from stages.splits.folds import ALL
-from tests.support import ROOT, composed, networks
+from tests.support import ROOT, as_plugin, composed, networks
 
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
 INPUTS = {"logmel": 12, "rms": 1}
@@ -73,7 +73,7 @@ def inputs_of(name):
 
 
 def network_of(name):
-    return bind(small(name)["model"]["network"])
+    return bind(small(name)["model"]["network"], "networks")
 
 
 NETWORKS = networks()
@@ -630,7 +630,7 @@ class Prior(Learner):
 def test_another_kind_of_model_only_implements_the_interface(tmp_path, monkeypatch):
     monkeypatch.setattr("stages.learning.jobs.processes", lambda _: 1)
     plan, jobs = experiment(tmp_path, "svm")
-    network = {"_target_": f"{__name__}.Prior", "smoothing": 1}
+    network = {"_target_": as_plugin(monkeypatch, "stages.networks.prior", Prior), "smoothing": 1}
     plan = dataclasses.replace(plan, settings=plan.settings | {"model": {"network": network}})
     run_jobs(jobs, plan)
     predictions, history = gather(jobs, plan)
@@ -782,7 +782,8 @@ def test_nothing_can_be_chosen_without_validation_clips(tmp_path):
 def course(name, *, steps=20, losses=(), **settings):
     """The learning rate of every step, or under `plateau` of every epoch."""
     overrides = [f"train.schedule.{key}={value}" for key, value in settings.items()]
-    schedule = bind(composed(f"train/schedule={name}", *overrides)["train"]["schedule"])()
+    settings = composed(f"train/schedule={name}", *overrides)["train"]["schedule"]
+    schedule = bind(settings, "learning")()
     optimiser = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.5)
     scheduler = schedule.scheduler(optimiser, steps=steps)
     rates = []

@@ -28,7 +28,7 @@ def checkpoint(model: str) -> dict:
         state = {name: torch.zeros(shape) for name, shape in state.items()}
         state["classes"] = torch.arange(2)
     else:
-        state = bind(params["model"]["network"])(INPUTS, 2).state_dict()
+        state = bind(params["model"]["network"], "networks")(INPUTS, 2).state_dict()
     return settings | {"labels": LABELS, "inputs": INPUTS, "state": state}
 
 
@@ -92,7 +92,7 @@ def test_a_row_says_what_a_model_is_worth_and_what_it_costs(experiments, tmp_pat
         assert rows.loc[name, "checkpoint_mb"] == pytest.approx(size / 1e6, rel=1e-5)
         assert rows.loc[name, "epoch_s"] > 0
     assert rows.loc["svm", "parameters"] == 601  # mean, scale and weights, bias
-    network = bind(composed("model=gru")["model"]["network"])(INPUTS, 2)
+    network = bind(composed("model=gru")["model"]["network"], "networks")(INPUTS, 2)
     weights = dict(network.named_parameters())
     assert rows.loc["gru", "parameters"] == sum(weight.numel() for weight in weights.values())
     assert set(rows["protocol"]) == {"speaker"}

@@ -103,7 +103,7 @@ def example(corpus: str) -> dict:
 
 def test_example_of_folder(tmp_path):
     make(tmp_path, "anna/angry/1.wav", "anna/Happiness/1.wav", "ben/gelangweilt/1.wav")
-    rows = bind(example("folder"))(tmp_path)
+    rows = bind(example("folder"), "corpora")(tmp_path)
     assert [(row["speaker"], row["emotion"], row["language"]) for row in rows] == [
         ("anna", "happy", "de"),
         ("anna", "angry", "de"),
@@ -116,7 +116,7 @@ def test_example_of_table(tmp_path):
     (tmp_path / "labels" / "all.csv").write_text(
         "path,emotion,actor\na.wav,ANGR,anna\nb.wav,1,ben\n"
     )
-    rows = bind(example("table"))(tmp_path)
+    rows = bind(example("table"), "corpora")(tmp_path)
     assert [(row["speaker"], row["emotion"]) for row in rows] == [
         ("anna", "angry"),
         ("ben", "happy"),

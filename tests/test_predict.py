@@ -45,7 +45,7 @@ def model(tmp_path_factory):
     params = composed(*small)
     torch.manual_seed(0)
     inputs = {"rms": 1, "zcr": 1}
-    network = bind(params["model"]["network"])(inputs, len(LABELS)).eval()
+    network = bind(params["model"]["network"], "networks")(inputs, len(LABELS)).eval()
     network.input.fit(
         {"rms": (torch.tensor([-30.0]), torch.ones(1)), "zcr": (torch.ones(1) / 2, torch.ones(1))}
     )

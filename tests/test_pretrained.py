@@ -83,7 +83,7 @@ def settings_of(name: str) -> dict:
 
 
 def feature_of(name: str, **changes: object):
-    return bind(settings_of(name) | changes)
+    return bind(settings_of(name) | changes, "acoustics")
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

@@ -26,7 +26,7 @@ def corpus(tmp_path_factory):
     folder = tmp_path_factory.mktemp("corpus")
     write_corpus("emodb", folder=folder / "emodb", speakers=2, sentences=1)
     params = composed()
-    rows = bind(params["corpora"]["emodb"]["reader"])(folder / "emodb")
+    rows = bind(params["corpora"]["emodb"]["reader"], "corpora")(folder / "emodb")
     clips = prepare_corpus(
         rows, corpus="emodb", root=folder / "emodb", folder=folder / "out", **params["audio"]
     )
@@ -42,7 +42,7 @@ def checkpoint_of(name, clips, folder):
     for feature, settings in params["features"].items():
         write_cache(
             caches / f"{feature}.npy",
-            feature=bind(settings),
+            feature=bind(settings, "acoustics"),
             clips=clips,
             audio=folder / "out" / "audio.npy",
             sample_rate=audio["sample_rate"],
@@ -55,7 +55,7 @@ def checkpoint_of(name, clips, folder):
         n_classes=len(LABELS),
     )
     torch.manual_seed(0)
-    network = bind(params["model"]["network"])(data.inputs, len(LABELS)).eval()
+    network = bind(params["model"]["network"], "networks")(data.inputs, len(LABELS)).eval()
     network.input.fit(data.statistics(np.arange(len(clips))))
     sharpen(network, factor=2)
     sections = {name: params[name] for name in ("audio", "features", "model", "train")}
@@ -74,7 +74,7 @@ def test_recogniser_equals_the_cached_path(name, corpus):
     params, network, data, path = checkpoint_of(name, clips, folder)
     recogniser, _ = load_recogniser(path)
     audio = open_audio(folder / "out" / "audio.npy")
-    functions = {key: bind(settings) for key, settings in params["features"].items()}
+    functions = {key: bind(settings, "acoustics") for key, settings in params["features"].items()}
     seen = []
     for batch in WholeBatches(data, np.arange(len(clips)), size=1, most_frames=1):
         clip = clips.iloc[int(batch.clips)]

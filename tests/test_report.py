@@ -47,7 +47,7 @@ FEATURES = {
         "fmax": None,
     },
     "rms": {"_target_": "stages.acoustics.rms.rms", "sample_rate": 16000},
-    "toy": {"_target_": "stages.protocols.random.assign", "size": 3},
+    "toy": {"_target_": "stages.acoustics.hubert.hubert", "size": 3},
 }
 PARTS = ("class", "corpus", "fold", "speaker", "sex", "age_group", "language", "intensity")
 TABLES = ("overall", "fairness", "sex_gap", "reliability", "speaker_gap", "temperatures")
@@ -174,7 +174,7 @@ def _write_checkpoints(root, *, model="bigru", labels=LABELS, folds=3):
     folder.mkdir(parents=True, exist_ok=True)
     for fold in range(folds):
         torch.manual_seed(fold)
-        build, state = bind(settings["network"]), {}
+        build, state = bind(settings["network"], "networks"), {}
         if model != "svm":
             state = build(inputs, len(labels)).state_dict()
         checkpoint = {"model": settings, "labels": labels, "inputs": inputs, "state": state}

@@ -52,7 +52,7 @@ def speech(samples=RATE, seed=9):
 
 def degrade(name, waveform, *, seed=0, **changes):
     settings = {k: v for k, v in ALL[name].items() if not isinstance(v, list)} | changes
-    return bind(settings)(waveform, scene(seed))
+    return bind(settings, "degradations")(waveform, scene(seed))
 
 
 def decibels(ratio):
@@ -284,7 +284,7 @@ def pipeline(tmp_path_factory):
     for name, feature in params["features"].items():
         write_cache(
             folder / f"data/features/{name}.npy",
-            feature=bind(feature),
+            feature=bind(feature, "acoustics"),
             clips=clips,
             audio=folder / "data/merged/audio.npy",
             sample_rate=RATE,
@@ -292,7 +292,9 @@ def pipeline(tmp_path_factory):
     inside(folder, split_stage.main)
     with pytest.MonkeyPatch.context() as patch:
         learner = "stages.learning.jobs.build_learner"
-        patch.setattr(learner, lambda settings: Untrained(bind(settings["model"]["network"])))
+        patch.setattr(
+            learner, lambda settings: Untrained(bind(settings["model"]["network"], "networks"))
+        )
         inside(folder, train.main)
     return folder
 

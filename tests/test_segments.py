@@ -340,7 +340,7 @@ def test_every_feature_keeps_the_frame_clock_at_22_khz(name):
     params = composed("audio=speech22k", f"features=[{name}]")
     settings = params["features"][name]
     assert settings["sample_rate"] == 22050
-    feature = bind(settings)
+    feature = bind(settings, "acoustics")
     if (rate := sample_rate_of(name)) not in (None, 22050):
         with pytest.raises(ValueError, match=f"^sample_rate: got 22050, want {rate} "):
             feature(torch.zeros(22050))
@@ -359,10 +359,10 @@ def test_every_feature_keeps_the_frame_clock_at_22_khz(name):
 def test_every_model_runs_at_22_khz(name):
     """All but those with a feature that takes one other rate."""
     params = composed("audio=speech22k", f"model={name}")
-    build = bind(params["model"]["network"])
+    build = bind(params["model"]["network"], "networks")
     waveform = torch.from_numpy(noise(1, rate=22050).T.copy()).float()
     features = {
-        key: bind(settings)(waveform).transpose(1, 2)
+        key: bind(settings, "acoustics")(waveform).transpose(1, 2)
         for key, settings in params["features"].items()
     }
     frames = 1 + 22050 // 353

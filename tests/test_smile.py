@@ -96,7 +96,7 @@ def test_a_clock_that_the_rate_bends_is_followed_as_stated(smile):
 def test_descriptors_stand_in_the_stated_order(smile, name):
     count = {"egemaps": 25, "compare": 65}[name]
     settings = composed(f"features=[{name}]")["features"][name]
-    assert bind(settings)(noise(RATE))[:, 0].tolist() == list(range(count))
+    assert bind(settings, "acoustics")(noise(RATE))[:, 0].tolist() == list(range(count))
     title = {"egemaps": "eGeMAPS descriptor", "compare": "ComParE descriptor"}[name]
     assert describe_feature(name, settings, dimensions=count).dimension == title
 
@@ -114,7 +114,7 @@ def test_the_set_of_a_feature_is_asked_for_once(smile, name):
     _smile.cache_clear()
     smile.built.clear()
     for _ in range(3):
-        bind(composed(f"features=[{name}]")["features"][name])(noise(2, RATE))
+        bind(composed(f"features=[{name}]")["features"][name], "acoustics")(noise(2, RATE))
     assert smile.built == [(SETS[name][0], "lld")]
 
 
@@ -174,7 +174,7 @@ def test_the_missing_library_is_named_before_any_clip_is_read(no_library, tmp_pa
     ):
         write_cache(
             tmp_path / f"{name}.npy",
-            feature=bind(composed(f"features=[{name}]")["features"][name]),
+            feature=bind(composed(f"features=[{name}]")["features"][name], "acoustics"),
             clips=clips,
             audio=tmp_path / "no such store",
             sample_rate=RATE,
@@ -188,7 +188,7 @@ def test_it_is_cached_like_any_feature(smile, tmp_path):
     clips = pd.DataFrame({"clip": ["x/1"], "start": [0], "samples": [4000], "frames": [16]})
     write_cache(
         tmp_path / "egemaps.npy",
-        feature=bind(composed("features=[egemaps]")["features"]["egemaps"]),
+        feature=bind(composed("features=[egemaps]")["features"]["egemaps"], "acoustics"),
         clips=clips,
         audio=tmp_path / "audio.npy",
         sample_rate=RATE,

@@ -78,4 +78,4 @@ def test_a_kernel_is_scikit_learn_s_on_standardised_and_limited_functionals(kern
 )
 def test_a_setting_out_of_its_range_is_named(change, message):
     with pytest.raises(ValueError, match=message):
-        bind(composed("model=svm")["model"]["network"] | change)()
+        bind(composed("model=svm")["model"]["network"] | change, "networks")()

@@ -35,7 +35,7 @@ def chosen():
 
 def change(name, **settings):
     """The function of an option, with its own settings or changed ones."""
-    return bind(chosen()[name] | settings)
+    return bind(chosen()[name] | settings, "variants")
 
 
 def random(seed=0):

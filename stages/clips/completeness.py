@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from omegaconf import DictConfig
 
 from stages.clips.names import without_segment
+from stages.running.settings import bind, plain
 
 log = logging.getLogger(__name__)
 _MAX_LISTED = 10  # names in a message
@@ -77,10 +79,12 @@ class Completeness:
 
 def read_release(settings: Mapping[str, Any] | None) -> Release | None:
     """Read the release of a corpus from its settings; None if they have none."""
-    from hydra.utils import instantiate  # takes as long to import as all else here
-
-    values = instantiate(settings, _convert_="all")
-    return values and Release(**values)
+    if not settings:
+        return None
+    values = dict(plain(settings) if isinstance(settings, DictConfig) else settings)
+    if isinstance(values.get("names"), dict):
+        values["names"] = bind(values["names"], "corpora")()
+    return Release(**values)
 
 
 def compare_release(clips: pd.DataFrame, *, release: Release) -> Completeness:

@@ -61,11 +61,11 @@ def check_exportable(settings: Mapping[str, Any]) -> None:
     noise = np.random.default_rng(0).normal(0, 3000, 3 * rate).astype(np.int16)
     features, inputs = {}, {}
     for key, feature in settings["features"].items():
-        features[key] = bind(feature)
+        features[key] = bind(feature, "acoustics")
         inputs[key] = _dimensions(key, features[key], samples=rate // 4)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = bind(settings["model"]["network"])(inputs, 3)
+        network = bind(settings["model"]["network"], "networks")(inputs, 3)
     input_layer(network)
     recogniser = Recogniser(
         network.eval(),

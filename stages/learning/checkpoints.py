@@ -57,7 +57,8 @@ def build_network(checkpoint: Mapping) -> nn.Module | None:
     """Build the trained network of a checkpoint, in evaluation mode; None for a classical model."""
     if not is_network(checkpoint["model"]):
         return None
-    network = bind(checkpoint["model"]["network"])(checkpoint["inputs"], len(checkpoint["labels"]))
+    build = bind(checkpoint["model"]["network"], "networks")
+    network = build(checkpoint["inputs"], len(checkpoint["labels"]))
     if calibrated(checkpoint):
         dimensions = checkpoint["state"]["classifier.mean"].shape[0]
         add_head(
@@ -115,7 +116,7 @@ def check_start(
         ("dimensions", checkpoint["inputs"], dict(inputs)),
     ):
         check(f"{prefix}: {name}", got, got == want, repr(want))
-    state = bind(settings["model"]["network"])(inputs, len(labels)).state_dict()
+    state = bind(settings["model"]["network"], "networks")(inputs, len(labels)).state_dict()
     same = _shapes(checkpoint["state"]) == _shapes(state)
     want = f"the sizes of {settings['model']['network']}"
     check(f"{prefix}: network", checkpoint["model"]["network"], same, want)

@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +25,7 @@ from stages.degradations import Scene
 from stages.learning.checkpoints import Job
 from stages.learning.recogniser import load_recogniser
 from stages.running.checks import check
-from stages.running.settings import bind, processes
+from stages.running.settings import bind, module_of, processes
 from stages.splits.folds import ALL, folds_of
 
 CLEAN = "clean"
@@ -96,16 +95,16 @@ def list_conditions(degradations: Mapping[str, Mapping[str, Any]]) -> list[Condi
     """
     conditions = [Condition(CLEAN, None, "", None)]
     for name, settings in degradations.items():
-        units = import_module(bind(settings).func.__module__).UNITS
+        units = module_of(settings, "degradations").UNITS
         lists = {key: value for key, value in settings.items() if isinstance(value, list)}
         want = f"one list, of {' or '.join(units)}, not empty" if units else "no list"
         fine = len(lists) == bool(units) and [] not in lists.values() and lists.keys() <= set(units)
         check(f"degradations.{name}", lists, fine, want)
         if not units:
-            conditions.append(Condition(name, None, "", bind(settings)))
+            conditions.append(Condition(name, None, "", bind(settings, "degradations")))
         for key, levels in lists.items():
             conditions += [
-                Condition(name, level, units[key], bind({**settings, key: level}))
+                Condition(name, level, units[key], bind({**settings, key: level}, "degradations"))
                 for level in levels
             ]
     return conditions

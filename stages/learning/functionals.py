@@ -367,6 +367,8 @@ def functionals(data: ClipData, clips: np.ndarray, *, names: Sequence[str]) -> n
         naming the functionals that are not available, and those that are
     """
     result = np.empty((len(clips), len(functional_names(data.inputs, names=names))), np.float32)
+    if not len(clips):
+        return result
     counts, size = data.frames[clips], sum(data.inputs.values())
     starts = np.cumsum(counts) - counts
     rows = np.arange(counts.sum()) + np.repeat(data.first[clips] - starts, counts)

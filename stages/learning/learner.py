@@ -189,7 +189,7 @@ def is_network(model: Mapping[str, Any]) -> bool:
     A network is an nn.Module, which the section `train` trains. Any other model is classical: its
     class implements `Learner`.
     """
-    kind: Any = bind(model["network"]).func
+    kind: Any = bind(model["network"], "networks").func
     return issubclass(kind, nn.Module)
 
 
@@ -247,14 +247,14 @@ def calibrated(settings: Mapping[str, Any]) -> bool:
 
 def _build_uncalibrated(settings: Mapping[str, Any]) -> Learner:
     model = settings["model"]
-    build = bind(model["network"])
+    build = bind(model["network"], "networks")
     if not is_network(model):
         roles = [role for role in ("members", "student") if role in model]
         return build(**{role: _build_parts(settings, role) for role in roles})
     schedule = settings["train"].get("schedule")
     want = "a section with a `_target_`, which -S train/schedule=NAME chooses"
     check("train.schedule", schedule, not isinstance(schedule, str), want)
-    return bind(settings["train"])(build)
+    return bind(settings["train"], "learning")(build)
 
 
 def _build_parts(settings: Mapping[str, Any], role: str) -> dict[str, Part]:

@@ -158,7 +158,9 @@ def load_recogniser(path: str | Path) -> tuple[Recogniser, dict]:
         raise ValueError(f"{path}: {error}; train again with `dvc repro`") from error
     recogniser = Recogniser(
         network,
-        features={name: bind(feature) for name, feature in checkpoint["features"].items()},
+        features={
+            name: bind(feature, "acoustics") for name, feature in checkpoint["features"].items()
+        },
         labels=checkpoint["labels"],
         sample_rate=audio["sample_rate"],
         level=audio["level"],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ from stages.acoustics import Description
 from stages.audio.frames import frame_count
 from stages.audio.store import FULL_SCALE
 from stages.reporting.drawing import COLOURS, DPI
+from stages.running.settings import module_of
 
 #: Longest excerpt, in seconds.
 LONGEST_S = 5.0
@@ -94,7 +94,7 @@ def describe_feature(name: str, settings: Mapping[str, Any], *, dimensions: int)
         if the module describes another number of dimensions
     """
     arguments = {key: value for key, value in settings.items() if key != "_target_"}
-    module = import_module(settings["_target_"].rpartition(".")[0])
+    module = module_of(settings, "acoustics")
     if not hasattr(module, "describe"):
         return Description("value", "dimension", np.arange(dimensions))
     description = module.describe(**arguments)

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
 import joblib
 from omegaconf import DictConfig, OmegaConf
+
+from stages.running.checks import check
+
+#: Settings of a training that have a `_target_` of their own.
+_NESTED = ("augment", "schedule")
 
 
 def load_params(path: str | Path = "params.yaml") -> DictConfig:
@@ -23,25 +31,68 @@ def plain(settings: DictConfig) -> dict[str, Any]:
     return cast(dict[str, Any], OmegaConf.to_container(settings, resolve=True))
 
 
-def bind(settings: Any) -> partial:
+def bind(settings: Any, folder: str) -> partial:
     """Bind the function or class that a `_target_` names to its settings.
+
+    Settings come from files, of which a checkpoint may be somebody else's. So they name code only
+    where a group of settings has some: a public function or class that a module of this folder of
+    stages/ defines. Everything else in them is a value.
+
+    Parameters
+    ----------
+    settings : mapping
+        `_target_` and arguments
+    folder : str
+        such as "acoustics"
 
     Raises
     ------
     ValueError
-        what a nested section with a `_target_` of its own refuses
+        naming a `_target_` that is not one of these, or stands elsewhere; what a nested section
+        refuses
     """
-    from hydra.errors import InstantiationException  # takes as long to import as all else here
-    from hydra.utils import instantiate
+    values = plain(settings) if isinstance(settings, DictConfig) else dict(settings)
+    module, function = _target(values, folder)
+    arguments = {}
+    for key, value in values.items():
+        if key == "_target_":
+            continue
+        if folder == "learning" and key in _NESTED and isinstance(value, dict):
+            value = bind(value, folder)()
+        elif _names_code(value):
+            raise ValueError(f"{key}: got a `_target_` in {value!r}, want values")
+        arguments[key] = value
+    return partial(getattr(module, function), **arguments)
 
+
+def _names_code(value: Any) -> bool:
+    """Tell whether a `_target_` stands anywhere in a value."""
+    if isinstance(value, dict):
+        return "_target_" in value or any(map(_names_code, value.values()))
+    return isinstance(value, list) and any(map(_names_code, value))
+
+
+def module_of(settings: Any, folder: str) -> ModuleType:
+    """Import the module of the function that a `_target_` names; see `bind`."""
+    return _target(settings, folder)[0]
+
+
+def _target(settings: Any, folder: str) -> tuple[ModuleType, str]:
+    """Import the module that a `_target_` names, and return it with the name of the object."""
+    name = settings.get("_target_")
+    want = f"a public function or class of stages.{folder}, such as conf/ names"
+    match = re.fullmatch(rf"(stages\.{folder}\.[a-z]\w*)\.([A-Za-z]\w*)", str(name))
+    check("_target_", name, match is not None, want)
+    assert match is not None
     try:
-        bound = instantiate(settings, _partial_=True, _convert_="all")
-    except InstantiationException as error:  # Hydra hides the message of the nested section
-        if isinstance(error.__cause__, ValueError):
-            raise error.__cause__ from None
-        raise
-    # Hydra's own partial checks its rules at every call, which takes longer than a short clip.
-    return partial(bound.func, *bound.args, **bound.keywords)
+        module = import_module(match[1])
+    except ModuleNotFoundError as error:
+        if error.name != match[1]:
+            raise
+        raise ValueError(f"_target_: got {name!r}, want {want}") from None
+    found = getattr(module, match[2], None)
+    check("_target_", name, getattr(found, "__module__", None) == module.__name__, want)
+    return module, match[2]
 
 
 def processes(jobs: int) -> int:

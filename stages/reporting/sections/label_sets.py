@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from omegaconf import OmegaConf
 
 from stages.reporting.run import Run
 from stages.reporting.section import Section
+from stages.running.settings import module_of
 from stages.sources.vocabulary import EMOTIONS
 
 
@@ -56,7 +56,7 @@ def corpus_codes(settings: Mapping[str, Any], *, present: Iterable[str]) -> dict
         of the corpus's clips
     """
     reader = settings["reader"]
-    module = import_module(reader["_target_"].rpartition(".")[0])
+    module = module_of(reader, "corpora")
     words = {emotion: emotion for emotion in present} | reader.get("emotions", {})
     return getattr(module, "EMOTIONS", words)
 

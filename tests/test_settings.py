@@ -1,0 +1,109 @@
+"""Settings name code only where a group of settings has some; all else in them is a value."""
+
+import ast
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from stages.clips.completeness import read_release
+from stages.learning.checkpoints import build_network, read_checkpoint
+from stages.learning.learner import build_learner
+from stages.running.settings import bind, module_of
+from tests.support import ROOT, composed
+
+FOLDERS = {"acoustics", "corpora", "degradations", "learning", "networks", "protocols", "variants"}
+#: Names of code that settings must not reach; each would write or delete something if called.
+FOREIGN = (
+    "pathlib.Path.write_text",
+    "os.system",
+    "builtins.exec",
+    "pandas.read_pickle",
+    "torch.load",
+    "dvc.cli.main",
+    "stages.running.outputs.complete",
+    "stages.running.outputs._remove",
+    "stages.networks.svm.SVM",  # of another folder than asked for
+    "stages.acoustics.rms._energy",
+    "stages.acoustics._private.rms",
+    "stages.acoustics.rms.torch",  # imported there, defined elsewhere
+    "stages.acoustics.rms.torch.load",
+    "stages.acoustics..rms.rms",
+    "stages.acoustics.rms.rms\n",
+    "stages.acoustics.missing.missing",
+    "stages.acoustics.rms.missing",
+    "stages.acoustics.rms",
+    "rms",
+    "",
+    None,
+    7,
+    ["stages.acoustics.rms.rms"],
+)
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_code_is_reached_only_where_a_group_has_it(name):
+    for find in (bind, module_of):
+        with pytest.raises(ValueError, match="_target_: got .*want a public function or class of"):
+            find({"_target_": name}, "acoustics")
+
+
+def test_a_target_is_missed():
+    with pytest.raises(ValueError, match="_target_: got None"):
+        bind({}, "acoustics")
+
+
+def test_arguments_are_values(tmp_path):
+    rms = composed("features=[rms]")["features"]["rms"]
+    evil = {"_target_": "pathlib.Path.touch", "self": str(tmp_path / "x")}
+    for value in (evil, [evil], {"a": evil}, {"a": [{"b": evil}]}):
+        with pytest.raises(ValueError, match="sample_rate: got a `_target_`"):
+            bind(rms | {"sample_rate": value}, "acoustics")
+        with pytest.raises(ValueError, match="sample_rate: got a `_target_`"):
+            bind(OmegaConf.create(rms | {"sample_rate": value}), "acoustics")
+    assert not list(tmp_path.iterdir())
+    assert bind(rms, "acoustics").keywords == {k: v for k, v in rms.items() if k != "_target_"}
+
+
+def test_nested_sections_of_a_training_are_its_own():
+    params = composed("model=gru")
+    build_learner(params)
+    for key, want in (("schedule", "_target_"), ("augment", "_target_"), ("lr", "lr")):
+        train = params["train"] | {key: {"_target_": "os.getcwd"}}
+        with pytest.raises(ValueError, match=f"{want}: got"):
+            build_learner(params | {"train": train})
+
+
+def test_a_foreign_checkpoint_runs_nothing(tmp_path):
+    """Its settings say what network to build, and so could name anything."""
+    for network in (
+        {"_target_": "pathlib.Path.touch", "self": str(tmp_path / "x")},
+        composed("model=gru")["model"]["network"]
+        | {"dropout": {"_target_": "pathlib.Path.touch", "self": str(tmp_path / "x")}},
+    ):
+        torch.save({"model": {"network": network}}, tmp_path / "model.pt")
+        with pytest.raises(ValueError, match="_target_"):
+            build_network(read_checkpoint(tmp_path / "model.pt"))
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
+
+
+def test_names_of_a_release_come_from_its_corpus():
+    release = composed("corpora=[ravdess]")["corpora"]["ravdess"]["release"]
+    assert len(read_release(release).names) == 1440
+    with pytest.raises(ValueError, match="_target_"):
+        read_release(release | {"names": {"_target_": "os.listdir"}})
+
+
+def test_every_call_says_which_folder_it_means_and_nothing_else_makes_objects_of_settings():
+    calls = 0
+    for folder in ("stages", "app", "studies", "benchmarks"):
+        for path in (ROOT / folder).rglob("*.py"):
+            text = path.read_text()
+            assert "instantiate" not in text and "get_method" not in text, path
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "bind":
+                    last = node.args[1]
+                    inside = path.name == "settings.py" and isinstance(last, ast.Name)
+                    assert inside or last.value in FOLDERS, path
+                    calls += 1
+    assert calls > 15
