@@ -44,7 +44,7 @@ PRETRAINED = {"ge2e": 256, "melpower": 40}
 MEMBERS = (
     "model.members.svm.features=[logmel,rms]",
     "model.members.svm.model.network.functionals=[mean,deviation,slope,percentiles,change]",
-    "model.members.ge2e.train.epochs=4",
+    "model.members.ge2e.train.epochs=2",
     "model.members.ge2e.train.batch_size=8",
 )
 SMALL = {
@@ -54,7 +54,7 @@ SMALL = {
         *MEMBERS,
         "model.network.crossfit=1",  # as a fold may have one training speaker
         "model.student.bigru.features=[logmel,rms]",
-        "model.student.bigru.train.epochs=15",
+        "model.student.bigru.train.epochs=9",
         "model.student.bigru.train.batch_size=8",
     ),
 }

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from stages.learning.batches import Batch
@@ -71,6 +70,9 @@ class SpeakerHead(nn.Module):
 
         A class without a training clip gets the lowest logit.
         """
+        # Takes a second to import, which networks without this layer are spared.
+        from sklearn.linear_model import LogisticRegression
+
         solver = LogisticRegression(C=_C, class_weight="balanced", max_iter=1000)
         solver.fit(np.clip(vectors, -_LIMIT, _LIMIT), truth)
         weight, bias = solver.coef_, solver.intercept_
