@@ -298,6 +298,7 @@ def test_calibration_finds_emotions_below_voices(tmp_path, model, overrides, tra
     history = fitted(learner, data, tmp_path, train=training, validation=validation)
     probabilities = learner.predict(data, scored)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    assert learner.predict(data, scored[:0]).shape == (0, 3)
     accuracy = (probabilities.argmax(axis=1) == data.labels[scored]).mean()
     assert accuracy > 0.6
     if model == "gru":  # the history ends with what the calibrated network does

@@ -281,7 +281,7 @@ class NetworkLearner(Learner):
     @torch.inference_mode()
     def predict(self, data: ClipData, clips: np.ndarray) -> np.ndarray:
         """Predict probabilities, float64 [clips, classes]; see `Learner.predict`."""
-        if self.calibration:
+        if self.calibration and len(clips):
             vectors = self.vectors(data, clips)
             represent = partial(self.vectors, data)
             vectors = self.calibration.apply(data, clips, vectors, represent=represent)
