@@ -569,11 +569,13 @@ def experiment(tmp_path, model, *, lacking="", epochs=3, order=(0, 1, 2), start=
 def test_jobs_learn(tmp_path, model):
     plan, jobs = experiment(tmp_path, model, epochs=15 if model in SLOW else 8)
     assert jobs == [Job("0", 0), Job("1", 0), Job(ALL, 0)]
+    if model not in ("gru", "svm"):  # a job that tests no clip differs in nothing else
+        jobs = jobs[:2]
     run_jobs(jobs, plan)
-    state = torch.load(plan.scratch / jobs[2].name / "model.pt", weights_only=True)
+    state = torch.load(plan.scratch / jobs[-1].name / "model.pt", weights_only=True)
     inputs = INPUTS if model == "distil" else inputs_of(model)  # those of the student
     assert state["inputs"] == inputs and state["labels"] == ["angry", "happy", "sad"]
-    assert state["state"] and not (plan.scratch / jobs[2].name / "checkpoints").exists()
+    assert state["state"] and not (plan.scratch / jobs[-1].name / "checkpoints").exists()
     validated = gather_validation(jobs, plan)
     fitted_on_them = model in ("svm", "ensemble")
     assert validated.empty == fitted_on_them and "p_sad" in validated
@@ -588,7 +590,7 @@ def test_jobs_learn(tmp_path, model):
     guess = predictions[names].to_numpy().argmax(axis=1)
     truth = predictions["label"].map(["angry", "happy", "sad"].index)
     assert (guess == truth).mean() > 0.6
-    assert set(history["fold"]) == {"0", "1", ALL}
+    assert set(history["fold"]) == {job.fold for job in jobs}
     assert np.isfinite(history.drop(columns=["fold"]).to_numpy(float)).all()
 
 

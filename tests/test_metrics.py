@@ -37,7 +37,7 @@ labelled = st.integers(1, 40).flatmap(
 
 
 @pytest.mark.slow
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(labelled)
 def test_metrics_equal_scikit_learn(case):
     truth, predicted, _ = case
@@ -200,7 +200,7 @@ two_systems = st.tuples(st.integers(1, 30), st.integers(1, 3), st.integers(1, 3)
 
 
 @pytest.mark.slow
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(two_systems)
 def test_paired_difference_equals_a_literal_loop_with_scikit_learn(case):
     truth, speakers, predicted, reference = case

@@ -101,7 +101,7 @@ def speakers_of(clips, split, fold, part):
 
 
 @pytest.mark.slow
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(
     speakers=st.integers(2, 9),
     takes=st.integers(3, 5),
@@ -462,7 +462,7 @@ def test_fixed_refuses_wrong_lists(caplog):
 
 
 @pytest.mark.slow
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(
     sizes=st.lists(st.integers(1, 12), min_size=4, max_size=12),
     corpora=st.sampled_from([("x",), ("x", "y")]),

@@ -29,7 +29,9 @@ def folder(tmp_path_factory):
 
 
 def study(folder, *arguments: str) -> pd.DataFrame:
-    inside(folder, calibration.main, *arguments)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calibration, "processes", lambda _: 1)
+        inside(folder, calibration.main, *arguments)
     return pd.read_csv(folder / "reports/speaker_calibration.csv", dtype={"clips": "str"})
 
 

@@ -245,6 +245,6 @@ def test_hours_in_a_small_file_are_refused(page, files):
 
 def test_a_recording_has_an_answer(page):
     page.get_by_role("button", name="Record", exact=True).click()
-    page.wait_for_timeout(2500)
+    page.wait_for_timeout(1500)
     page.get_by_role("button", name="Stop recording").click()
     page.get_by_role("heading", name="your recording: ").wait_for()
