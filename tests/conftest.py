@@ -27,7 +27,9 @@ SLOW = (
     "test_leakage",
     "test_compare",
     "test_ablation",
+    "test_ensemble",
     "test_newcomer",
+    "test_voices",
 )
 
 

@@ -280,6 +280,7 @@ SVM = ("features=[logmel,rms]", "model.network.functionals=[mean]")
 GRU = ("model.network.normalisation=fold", "model.network.pooling=4")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "overrides", "train"),
     [("svm", SVM, {}), ("gru", GRU, {"epochs": 6, "batch_size": 8})],

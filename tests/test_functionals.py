@@ -81,6 +81,7 @@ def test_a_flat_contour_has_no_shape(frames, level):
         assert value == pytest.approx(want, abs=1e-6), name
 
 
+@pytest.mark.slow
 def test_a_clip_has_the_same_values_alone_and_beside_others(monkeypatch):
     data = clips_of(*np.random.default_rng(1).integers(1, 30, 200))
     clips = np.random.default_rng(2).permutation(200)
