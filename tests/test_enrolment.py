@@ -105,6 +105,18 @@ def test_a_speaker_with_few_clips_is_calibrated_with_half_of_them_or_left_out(fe
     assert "1 speakers" in caplog.text and "x/0" in caplog.text
 
 
+def test_speakers_who_are_known_by_fewer_clips_are_counted_and_said():
+    clips = clip_table()
+    few = clips[(clips["speaker"] != "x/0") | clips["clip"].str.endswith("-0")]
+    few = few.reset_index(drop=True)
+    section = composed("calibration=speaker", "calibration.clips=5")["calibration"]
+    for fewer, words in (("use", "5 unlabelled clips, fewer of 1 speaker"), ("leave_out", "clips")):
+        after = marked(few, number=5, fewer=fewer)
+        report = leakage_report(few, after, name="speaker", calibration=section, **RULES)
+        assert report["calibration"]["short_speakers"] == (fewer == "use")
+        assert calibration_in_words(report)[0].endswith(words)
+
+
 def test_a_speaker_with_one_clip_is_scored_without_enrolment():
     clips = clip_table()
     one = clips[(clips["speaker"] != "x/0") | (clips.index == 0)].reset_index(drop=True)

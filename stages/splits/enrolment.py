@@ -102,6 +102,23 @@ def mark_enrolment(
     return table
 
 
+def count_short(clips: pd.DataFrame, split: pd.DataFrame, *, number: int | str) -> int:
+    """Count the tested speakers who are known by fewer recordings than `number` in some fold.
+
+    For the parameters see `mark_enrolment`; the split table is the one that it returned.
+    """
+    if number == "all":
+        return 0
+    speakers = split["clip"].map(clips.set_index("clip")["speaker"])
+    recordings = split["clip"].map(recording_of)
+    short: set[str] = set()
+    for fold in folds_of(split):
+        known = recordings.where(split[fold] == "enrolment").groupby(speakers).nunique()
+        tested = speakers[split[fold] == "test"].unique()
+        short |= {speaker for speaker in tested if known[speaker] < int(number)}
+    return len(short)
+
+
 def calibration_in_words(report: Mapping[str, Any]) -> list[str]:
     """Say, in one note for figures, what is known of held-out speakers; no note if nothing is.
 
@@ -119,4 +136,6 @@ def calibration_in_words(report: Mapping[str, Any]) -> list[str]:
     clips = f"{number} unlabelled clip{'s' * (number != 1)}"
     if settings["statistics"] == "none":
         return [f"not calibrated, {clips} of each speaker not scored"]
-    return [f"speaker-calibrated, {clips}"]
+    short = settings.get("short_speakers")
+    fewer = f", fewer of {short} speaker{'s' * (short != 1)}" if short else ""
+    return [f"speaker-calibrated, {clips}{fewer}"]

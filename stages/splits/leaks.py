@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from stages.running.checks import check
-from stages.splits.enrolment import calibration_in_words
+from stages.splits.enrolment import calibration_in_words, count_short
 from stages.splits.folds import folds_of
 
 log = logging.getLogger(__name__)
@@ -161,7 +161,10 @@ def leakage_report(
     ValueError
         see `leakage`; if the protocol does not hold speakers out, where calibration is asked for
     """
-    known = {"calibration": dict(calibration)} if calibration and calibration["clips"] else {}
+    known: dict[str, dict] = {}
+    if calibration and calibration["clips"]:
+        short = count_short(clips, split, number=calibration["clips"])
+        known = {"calibration": {**calibration, "short_speakers": short}}
     if known and rules["speaker_dependent"]:
         raise ValueError(
             f"calibration: got {known['calibration']['name']} with split={name}, want a split that "
