@@ -149,8 +149,8 @@ def _running(table: pd.DataFrame, split: pd.DataFrame, *, draws: int) -> list[Dr
     return found
 
 
-def answer(job: Job, plan: Plan, draws: Sequence[Draw]) -> NDArray[np.int64]:
-    """Train one job and predict its test clips under every draw: classes, int64 [clips, draws]."""
+def answer(job: Job, plan: Plan, draws: Sequence[Draw]) -> tuple[Job, NDArray[np.int64]]:
+    """Train a job and predict its test clips under every draw; the job, int64 [clips, draws]."""
     torch.set_num_threads(1)
     data = plan.open_data()
     learner: Any = build_learner(plan.settings)
@@ -176,7 +176,7 @@ def answer(job: Job, plan: Plan, draws: Sequence[Draw]) -> NDArray[np.int64]:
             heard = dataclasses.replace(data, enrolment=known)
             rows = np.searchsorted(test, clips)
             found[rows, number] = learner.predict(heard, clips).argmax(axis=1)
-    return found
+    return job, found
 
 
 class _Remembered:
@@ -222,10 +222,9 @@ def row_of(
     names = np.unique(groups)
     sums, scored = [], []
     for number, draw in enumerate(draws):
-        keep = np.ones(len(table), dtype=bool)
-        for fold, rows in table.groupby(table["fold"].astype(str)).groups.items():
-            part = draw.split.set_index("clip")[fold].loc[table.loc[rows, "clip"]]
-            keep[table.index.get_indexer(rows)] = (part == "test").to_numpy()
+        part, folds = draw.split.set_index("clip"), table["fold"].astype(str)
+        places = zip(table["clip"], folds, strict=True)
+        keep = np.array([part.at[clip, fold] == "test" for clip, fold in places])
         runs = np.concatenate([answers[:, number], last.predicted], axis=1)[keep]
         found, counts = confusion_by_group(
             last.truth[keep], runs, groups[keep], n_classes=n_classes
@@ -374,7 +373,7 @@ def measure(
     }
     answers = np.zeros((len(place), len(drawn), len(last.seeds)), dtype=np.int64)
     with cluster() as client:
-        calls = [partial(_numbered, job, plan, drawn) for job in jobs]
+        calls = [partial(answer, job, plan, drawn) for job in jobs]
         results = spread(calls, processes=processes(len(jobs)), client=client)
         for number, (job, found) in enumerate(results, start=1):
             clips = plan.clips.loc[plan.clips[job.fold] == "test", "clip"]
@@ -387,11 +386,6 @@ def measure(
         chosen = [n for n, draw in enumerate(drawn) if (draw.speech, draw.clips) == key]
         table.append(row_of([drawn[n] for n in chosen], answers[:, chosen], last=predictions))
     return pd.DataFrame(table).round(6)
-
-
-def _numbered(job: Job, plan: Plan, draws: Sequence[Draw]) -> tuple[Job, NDArray[np.int64]]:
-    """Return the answers of a job with its name, as jobs end in any order."""
-    return job, answer(job, plan, draws)
 
 
 if __name__ == "__main__":
