@@ -12,7 +12,7 @@ import pandas as pd
 
 from stages.audio.store import open_audio
 from stages.clips.clip_table import read_clips
-from stages.running.outputs import complete
+from stages.running.outputs import complete, replace_files
 from stages.running.settings import load_params
 from stages.splits.folds import read_split
 
@@ -47,10 +47,7 @@ def main() -> None:
             },
         )
         files, report = exported.files, exported.report
-    with complete(Path("models/export")) as part:
-        part.mkdir()
-        for name, content in files.items():
-            (part / name).write_bytes(content)
+    replace_files(Path("models/export"), files)
     with complete(Path("reports/export.json")) as part:
         part.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
