@@ -134,12 +134,9 @@ def _check_disk(
     """Refuse a corpus that the disk does not hold, by the durations that its files state."""
     seconds = 0.0
     for path in (root / file for file in files):
-        with (
-            suppress(ValueError, OSError),
-            opened(path) as file,
-        ):  # reading it will report the error
-            # A broken header may state any length.
-            seconds += min(file.frames, _MAX_FRAMES * path.stat().st_size) / file.samplerate
+        # Reading the file will report its error. A broken header may state any length.
+        with suppress(ValueError, OSError), opened(path) as audio:
+            seconds += min(audio.frames, _MAX_FRAMES * path.stat().st_size) / audio.samplerate
     check_disk(
         f"{folder}: {len(files)} files of {seconds:.0f} s",
         need=int(seconds * sample_rate) * np.dtype(np.int16).itemsize,
