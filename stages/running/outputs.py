@@ -102,7 +102,8 @@ def locked(path: Path) -> Iterator[Path]:
                 lock.truncate(0)
                 lock.write(f"process {os.getpid()} ({shlex.join(sys.orig_argv)})")
                 lock.flush()
-                yield folder
+                with full_disk_named(path):  # before the unfinished output makes room again
+                    yield folder
             finally:
                 _discard(folder)
 
