@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -336,5 +337,5 @@ def clean_up(plans: Sequence[Plan]) -> None:
         if plan.scratch.is_dir():  # none if the settings were refused
             shutil.rmtree(plan.scratch)
     for folder in [*(plan.scratch.parent for plan in plans), SCRATCH]:
-        if folder.is_dir() and not any(folder.iterdir()):  # otherwise another run may need it
+        with suppress(OSError):  # another run needs it
             folder.rmdir()

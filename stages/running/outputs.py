@@ -86,7 +86,6 @@ def locked(path: Path) -> Iterator[Path]:
         naming the process that still writes this output after ten seconds, or the full disk
     """
     with full_disk_named(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path.parent)
         folder = path.with_name(f"{_PREFIX}{path.name}")
         begun = time.monotonic()
@@ -129,8 +128,8 @@ def _lock(folder: Path) -> IO[str] | None:
     """Make a folder and lock it; None if another process holds it, or has just removed it."""
     if folder.is_file():  # left by a version that had no lock
         folder.unlink(missing_ok=True)
-    folder.mkdir(exist_ok=True)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         file = open(_lock_file(folder), "a+", encoding="utf-8")  # noqa: SIM115 (the caller closes)
     except FileNotFoundError:
         return None
