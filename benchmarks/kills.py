@@ -41,7 +41,6 @@ def _stage_of(process: subprocess.Popen) -> int | None:
 def _kill_stage(process: subprocess.Popen) -> None:
     if stage := _stage_of(process):
         os.kill(stage, signal.SIGKILL)
-    process.wait()
 
 
 #: What is killed, and how.
@@ -73,6 +72,7 @@ def interrupted(clone: Clone, stage: str, *, kill: Callable, moment_s: float) ->
     if process.poll() is not None:
         return None
     kill(process)
+    process.wait()  # DVC takes a killed process that nobody has waited for to be alive
     return before
 
 
