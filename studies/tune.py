@@ -34,6 +34,7 @@ from stages.running.outputs import complete
 from stages.running.settings import load_params, plain, processes
 from stages.splits.leaks import protocol_in_words
 from studies import search
+from studies.composition import compose_params
 from studies.experiment import Experiment, read_experiment
 from studies.search import Study
 from studies.trial_figures import importance_figure, trials_figure
@@ -53,7 +54,7 @@ def last_run(study: Study) -> Experiment:
     flags = " ".join(f"-S '{item}'" for item in study.base)
     advice = f"run `{' '.join(['dvc exp run', flags]).strip()}` first"
     params = load_params()
-    now, wanted = plain(params), plain(search.compose_params(study.base))
+    now, wanted = plain(params), plain(compose_params(study.base))
     if now != wanted:
         names = [name for name in wanted if now.get(name) != wanted[name]]
         raise ValueError(f"params.yaml: differs from base in {', '.join(names)}; {advice}")
@@ -110,7 +111,7 @@ def recipe(study: Study, opened: optuna.Study) -> str:
 
 def write(study: Study, opened: optuna.Study, *, output: Path) -> None:
     """Write the results of the study so far, and print the best."""
-    params = search.compose_params(study.base)
+    params = compose_params(study.base)
     protocol = protocol_in_words(params.split, study.shared)
     table = trial_table(opened).assign(protocol=protocol)
     heading = f"Study {study.name}: {len(table)} trials"

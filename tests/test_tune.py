@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
 from studies import search, tune
+from studies.composition import compose_params
 from tests.support import ROOT
 from tests.test_ablation import trained
 
@@ -279,8 +280,8 @@ def test_a_study_of_known_voices_says_so_and_its_recipe_holds_that_of_its_base(
         assert all(mark in text for mark in marks), name
     shutil.copy(tmp_path / "report/best.yaml", tmp_path / "conf/experiment/known.yaml")
     best = f"train.lr={json.dumps(opened.best_value)}"
-    wanted = search.compose_params([*base, best])
-    assert search.compose_params(["+experiment=known"]) == wanted
+    wanted = compose_params([*base, best])
+    assert compose_params(["+experiment=known"]) == wanted
 
 
 def test_trials_of_the_same_settings_are_trained_apart(tmp_path, monkeypatch):
