@@ -86,7 +86,7 @@ def read_answers(
     FileNotFoundError, ValueError
         naming the file, the column or the first row with a fault
     """
-    return parse_answers(_read(Path(path)), path=path, label_map=label_map, rename=rename)
+    return parse_answers(read_csv(Path(path)), path=path, label_map=label_map, rename=rename)
 
 
 def parse_answers(
@@ -121,7 +121,7 @@ def parse_answers(
     return answers, fates
 
 
-def _read(path: Path) -> pd.DataFrame:
+def read_csv(path: Path) -> pd.DataFrame:
     """Read a CSV file as text, whatever its delimiter and encoding."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")

@@ -54,6 +54,9 @@ def ask_all(files: Mapping[str, Path], ask: Ask, *, journal: Path, jobs: int) ->
     done = _read(journal)
     waiting = {clip: path for clip, path in files.items() if clip not in done}
     journal.parent.mkdir(parents=True, exist_ok=True)
+    if journal.is_file() and not journal.read_bytes().endswith(b"\n"):
+        with journal.open("a", encoding="utf-8") as lines:
+            lines.write("\n")  # after a line that was cut off
 
     def answer(clip: str) -> dict[str, Any]:
         start = time.perf_counter()

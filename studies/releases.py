@@ -33,7 +33,9 @@ def clips_of_release(corpus: str, settings: Mapping[str, Any]) -> pd.DataFrame |
     release = read_release(settings.get("release"))
     if release is None or release.names is None:
         return None
-    return describe_names(release.names, corpus=corpus, reader=settings["reader"])
+    # Files with these names: a clip named by its path would be one whose name does not parse.
+    files = [f"{name}.wav" for name in release.names]
+    return describe_names(files, corpus=corpus, reader=settings["reader"])
 
 
 def describe_names(names: Iterable[str], *, corpus: str, reader: Mapping[str, Any]) -> pd.DataFrame:
@@ -58,7 +60,7 @@ def describe_names(names: Iterable[str], *, corpus: str, reader: Mapping[str, An
     ValueError, FileNotFoundError
         as the reader does
     """
-    given = {}
+    given: dict[str, str] = {}
     with TemporaryDirectory() as folder:
         # Readers list the files of a folder, and look at nothing but their names.
         for name in dict.fromkeys(names):

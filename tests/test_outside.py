@@ -3,17 +3,18 @@
 import json
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from stages.reporting.predictions import Predictions, arrange
-from studies import compare, contamination
+from studies import asking, compare, contamination, folds, leaderboard
 from studies import score as command
 from studies.answers import Fates, check_rename, match, read_answers
 from studies.releases import clips_of_release
-from tests.support import composed, inside
+from tests.support import ROOT, composed, inside
 
 EIGHT = composed("labels=eight")["labels"]["map"]
 
@@ -185,7 +186,7 @@ def test_the_speakers_that_stand_out_are_named_and_scored_apart():
 
 @pytest.mark.slow
 def test_the_command_writes_a_page_that_compare_reads(tmp_path, monkeypatch):
-    (tmp_path / "conf").symlink_to(command.__file__.replace("studies/score.py", "conf"))
+    (tmp_path / "conf").symlink_to(ROOT / "conf")
     table = truth(emodb())
     table.to_csv(tmp_path / "right.csv", index=False)
     table.assign(label="sad").to_csv(tmp_path / "sad.csv", index=False)
@@ -208,3 +209,144 @@ def test_the_command_writes_a_page_that_compare_reads(tmp_path, monkeypatch):
     mine.mkdir()
     with pytest.raises(SystemExit, match="mine: already exists"):
         inside(tmp_path, command.main, "sad.csv", *corpus, "--output", "mine")
+
+
+def write_lists(folder, **lists: list[str]) -> None:
+    for name, names in lists.items():
+        path = folder / f"{name}.jsonl"
+        path.write_text("\n".join(json.dumps({"key": n, "wav": f"x/{n}.wav"}) for n in names))
+
+
+EMODB = ["03a01Fa", "03a01Nc", "08a01Ab", "08a01Fd", "09a01Nb", "09a01Ea"]
+
+
+def test_a_planted_speaker_on_both_sides_is_found(tmp_path):
+    write_lists(tmp_path, emodb_test_fold_1=EMODB[:2], emodb_train_fold_1=EMODB[2:])
+    write_lists(tmp_path, emodb_test_fold_2=EMODB[2:4], emodb_train_fold_2=EMODB[:2] + EMODB[3:])
+    reader = composed("corpora=[emodb]")["corpora"]["emodb"]["reader"]
+    table = folds.count_shared(folds.read_folds(tmp_path), corpus="emodb", reader=reader)
+    assert table["shared_speakers"].tolist() == [0, 1]
+    assert table["shared_recordings"].tolist() == [0, 1]
+    assert table["example"].tolist() == ["", "emodb/08a01Fd"]
+    assert "1 of 2 folds" in folds.verdict(table) and "all 1 folds" in folds.verdict(table.head(1))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sides"),
+    [
+        ("a.csv", "file,fold\na.wav,0\nb.wav,1\n", {"0": "tv", "1": "vt"}),
+        ("a.csv", "file;fold;split\na.wav;0;test\nb.wav;0;Train\n", {"0": "tv"}),
+        ("a.tsv", "path\tfold\tset\na\t0\teval\nb\t0\tdev\na\t0\ttrain", {"0": "twv"}),
+    ],
+)
+def test_a_table_may_hold_all_folds(tmp_path, name, text, sides):
+    (tmp_path / name).write_text(text)
+    found = folds.read_folds(tmp_path / name)
+    letters = found["side"].map({"test": "t", "train": "v", "validation": "w"})
+    assert {fold: "".join(own) for fold, own in letters.groupby(found["fold"])} == sides
+
+
+def test_lists_of_text_and_json_are_read(tmp_path):
+    for side, names in {"train": EMODB[2:], "testing": EMODB[:2]}.items():
+        (tmp_path / side).mkdir()
+        (tmp_path / side / "fold0.txt").write_text("\n".join(f"my {n}.wav 1" for n in names))
+        (tmp_path / side / "fold1.json").write_text(json.dumps({n: {"file": n} for n in names}))
+    found = folds.read_folds(tmp_path)
+    assert found.groupby(["fold", "side"]).size().tolist() == [2, 4, 2, 4]
+    assert "my 03a01Fa.wav" in set(found["name"])
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({}, ["no list of a side"]),
+        ({"train.txt": "a"}, ["fold 0", "'train'", "train and test"]),
+        ({"train.json": "{"}, ["train.json", "JSON"]),
+        ({"a.csv": "file,fold,split\na,0,left\n"}, ["split", "'left'", "train, test"]),
+    ],
+)
+def test_lists_that_are_no_folds_are_refused(tmp_path, files, words):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError) as caught:
+        folds.read_folds(tmp_path)
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_names_of_another_corpus_are_refused():
+    table = pd.DataFrame({"fold": "0", "side": ["train", "test"], "name": ["a", "b"]})
+    reader = composed("corpora=[emodb]")["corpora"]["emodb"]["reader"]
+    with pytest.raises(ValueError, match="emodb: got no name"):
+        folds.count_shared(table, corpus="emodb", reader=reader)
+
+
+@pytest.mark.parametrize(
+    ("printed", "want"),
+    [
+        ("loading\nangry\n", {"label": "angry"}),
+        ('{"angry": 0.25, "sad": 0.75}', {"p_angry": 0.25, "p_sad": 0.75}),
+        ('[{"file": "x", "emotion": "sad", "p_sad": 1, "p_fear": 0}]', {"p_sad": 1, "p_fear": 0}),
+        ('{"probabilities": {"a": 0.5, "b": 0.5}, "seconds": 2}', {"p_a": 0.5, "p_b": 0.5}),
+        ('{"label": "sad", "confidence": 0.5}', {"label": "sad"}),
+    ],
+)
+def test_the_answer_of_a_command_is_read(printed, want):
+    assert asking.parse_answer(printed) == want
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("exec sleep 9", "no answer within 0.2 s"),
+        ("true", "printed nothing"),
+        ("echo broken >&2; exit 4", "exit code 4: broken"),
+        ("echo '{}'", "want a label"),
+    ],
+)
+def test_a_command_that_fails_on_a_clip_says_why(tmp_path, script, words):
+    ask = asking.asks_command(f"sh -c {json.dumps(script)} {{file}}", timeout_s=0.2)
+    with pytest.raises(ValueError, match=words):
+        ask(tmp_path / "a b.wav")
+
+
+def test_a_command_needs_a_place_for_the_file_and_a_program():
+    with pytest.raises(ValueError, match=r"--command: got 'x'.*\{file\}"):
+        asking.asks_command("x", timeout_s=1)
+    with pytest.raises(ValueError, match="no-such-program"):
+        asking.asks_command("no-such-program {file}", timeout_s=1)(Path("a"))
+
+
+def test_an_interrupted_call_asks_for_the_rest_alone(tmp_path):
+    files = {name: Path(name) for name in "abc"}
+    asked = []
+
+    def ask(path: Path) -> dict:
+        asked.append(path.name)
+        if path.name == "b" and asked.count("b") == 1:
+            raise ValueError("not today")
+        return {"label": "sad"}
+
+    first = asking.ask_all(files, ask, journal=tmp_path / "x.jsonl", jobs=1)
+    assert first["clip"].tolist() == ["a", "c"]
+    with (tmp_path / "x.jsonl").open("a") as journal:
+        journal.write('{"clip": "z", "la')  # cut off
+    again = asking.ask_all(files, ask, journal=tmp_path / "x.jsonl", jobs=2)
+    assert again["clip"].tolist() == ["a", "b", "c"] and asked == ["a", "b", "c", "b"]
+    asking.ask_all(files, ask, journal=tmp_path / "x.jsonl", jobs=2)
+    assert len(asked) == 4
+
+
+def test_a_command_that_never_answers_is_given_up(tmp_path):
+    def ask(_: Path) -> dict:
+        raise ValueError("no module named theirs")
+
+    files = {str(number): Path("x") for number in range(99)}
+    with pytest.raises(ValueError, match="none of the first 10 files.*theirs"):
+        asking.ask_all(files, ask, journal=tmp_path / "x.jsonl", jobs=1)
+
+
+def test_the_leaderboard_is_the_one_that_its_sources_give():
+    page = (ROOT / "docs/leaderboard.md").read_text()
+    assert page == leaderboard.render((ROOT / "docs/results.md").read_text())
+    with pytest.raises(ValueError, match=r"\| x \|"):
+        leaderboard.render("\n## A\n\n| a |\n|---|\n| x | y |\n\n")
