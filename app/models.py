@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from stages.learning.speaker_statistics import SpeakerStatistics
 #: The file that `dvc repro` exports.
 MODEL = Path("models/export/inflect.onnx")
 _CHECKPOINT = ".pt"
+_CHECKOUT_S = 0.2  # `dvc checkout` removes a file milliseconds before it links another
 
 
 #: Mean and standard deviation of a voice, float [dimensions] each; see app.profiles.
@@ -120,6 +122,8 @@ def _from_checkpoint(path: Path) -> Model:
 def _from_onnx(path: Path) -> Model:
     import onnxruntime
 
+    if not path.is_file():
+        time.sleep(_CHECKOUT_S)
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: no such file; `dvc repro` makes {MODEL}, unless export=false: then use a "

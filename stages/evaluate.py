@@ -19,15 +19,16 @@ from stages.reporting.report import evaluate
 from stages.reporting.run import Run
 from stages.reporting.sections.label_sets import read_label_sets
 from stages.running.outputs import complete
+from stages.running.resources import check_disk
 from stages.running.settings import load_params, plain
 
-REPORTS = Path("reports")
+REPORTS, SIZE = Path("reports"), 6_000_000  # bytes of a usual report
 
 
 def main() -> None:
     """Write reports/: metrics.json, tables/, plots/, figures/, corpora.csv and index.html."""
-    settings = plain(load_params())
-    clips = read_clips("data/merged/clips.csv")
+    check_disk(f"{REPORTS}: page, figures and tables", need=SIZE, folder=REPORTS)
+    settings, clips = plain(load_params()), read_clips("data/merged/clips.csv")
     known, names, frames = clips["clip"], list(settings["features"]), int(clips["frames"].sum())
     predictions = read_predictions("data/predictions.csv", known=known)
     run = Run(

@@ -21,17 +21,18 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 
 import optuna
 import pandas as pd
-from joblib import Parallel, delayed
 from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
 from stages.reporting.drawing import encode_all, style
 from stages.running.outputs import complete
 from stages.running.settings import load_params, plain, processes
+from stages.running.workers import spread
 from stages.splits.leaks import protocol_in_words
 from studies import search
 from studies.composition import compose_params
@@ -186,12 +187,10 @@ def tune(study: Study, experiment: Experiment | None, *, workers: int | None) ->
     opened = search.open_study(study, journal, tables=tables)
     search.retry_interrupted(opened)
     number = workers or (processes(study.trials) if experiment else 1)
-    Parallel(n_jobs=number)(
-        delayed(search.run_trials)(
-            study, journal, worker=worker, experiment=experiment, tables=tables
-        )
-        for worker in range(1, number + 1)
-    )
+    run = partial(search.run_trials, study, journal, experiment=experiment, tables=tables)
+    calls = [partial(run, worker=worker) for worker in range(1, number + 1)]
+    for _ in spread(calls, processes=number, client=None):
+        pass
     return opened
 
 

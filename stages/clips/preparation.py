@@ -8,23 +8,28 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from stages.audio.conditioning import conditioning, segmenting
+from stages.audio.decoding import opened
 from stages.audio.frames import frame_count
 from stages.audio.reading import read_files
 from stages.audio.store import AudioStore
 from stages.clips.clip_table import COLUMNS, DESCRIPTION, count_reasons, write_clips
 from stages.clips.names import segment_name, without_segment
 from stages.running.outputs import complete
+from stages.running.resources import check_disk
 from stages.running.settings import processes
 
 log = logging.getLogger(__name__)
 _LOSSY = (".mp3", ".ogg", ".oga", ".opus")
 # Of a task: enough files to hide its overhead, but at most one long file.
 _MAX_FILES, _MAX_BYTES = 32, 1 << 22
+_SOME = 200  # files whose headers tell how long all are
+_MAX_FRAMES = 100  # per byte of a file; speech in Opus has up to 64
 
 
 def prepare_corpus(
@@ -53,14 +58,15 @@ def prepare_corpus(
     Raises
     ------
     ValueError
-        if a setting is out of range, if a file has the name of a segment of another file, or if no
-        file of the corpus can be used
+        if a setting is out of range, if a file has the name of a segment of another file, if no
+        file of the corpus can be used, or if the disk has no room
     """
     settings = conditioning(audio) | segmenting(audio)
     frame_count(0, hop_length=hop_length)  # refuses a bad hop_length before anything is read
     clips = _describe(rows).assign(segments=None)
     if settings["segment_s"] is not None:
         _check_names(clips["clip"], corpus=corpus)
+    _check_disk(clips.loc[clips["excluded"] == "", "file"], root=root, folder=folder, **settings)
     with complete(folder) as part:
         part.mkdir()
         with AudioStore(part / "audio.npy") as store:
@@ -121,6 +127,27 @@ def _read(
             facts += read
             progress.update(len(read))
     return pd.DataFrame(facts, index=files.index)
+
+
+def _check_disk(
+    files: pd.Series, *, root: Path, folder: Path, sample_rate: int, **others: object
+) -> None:
+    """Refuse a corpus that the disk does not hold, by the durations that some files state."""
+    read, total, seconds = 0, 0, 0.0
+    for number, path in enumerate(root / file for file in files):
+        with suppress(ValueError, OSError):  # reading the file will report its error
+            total += (size := path.stat().st_size)
+            if number % (1 + len(files) // _SOME) == 0:
+                with opened(path) as audio:
+                    # A broken header may state any length.
+                    seconds += min(audio.frames, _MAX_FRAMES * size) / audio.samplerate
+                read += size
+    seconds *= total / max(1, read)
+    check_disk(
+        f"{folder}: {len(files)} files of about {seconds:.0f} s",
+        need=int(seconds * sample_rate) * np.dtype(np.int16).itemsize,
+        folder=folder,
+    )
 
 
 def _batches(files: Iterable[str], *, root: Path) -> Iterator[list[str]]:

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -26,6 +25,7 @@ from stages.learning.checkpoints import Job
 from stages.learning.recogniser import load_recogniser
 from stages.running.checks import check
 from stages.running.settings import bind, module_of, processes
+from stages.running.workers import spread
 from stages.splits.folds import ALL, folds_of
 
 CLEAN = "clean"
@@ -158,9 +158,11 @@ def recognise(
         for _, task in fold.groupby(fold["samples"].cumsum() // (sample_rate * _TASK_S))
     ]
     predicted = np.zeros((len(held_out), len(conditions), len(seeds)), dtype=np.int64)
-    run = Parallel(n_jobs=processes(len(tasks)), return_as="generator_unordered")
+    results = spread(
+        [partial(predict, task) for task in tasks], processes=processes(len(tasks)), client=None
+    )
     with tqdm(total=len(held_out), desc="robustness", unit="clip", disable=None) as progress:
-        for rows, predictions in run(delayed(predict)(task) for task in tasks):
+        for rows, predictions in results:
             predicted[rows] = predictions
             progress.update(len(rows))
     truth = held_out["label"].map(labels.index).to_numpy(dtype=np.int64)
