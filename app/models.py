@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 from app.onnx_files import read_graph
 from app.trials import try_out
 from stages.audio.store import FULL_SCALE
-from stages.learning.model_facts import check_audio, check_labels, chirp, is_text, require
+from stages.learning.model_facts import (
+    check_audio,
+    check_labels,
+    chirp,
+    is_number,
+    is_text,
+    reason,
+    require,
+)
 from stages.learning.speaker_statistics import SpeakerStatistics
 from stages.running.checks import named
 
@@ -80,8 +88,7 @@ class Model:
         except (ImportError, MemoryError):
             raise
         except Exception as error:  # libraries have many kinds
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise ValueError(f"the model fails: {reason}") from error
+            raise ValueError(f"the model fails: {reason(error)}") from error
         probabilities, vector = (np.asarray(array, np.float64) for array in found)
         fine = probabilities.shape == (len(self.labels),) and bool(
             (probabilities >= -_SUM_BOUND).all() and abs(probabilities.sum() - 1) < _SUM_BOUND
@@ -194,9 +201,8 @@ def _session(graph: bytes) -> InferenceSession:
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no other base class
-        reason = (str(error) or "no reason").splitlines()[0].rpartition(" : ")[2]
         want = "want a file that Inflect exported"
-        raise ValueError(f"cannot be loaded: {reason}; {want}") from error
+        raise ValueError(f"cannot be loaded: {reason(error)}; {want}") from error
 
 
 def _of_session(session: InferenceSession) -> Model:
@@ -239,8 +245,7 @@ def _facts(metadata: Mapping[str, str]) -> dict[str, Any]:
             fine = isinstance(value, list) and all(is_text(text) for text in value)
             require(key, value, fine, "a list of short texts")
         elif key in _FRACTIONS:
-            fine = type(value) in (int, float) and 0 <= value <= 1
-            require(key, value, fine, "0 to 1")
+            require(key, value, is_number(value, low=0, high=1), "0 to 1")
     return facts
 
 

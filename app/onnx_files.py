@@ -26,11 +26,16 @@ def read_graph(path: Path) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}; {_WANT}") from error
+    check_model(content)
+    return content
+
+
+def check_model(content: bytes) -> None:
+    """Raise the ValueError of `read_graph` about the content of a file."""
     try:
         _check_model(memoryview(content))
     except IndexError:
         raise ValueError(f"cannot be loaded: not in the format ONNX; {_WANT}") from None
-    return content
 
 
 # Numbers of fields are those of onnx.proto. Reading them here spares the library onnx, and leaves

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -9,6 +10,8 @@ import sys
 import warnings
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+
+from stages.learning.model_facts import reason
 
 #: CPU time, time on the clock, and memory beyond that of this process.
 CPU_S, WALL_S, MEMORY_MB = 20, 300, 4000
@@ -52,14 +55,15 @@ def _too_slow(name: object, limit_s: float) -> ValueError:
     return ValueError(f"{name}: got no answer to a second of sound in {limit_s:g} s; want one")
 
 
-def _failed(name: object, reason: str) -> ValueError:
+def _failed(name: object, fault: str) -> ValueError:
     want = f"a model that answers a second of sound in at most {MEMORY_MB} MB"
-    return ValueError(f"{name}: {reason}, want {want}")
+    return ValueError(f"{name}: {fault}, want {want}")
 
 
 def _limited(work: Callable[[], object], sender: Connection, name: object) -> None:
     import resource  # is not on every system
 
+    faulthandler.disable()
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 2)  # libraries in C++ say there that they crash
     with open("/proc/self/statm") as pages:
@@ -82,6 +86,5 @@ def _limited(work: Callable[[], object], sender: Connection, name: object) -> No
     except MemoryError:
         fault = _failed(name, "took more memory")
     except Exception as error:  # whatever a model of another kind raises
-        reason = (str(error) or "no reason").splitlines()[0]
-        fault = _failed(name, f"got {type(error).__name__}: {reason}")
+        fault = _failed(name, f"got {reason(error)}")
     sender.send(fault)

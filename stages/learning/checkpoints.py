@@ -11,7 +11,14 @@ from torch import nn
 
 from stages.clips.names import recording_of
 from stages.learning.learner import calibrated, is_network
-from stages.learning.model_facts import check_labels, check_settings, explained, require
+from stages.learning.model_facts import (
+    check_labels,
+    check_settings,
+    explained,
+    is_number,
+    is_text,
+    require,
+)
 from stages.learning.speaker_head import add_head, check_head
 from stages.learning.speaker_statistics import STATISTICS
 from stages.running.checks import check, named
@@ -86,7 +93,8 @@ def _check_sections(checkpoint: Mapping[str, Any]) -> None:
     texts = isinstance(seen, list) and all(isinstance(clip, str) for clip in seen)
     require("seen", seen, texts, "a list of names of clips")
     state = checkpoint["state"]
-    require("state", state, isinstance(state, dict), "weights by name")
+    names = isinstance(state, dict) and all(is_text(name, longest=1000) for name in state)
+    require("state", state, names, "weights by name")
     for name, weights in state.items():
         _check_weights(f"state.{name}", weights)
 
@@ -96,8 +104,8 @@ def _check_window(train: Mapping[str, Any]) -> None:
     if train.get("window_s") is not None:
         for name in ("window_s", "sample_rate", "hop_length"):
             value = train.get(name)
-            fine = type(value) in (int, float) and 0 < value < 1e9
-            require(f"train.{name}", value, fine, "a number over 0")
+            fine = is_number(value, low=1e-3, high=1e6)
+            require(f"train.{name}", value, fine, "a number from 0.001 to 1000000")
 
 
 def _check_calibration(section: Any) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
+import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -47,6 +49,11 @@ def is_text(value: Any, *, longest: int = _LONGEST_LABEL) -> bool:
     return isinstance(value, str) and 0 < len(value) <= longest and value.isprintable()
 
 
+def is_number(value: Any, *, low: float, high: float) -> bool:
+    """Tell whether a value is a number from `low` to `high`."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+
+
 def check_audio(audio: Any) -> dict[str, Any]:
     """Pick the settings that condition a waveform; see stages.audio.conditioning.conditioning.
 
@@ -77,7 +84,7 @@ def check_settings(key: str, settings: Any) -> None:
         value, depth = waiting.pop()
         inner: list[Any] = []
         if isinstance(value, dict):
-            names = all(isinstance(name, str) for name in value)
+            names = all(is_text(name, longest=1000) for name in value)
             require(key, value, names, "settings that have names")
             inner = list(value.values())
         elif isinstance(value, list | tuple):
@@ -112,6 +119,16 @@ def explained(key: str, want: str) -> Iterator[None]:
     except ValueError as error:
         raise ValueError(f"{key}: {error}") from error
     except Exception as error:
-        reason = (str(error).strip() or "no reason").splitlines()[0]
-        kind = type(error).__name__
-        raise ValueError(f"{key}: got {kind}: {reason}, want {want}") from error
+        raise ValueError(f"{key}: got {reason(error)}, want {want}") from error
+
+
+def reason(error: Exception) -> str:
+    """Shorten an error of a library to its kind and the first line of its message.
+
+    onnxruntime begins with codes and a place in its own source.
+    """
+    line = next(iter(str(error).strip().splitlines()), "")
+    line = re.sub(
+        r"^\[ONNXRuntimeError\].* : |(?<!\S)/\S*onnxruntime\S+:\d+ .*?\) (?=[A-Z])", "", line
+    )
+    return textwrap.shorten(f"{type(error).__name__}: {line}".removesuffix(": "), 300)

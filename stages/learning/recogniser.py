@@ -140,8 +140,8 @@ class Recogniser(nn.Module):
                 check("dimensions", size, size == want, f"{want}, as inputs say")
         with explained("model.network", "settings that fit the features"):
             logits = self._classified(found)
-            size, want = list(logits.shape), [1, len(self.labels)]
-            check("logits", size, size == want, f"{want}, one per label")
+            fine = logits.shape == (1, len(self.labels))
+            check("logits", list(logits.shape), fine, f"one of {len(self.labels)} labels")
             check("logits", logits.tolist(), bool(logits.isfinite().all()), "finite numbers")
 
     def _levelled(self, waveform: Tensor) -> Tensor:

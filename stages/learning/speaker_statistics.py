@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.running.checks import check, named
+from stages.running.checks import check
 
 if TYPE_CHECKING:  # app.profiles imports this module, and needs no torch
     from stages.learning.batches import ClipData
@@ -56,12 +56,16 @@ class SpeakerStatistics:
     def __post_init__(self) -> None:
         """Refuse what no speakers have: a ValueError names the attribute."""
         size = np.shape(self.mean)
-        check("mean", size, len(size) == 1 and size[0] > 0, "one number per dimension")
+        key = "speaker_statistics"
+        check(f"{key}.mean", size, len(size) == 1 and size[0] > 0, "one number per dimension")
         for name, low in (("mean", -np.inf), ("between", 0), ("within", 0)):
             values = getattr(self, name)
-            check(name, np.shape(values), np.shape(values) == size, f"{size}, like the mean")
-            fine = bool(np.isfinite(values).all() and (values >= low).all())
-            check(name, "others", fine, "finite numbers" + (", at least 0" if low == 0 else ""))
+            shape = np.shape(values)
+            check(f"{key}.{name}", shape, shape == size, f"{size}, like the mean")
+            least = float(np.min(values))  # NaN if one of them is
+            want = "finite numbers" if low else "finite numbers of at least 0"
+            fine = bool(np.isfinite(values).all()) and least >= low
+            check(f"{key}.{name}", f"a least one of {least:g}", fine, want)
 
     @classmethod
     def fit(cls, vectors: NDArray, speakers: Sequence[str], *, std: bool) -> SpeakerStatistics:
@@ -104,8 +108,7 @@ class SpeakerStatistics:
             arrays.append(np.array(values, float))
         std = content.get("std")
         check("speaker_statistics.std", std, isinstance(std, bool), "true or false")
-        with named("speaker_statistics"):
-            return cls(*arrays, std)
+        return cls(arrays[0], arrays[1], arrays[2], std)
 
     def estimate(
         self, *, clips: float | NDArray, mean: NDArray, variance: NDArray
