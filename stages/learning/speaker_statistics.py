@@ -108,7 +108,7 @@ class SpeakerStatistics:
             arrays.append(np.array(values, float))
         std = content.get("std")
         check("speaker_statistics.std", std, isinstance(std, bool), "true or false")
-        return cls(arrays[0], arrays[1], arrays[2], std)
+        return cls(arrays[0], arrays[1], arrays[2], bool(std))
 
     def estimate(
         self, *, clips: float | NDArray, mean: NDArray, variance: NDArray
