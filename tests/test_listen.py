@@ -37,9 +37,14 @@ def no_waiting(monkeypatch):
 
 
 def loudness() -> Model:
-    """A model that returns the root mean square of the waveform."""
+    """A model that returns the root mean square of the waveform, and the rest to 1."""
     audio = conditioning(AUDIO | {"level": "none"})
-    return Model(["rms"], audio, {}, lambda waveform, _: (np.sqrt([np.mean(waveform**2)]), []))
+
+    def run(waveform, _):
+        rms = np.sqrt(np.mean(waveform**2))
+        return [rms, 1 - rms], []
+
+    return Model(["rms", "rest"], audio, {}, run)
 
 
 def pieces(waveform, *, step):

@@ -203,7 +203,7 @@ def test_the_page_gets_used_to_a_voice_and_shows_what_that_changes(made, tmp_pat
     profile, messages = get_used_to([*given, *broken], model=model)
     want, _ = enrol(model, [(str(path), "") for path in paths])
     np.testing.assert_array_equal(profile.mean, want.mean)
-    assert [message.partition(":")[0] for message in messages] == ["big.wav", "diary.wav"]
+    assert [message.partition(":")[0] for message in messages] == ["diary.wav", "big.wav"]
     nobody, messages = get_used_to(broken, model=model)
     assert nobody.clips == 0 and len(messages) == 2
     speaker, target = profile.speaker(model), made / "voice" / "3.wav"

@@ -190,6 +190,8 @@ def test_a_model_trained_on_segments_hears_whole_recordings(corpus):
 
 def test_a_classical_model_is_refused_by_name(tmp_path):
     params = composed("model=svm")
-    torch.save({"model": params["model"]}, tmp_path / "model.pt")
+    sections = {name: params[name] for name in ("audio", "features", "model", "train")}
+    state = {"labels": LABELS, "inputs": {"rms": 1}, "state": {}}
+    torch.save(sections | state, tmp_path / "model.pt")
     with pytest.raises(ValueError, match="holds svm, want a network"):
         load_recogniser(tmp_path / "model.pt")

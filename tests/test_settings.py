@@ -81,7 +81,11 @@ def test_a_foreign_checkpoint_runs_nothing(tmp_path):
         composed("model=gru")["model"]["network"]
         | {"dropout": {"_target_": "pathlib.Path.touch", "self": str(tmp_path / "x")}},
     ):
-        torch.save({"model": {"network": network}}, tmp_path / "model.pt")
+        params = composed("model=gru")
+        params["model"]["network"] = network
+        sections = {name: params[name] for name in ("audio", "features", "model", "train")}
+        state = {"labels": ["a", "b"], "inputs": {"mfcc": 1}, "state": {}}
+        torch.save(sections | state, tmp_path / "model.pt")
         with pytest.raises(ValueError, match="_target_"):
             build_network(read_checkpoint(tmp_path / "model.pt"))
     assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
