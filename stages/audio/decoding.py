@@ -20,14 +20,14 @@ import soxr
 from stages.audio.containers import LENGTH_UNKNOWN, needs_ffmpeg, sound_parts
 from stages.audio.foreign import by_ffmpeg
 from stages.audio.isolation import DecodingError, Stream, helper
-from stages.audio.loudness import decibels
+from stages.audio.loudness import decibels, large_offset
 from stages.audio.views import TOLERANCE_S, Part, View
 
 #: Largest block that is read from a long file at a time: samples of all channels, and seconds.
 _BLOCK, _BLOCK_S = 1 << 20, 60
 #: What a recording of speech may have. Headers outside it are damaged, and would take hours to
 #: resample, or all memory.
-_RATES_HZ, _MAX_CHANNELS, _MAX_S = (1000, 768_000), 64, 24 * 3600
+_RATES_HZ, _MAX_CHANNELS, _MAX_S = (1000, 768_000), 256, 24 * 3600
 _POINTER = b"version https://git-lfs"
 #: libsndfile notes this where a file is shorter than its header says.
 _DECLARED = re.compile(r"(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)")
@@ -46,25 +46,38 @@ _IDLE = local()
 
 
 class Tally:
-    """Running facts of the samples read so far: count, non-finite count, energy and digest."""
+    """Running facts of the samples read so far: count, non-finite count, energies and digest."""
 
     def __init__(self) -> None:
         self.samples = self.broken = 0
         self._energy = 0.0  # mean over the channels
+        self._mono = self._mono_energy = 0.0  # sums of the mean of the channels, and of its square
         self._digest = hashlib.sha256()
 
-    def add(self, samples: np.ndarray) -> None:
-        """Add a block, float32 [samples, channels]."""
+    def add(self, samples: np.ndarray, mono: np.ndarray) -> None:
+        """Add a block, float32 [samples, channels], and its mean over the channels."""
         self.samples += len(samples)
         self.broken += int(np.count_nonzero(~np.isfinite(samples)))
         if not self.broken:
             flat = samples.reshape(-1).astype(np.float64)
             self._energy += float(flat @ flat) / samples.shape[1]
+            mean = flat if samples.shape[1] == 1 else mono.astype(np.float64)
+            self._mono += float(mean.sum())
+            self._mono_energy += float(mean @ mean)
         self._digest.update(samples.astype("<f4", copy=False).data)
 
     def level_db(self) -> float:
-        """Root mean square relative to full scale."""
-        return decibels(self._energy / self.samples)
+        """Root mean square without a constant offset, relative to full scale."""
+        return decibels(self._energy / self.samples - self.offset() ** 2)
+
+    def offset(self) -> float:
+        """Mean of the mono samples if it is large, or 0."""
+        return large_offset(self._mono, self._mono_energy, self.samples)
+
+    def cancels(self) -> bool:
+        """Whether the channels differ, and next to nothing but an offset is left of their mean."""
+        left = self._mono_energy - self._mono**2 / self.samples
+        return self._energy - self._mono_energy > max(1e3 * left, 1e-10 * self.samples)
 
     def sha256(self) -> str:
         """Digest of the samples, the same in every lossless container."""
@@ -153,23 +166,23 @@ def _regular(path: str | Path) -> Iterator[int]:
     try:
         _check_kind(os.stat(path).st_mode)
         # Meanwhile a pipe may have replaced the file: do not wait for somebody to write to it.
-        raw = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        raw = open(  # noqa: SIM115 (closed below)
+            path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)
+        )
     except OSError as error:
         reason = error.strerror
         if isinstance(error, FileNotFoundError) and os.path.islink(path):
             reason = f"got a link to {os.readlink(path)}, which is missing"
         raise ValueError(f"cannot be read: {reason}") from error
-    try:
-        _check_kind(os.fstat(raw).st_mode)
-        yield raw
-    finally:
-        os.close(raw)
+    with raw:
+        _check_kind(os.fstat(raw.fileno()).st_mode)
+        yield raw.fileno()
 
 
 def _check_kind(mode: int) -> None:
     if not stat.S_ISREG(mode):
         kind = _KINDS.get(stat.S_IFMT(mode), "something else")
-        raise ValueError(f"cannot be read: got {kind}, want a regular file")
+        raise ValueError(f"cannot be decoded: got {kind}, want a regular file")
 
 
 _Source = tuple[int, int, int | None, Callable[[int], np.ndarray]]
@@ -288,6 +301,8 @@ def read_blocks(
 ) -> Iterator[np.ndarray]:
     """Read a file as mono blocks, and check it as a whole after the last one.
 
+    A large offset of the first block is subtracted from all; see Sound about smaller ones.
+
     Parameters
     ----------
     file : AudioFile
@@ -303,19 +318,29 @@ def read_blocks(
     Raises
     ------
     ValueError
-        if the file is empty, shorter than its header says, or not finite
+        if the file is empty, shorter than its header says, not finite, or silent in mono
     """
     size = max(1, int(min(_BLOCK // file.channels, min(at_most_s, _BLOCK_S) * file.samplerate)))
+    offset = None
     while len(samples := file.read(size)):
-        tally.add(samples)
+        mono = _mixed(samples)
+        tally.add(samples, mono)
         if tally.samples > _MAX_S * file.samplerate:
             raise ValueError(f"too long: over {_MAX_S // 3600} hours")
         if not tally.broken:  # a file with broken samples is only counted to its end
-            yield _mixed(samples)
+            if offset is None:
+                # Resampling would make a click of a large offset at both ends.
+                offset = np.float32(tally.offset())
+            yield mono - offset if offset else mono
     if not tally.samples:
         raise ValueError("empty: no samples")
     if tally.broken:
         raise ValueError(f"not finite: {tally.broken} samples are NaN or infinite")
+    if file.channels > 1 and tally.cancels():
+        raise ValueError(
+            f"silent in mono: its {file.channels} channels cancel each other out; invert one of "
+            "them, or keep one alone"
+        )
 
 
 def _mixed(samples: np.ndarray) -> np.ndarray:
