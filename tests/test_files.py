@@ -45,7 +45,7 @@ def test_every_format_of_libsndfile_in_any_case(tmp_path, suffix):
     assert audio_files(tmp_path) == [f"x.{suffix}"]
 
 
-@pytest.mark.parametrize("suffix", ["txt", "zip", "m4a", "mp4", "raw", "csv", "wav.bak", ""])
+@pytest.mark.parametrize("suffix", ["txt", "zip", "raw", "csv", "wav.bak", ""])
 def test_other_files_are_skipped(tmp_path, suffix):
     touch(tmp_path, "x.wav", f"y.{suffix}".removesuffix("."))
     assert audio_files(tmp_path) == ["x.wav"]

@@ -121,7 +121,7 @@ REASONS = {
     "silent.wav": "silent: peak 0.0000",
     "silence.wav": "silent: peak 0.0000",
     "ultrasound.wav": "silent: peak 0.0000",
-    "phases.wav": "silent: peak 0.0000",
+    "phases.wav": "silent in mono: ",
     "nan.wav": "not finite: 2 samples",
     "huge.wav": "not finite: ",
     "truncated.wav": "truncated: ",
@@ -287,7 +287,7 @@ def answered(loaded, path):
     return np.array([answer[f"p_{label}"] for label in LABELS])
 
 
-@pytest.mark.parametrize("rate", [1, 8000, 16000, 24414, 44100, 192000])
+@pytest.mark.parametrize("rate", [1000, 8000, 16000, 24414, 44100, 192000])
 @pytest.mark.parametrize("channels", [1, 2])
 def test_a_single_window_equals_the_clip_of_the_prepare_stage(tmp_path, rate, channels):
     path = tmp_path / "a.wav"

@@ -23,9 +23,10 @@ from stages.clips.names import segment_name, without_segment
 from stages.running.outputs import complete
 from stages.running.resources import check_disk
 from stages.running.settings import processes
+from stages.sources.files import FFMPEG_SUFFIXES
 
 log = logging.getLogger(__name__)
-_LOSSY = (".mp3", ".ogg", ".oga", ".opus")
+_LOSSY = (".mp3", ".ogg", ".oga", ".opus", *(f".{suffix}" for suffix in FFMPEG_SUFFIXES))
 # Of a task: enough files to hide its overhead, but at most one long file.
 _MAX_FILES, _MAX_BYTES = 32, 1 << 22
 _SOME = 200  # files whose headers tell how long all are

@@ -19,6 +19,10 @@ FURTHER_SUFFIXES = {
     "NIST": ("sph",),
     "OGG": ("oga", "opus"),
 }
+# Speech of phones and browsers, which is decoded where ffmpeg is installed.
+_PHONES = "3g2 3ga 3gp 3gpp aac ac3 adts amr ape asf awb dss f4a m4a m4b m4v mka mkv mov mp2 mp4"
+_BROWSERS = "mpc mpga oga qt ra spx tta weba webm wma wmv wv"
+FFMPEG_SUFFIXES = frozenset(f"{_PHONES} {_BROWSERS}".split())
 # Headerless: libsndfile cannot open it without being told its rate and sample type.
 NO_SUFFIXES = {"raw"}
 # macOS leaves these folders in archives; its "._x.wav" files are skipped as hidden files.
@@ -30,14 +34,14 @@ def _audio_suffixes() -> frozenset[str]:
     formats = soundfile.available_formats()
     suffixes = {name.lower() for name in formats}
     suffixes.update(suffix for name in formats for suffix in FURTHER_SUFFIXES.get(name, ()))
-    return frozenset(suffixes - NO_SUFFIXES)
+    return frozenset(suffixes - NO_SUFFIXES) | FFMPEG_SUFFIXES
 
 
 AUDIO_SUFFIXES = _audio_suffixes()
 
 
 def audio_files(root: Path) -> list[str]:
-    """List the files below a folder whose suffix libsndfile reads.
+    """List the files below a folder whose suffix libsndfile or ffmpeg reads.
 
     Hidden files and folders are skipped. Linked folders are skipped with a warning: DVC does not
     follow them, so a change behind such a link would go unnoticed. `root` itself may be a link.
