@@ -4,6 +4,8 @@ May not import `app`, `studies` or `benchmarks`.
 """
 
 import os
+import signal
+import sys
 
 # One thread per process, and several processes. The numerical libraries read these variables when
 # first imported, and every stage imports this package before them. Worker processes inherit them.
@@ -11,3 +13,14 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUM
     os.environ.setdefault(_name, "1")
 # oneDNN caches a compiled convolution for every batch length: by default 1024 of them, 400 MB.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+
+
+def _stop(*_: object) -> None:
+    os.write(2, b"interrupted\n")
+    os._exit(130)
+
+
+# Libraries take seconds to import, before stages.running.entry.run_command takes over. `-m` stands
+# there while Python looks for the module to run; a shell may have chosen to ignore interruptions.
+if sys.argv[0] == "-m" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, _stop)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from stages.audio.store import open_audio
 from stages.clips.clip_table import read_clips
+from stages.running.entry import run_command
 from stages.running.outputs import complete
 from stages.running.settings import load_params
 from stages.splits.folds import read_split
@@ -56,4 +57,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)
