@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from stages.clips.clip_table import COLUMNS, write_clips
 from stages.reporting import drawing
 from stages.reporting.predictions import read_predictions
 from stages.reporting.sections.overall import headline, overall
+from stages.running.entry import run_command
 from studies import ablation, experiment
 from tests.support import composed, inside
 
@@ -279,7 +281,7 @@ def refused(folder, monkeypatch) -> str:
 
     monkeypatch.setattr(experiment, "run_jobs", never)
     with pytest.raises(SystemExit) as ended:
-        inside(folder, ablation.main)
+        inside(folder, partial(run_command, ablation.main))
     assert not any((folder / name).exists() for name in OUTPUTS)
     return ended.value.code
 
