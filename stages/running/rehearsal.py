@@ -16,10 +16,19 @@ from typing import Any
 
 from stages.running.code import ROOT
 
-#: Modules that are quick to import and touch neither files nor other processes.
+#: Modules that are quick to import and that only compute.
 _PURE = {
     *("__future__", "abc", "collections", "collections.abc", "contextlib", "dataclasses", "enum"),
-    *("functools", "itertools", "math", "re", "types", "typing", "stages.running.checks"),
+    *(
+        "functools",
+        "itertools",
+        "math",
+        "pathlib",
+        "re",
+        "types",
+        "typing",
+        "stages.running.checks",
+    ),
 }
 
 
@@ -44,17 +53,26 @@ class Unknown:
 
     Parameters
     ----------
+    length : int or None
+        what `len` returns; None: not known
     facts : objects
         attributes that are known
     """
 
-    def __init__(self, **facts: object) -> None:
-        vars(self).update(facts)
+    __slots__ = ("_facts", "_length")  # and nothing that `vars` could list
+
+    def __init__(self, *, length: int | None = None, **facts: object) -> None:
+        self._length, self._facts = length, facts
+
+    def __len__(self) -> int:
+        if self._length is None:
+            raise Needed
+        return self._length
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return Unknown()
+        return self._facts[name] if name in self._facts else Unknown()
 
     def __call__(self, *args: Any, **_: object) -> Any:
         """Return what a decorator would decorate."""
@@ -85,50 +103,17 @@ def _end(*_: object) -> Any:
     raise Needed
 
 
-for _operation in [
-    "add",
-    "sub",
-    "mul",
-    "truediv",
-    "floordiv",
-    "mod",
-    "pow",
-    "matmul",
-    "and",
-    "or",
-    "xor",
+_ANSWERED = "neg pos abs invert lt le gt ge getitem round enter"
+_TWO_SIDED = "add sub mul truediv floordiv mod pow matmul and or xor"
+_ENDING = "bool iter next int float index contains str repr format exit dir"
+for _name in [
+    *_ANSWERED.split(),
+    *_TWO_SIDED.split(),
+    *(f"r{name}" for name in _TWO_SIDED.split()),
 ]:
-    setattr(Unknown, f"__{_operation}__", _answer)
-    setattr(Unknown, f"__r{_operation}__", _answer)
-for _operation in [
-    "neg",
-    "pos",
-    "abs",
-    "invert",
-    "lt",
-    "le",
-    "gt",
-    "ge",
-    "getitem",
-    "round",
-    "enter",
-]:
-    setattr(Unknown, f"__{_operation}__", _answer)
-for _operation in [
-    "bool",
-    "len",
-    "iter",
-    "next",
-    "int",
-    "float",
-    "index",
-    "contains",
-    "str",
-    "repr",
-    "format",
-    "exit",
-]:
-    setattr(Unknown, f"__{_operation}__", _end)
+    setattr(Unknown, f"__{_name}__", _answer)
+for _name in _ENDING.split():
+    setattr(Unknown, f"__{_name}__", _end)
 
 
 def rehearsed(name: str) -> ModuleType:
