@@ -23,9 +23,8 @@ FIGURES = ("protocol", "ua", "ua_low", "ua_high", "n_clips", "n_speakers")
 
 def main() -> None:
     """Write models/export and reports/export.json; without a model if `export` is false."""
-    params = load_params()
     files, report = {"README.md": NOTHING.encode()}, {"exported": False}
-    if params.export:
+    if (params := load_params()).export:
         from stages.exporting.conversion import export  # takes seconds to import
 
         metrics = json.loads(Path("reports/metrics.json").read_text(encoding="utf-8"))

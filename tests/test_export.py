@@ -387,7 +387,7 @@ def test_weights_in_8_bits_that_lose_accuracy_are_not_written(trained, monkeypat
 
 
 def test_without_export_a_line_says_so_and_no_library_is_imported(tmp_path):
-    OmegaConf.save({"export": False}, tmp_path / "params.yaml")
+    OmegaConf.save(composed("export=false"), tmp_path / "params.yaml")
     program = (
         "import sys; from stages import export, exportable; export.main(); exportable.main(); "
         "sys.exit('torch' in sys.modules or 'onnx' in sys.modules)"

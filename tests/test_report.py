@@ -268,6 +268,7 @@ def run(tmp_path_factory):
             change(root)
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(root)
+            patch.setattr("stages.running.settings.check_params", lambda _: None)  # made up as well
             patch.setattr("stages.reporting.report.SECTIONS", sections)
             if not png:
                 patch.setattr("stages.reporting.drawing.encode", _svg_alone)

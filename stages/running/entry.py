@@ -77,10 +77,7 @@ def describe_error(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno is not None:
         return _of_the_system(error)
     if isinstance(error, MemoryError) or re.search("allocate memory|out of memory", message, re.I):
-        free = f"{free_memory() / 1e9:.1f} GB are free"
-        return (
-            f"out of memory: {first_line(message)}; {free}" if message else f"out of memory, {free}"
-        )
+        return f"out of memory, {free_memory() / 1e9:.1f} GB are free: {first_line(message)}"
     names = {kind.__name__ for kind in type(error).__mro__}
     if isinstance(error, (ValueError, OSError, ImportError)) or names & _USERS:
         if message and (_is_ours(error) or names & _USERS):

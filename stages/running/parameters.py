@@ -142,15 +142,15 @@ def _check_corpora(corpora: dict) -> None:
     for name, settings in corpora.items():
         setting = f"corpora.{name}"
         _check_kind(setting, settings, dict)
-        _check_names(setting, settings, wanted=("reader", "release", "download"))
+        _check_names(setting, settings, wanted=("reader",), optional=("release", "download"))
         _check_call(f"{setting}.reader", settings["reader"], "corpora")
-        held = settings["release"]
+        held = settings.get("release")
         if held is not None:
             names = held.get("names") if isinstance(held, dict) else None
             _check_kind(f"{setting}.release", held | {"names": None} if names else held, release)
             if names is not None:
                 _check_call(f"{setting}.release.names", names, "corpora")
-        if settings["download"] is not None:
+        if settings.get("download") is not None:
             _check_kind(f"{setting}.download", settings["download"], plan)
 
 
