@@ -190,7 +190,6 @@ MISTAKES = {
         ("corpora.folder.reader.language", 3, "text or null"),
         ("corpora.folder.reader.emotions", {"wut": "anger"}, "one of angry"),
         ("corpora.table.reader.columns", {"emotion": 3}, "text"),
-        ("corpora.table.reader.columns", {"emotions": "x"}, "file, emotion"),
         ("corpora.table.reader.table", None, "text"),
     ],
     "much": [

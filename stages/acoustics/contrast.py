@@ -70,9 +70,9 @@ def contrast(
     check_range("n_fft", n_fft, low=2)
     check_range("win_length", win_length, low=2, high=n_fft)
     check_range("hop_length", hop_length, low=1)
+    bands = _bands(sample_rate, n_fft, n_bands, fmin, quantile)
     # Below -120 dB the floor would vanish in float32's rounding of louder lines.
     check_range("floor_db", floor_db, low=-120, high=0)
-    bands = _bands(sample_rate, n_fft, n_bands, fmin, quantile)
     power = power_spectrum(waveform, n_fft=n_fft, win_length=win_length, hop_length=hop_length)
     means = _means(tuple(count for _, _, count in bands), waveform.dtype, waveform.device)
     floor = 10 ** (floor_db / 10)

@@ -55,6 +55,7 @@ def read(
         if there is no audio file below root; if the table is outside root, is not a table or lacks
         a column; if a setting is wrong
     """
+    files = set(audio_files(root))
     if _climbs(PurePosixPath(table)):
         raise ValueError(f"table: got {table}, want a file below {root}")
     if unknown := [column for column in columns if column not in COLUMNS]:
@@ -62,7 +63,6 @@ def read(
     headers = {column: columns.get(column, column) for column in COLUMNS}
     required = [headers[column] for column in COLUMNS if column in REQUIRED or column in columns]
     words = emotion_words(emotions)
-    files = set(audio_files(root))
     lines = {
         number: {column: cells[headers[column]] for column in COLUMNS if headers[column] in cells}
         for number, cells in read_table(root / table, columns=required)
