@@ -8,6 +8,8 @@ import os
 import re
 import subprocess
 import sys
+from functools import partial
+from importlib.machinery import SourceFileLoader
 
 import pytest
 from omegaconf import OmegaConf
@@ -15,7 +17,7 @@ from omegaconf.errors import ConfigKeyError
 
 from stages.clips.clip_table import read_clips
 from stages.running.entry import run_command
-from stages.running.parameters import check_params
+from stages.running.parameters import _check_call, check_params
 from stages.running.settings import load_params
 from tests.support import ROOT, composed
 
@@ -448,3 +450,17 @@ def test_the_check_imports_no_library_that_takes_seconds(tmp_path):
         "sys.exit(bool({'torch', 'pandas', 'numba', 'librosa', 'sklearn'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_code_whose_import_needs_its_library_is_checked_by_its_types(monkeypatch):
+    class Loader(SourceFileLoader):
+        def get_code(self, name):
+            return compile("import numpy; first, last = numpy.ones(2)", name, "exec")
+
+    params = composed("features=[rms]")
+    monkeypatch.delitem(sys.modules, "rehearsal.stages.acoustics.rms", raising=False)
+    monkeypatch.setattr("stages.running.rehearsal.SourceFileLoader", Loader)
+    check_kept = partial(_check_call, "features.rms", folder="acoustics")
+    check_kept(params["features"]["rms"])
+    with pytest.raises(ValueError, match="features.rms.floor_db: got 'low', want a number"):
+        check_kept(params["features"]["rms"] | {"floor_db": "low"})

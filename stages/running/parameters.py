@@ -14,12 +14,13 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType, NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from stages.running.checks import check, check_range
-from stages.running.rehearsal import Unknown, rehearse, rehearsed
+from stages.running.rehearsal import Needed, Unknown, rehearse, rehearsed
 
 #: Sections and settings at the top of params.yaml; `features` to `data` are sections.
 _TOP = (
@@ -308,7 +309,8 @@ def _check_call(setting: str, settings: Any, folder: str, **known: Any) -> None:
         for name, parameter in inspect.signature(function).parameters.items()
         if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
     ]
-    _check_rehearsal(setting, partial(function, *others, **values))
+    if function.__module__.startswith("rehearsal."):
+        _check_rehearsal(setting, partial(function, *others, **values))
 
 
 def _check_rehearsal(setting: str, call: Callable[[], object]) -> None:
@@ -333,6 +335,9 @@ def _target(setting: str, settings: Any, folder: str) -> tuple[ModuleType, Any]:
         module = rehearsed(match[1]) if match else None
     except ModuleNotFoundError:
         module = None
+    except Needed:  # code that no rehearsal can import
+        assert match is not None
+        module = import_module(match[1])
     found = getattr(module, match[2], None) if match else None
     fine = module is not None and getattr(found, "__module__", None) == module.__name__
     check(f"{setting}._target_", name, fine, want)
@@ -343,7 +348,8 @@ def _target(setting: str, settings: Any, folder: str) -> tuple[ModuleType, Any]:
 def _kinds(function: Any) -> dict[str, Any]:
     """Types of the keyword-only arguments of a rehearsed function or class, by name."""
     parameters = inspect.signature(function).parameters.values()
-    code = inspect.unwrap(function.__init__ if isinstance(function, type) else function)
+    is_class = isinstance(function, type)
+    code = inspect.unwrap(function.__init__ if is_class else function)
     space = code.__globals__
     keywords = [one for one in parameters if one.kind is one.KEYWORD_ONLY]
     return {one.name: _kind(one.annotation, space) for one in keywords}
