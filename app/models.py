@@ -122,8 +122,8 @@ def _from_onnx(path: Path) -> Model:
 
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: no such file; `dvc repro` makes {MODEL}, unless export=false: then use a "
-            "checkpoint, such as --model models/folds/fold_all-seed_0.pt"
+            f"{path}: no such file; `dvc repro` makes {MODEL} of any network, but not of svm or "
+            "ensemble; with export=false use --model models/folds/fold_all-seed_0.pt of a network"
         )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

@@ -288,6 +288,7 @@ MISTAKES = {
     ],
     "gru": [
         ("model.network.pooling", 0, "at least 1"),
+        ("model.network.dense", [64], "a list of 2"),
         ("model.network.dense", [64, "a"], "a list"),
     ],
     "ensemble": [

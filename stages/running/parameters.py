@@ -63,6 +63,7 @@ def check_params(params: Any) -> None:
     _check_names("data", params["data"], wanted=("name", "root"))
     for name in ("name", "root"):
         _check_kind(f"data.{name}", params["data"][name], str)
+    _check_kind("model_code", params.get("model_code", ""), str)
     _check_audio(params["audio"])
     _check_corpora(params["corpora"])
     _check_labels(params["labels"])
@@ -79,7 +80,8 @@ def check_params(params: Any) -> None:
         _check_call(f"features.{name}", settings, "acoustics")
         hop_length = settings["hop_length"]
         for window in {"win_length", "frame_length"} & set(settings):
-            check_range(f"features.{name}.{window}", settings[window], low=hop_length)
+            longest = params["audio"]["sample_rate"]  # a second
+            check_range(f"features.{name}.{window}", settings[window], low=hop_length, high=longest)
     _check_model("model", params["model"], features=params["features"])
     _check_training("train", params["train"])
     _check_calibration(params["calibration"], params)
@@ -163,6 +165,7 @@ def _check_labels(labels: dict) -> None:
     _check_names("labels.map", labels["map"], optional=known)
     for name, label in labels["map"].items():
         _check_kind(f"labels.map.{name}", label, str | None)
+        check(f"labels.map.{name}", label, label != "", "text or null")
     classes = sorted(set(filter(None, labels["map"].values())))
     check("labels.map", classes, len(classes) > 1, "at least 2 different labels")
 
@@ -210,10 +213,11 @@ def _check_model(setting: str, model: dict, *, features: Mapping[str, Any]) -> N
     taken |= {"epochs", "warmup", "n_mels", "n_mfcc", "n_channels"}  # which others take over
     wanted, roles = ("name", "network"), ("members", "student")
     _check_names(setting, model, wanted=wanted, optional=("code", "export", *roles, *sorted(taken)))
-    _check_kind(f"{setting}.name", model["name"], str)
+    kinds = {"name": str, "code": str, "export": bool, **dict.fromkeys(roles, dict)}
+    for name in set(model) - {"network"}:
+        _check_kind(f"{setting}.{name}", model[name], kinds.get(name, float))
     parts = {role: model[role] for role in roles if role in model}
     for role, members in parts.items():
-        _check_kind(f"{setting}.{role}", members, dict)
         for name, member in members.items():
             _check_member(f"{setting}.{role}.{name}", member, features=features)
     if "student" in model:
@@ -227,7 +231,8 @@ def _check_model(setting: str, model: dict, *, features: Mapping[str, Any]) -> N
         names = model["network"]["functionals"]
         _check_rehearsal(network, partial(known, dict.fromkeys(features, 2), names=names))
     for name, value in model["network"].items():
-        if _fits(value, int | Sequence[int | Sequence[int]]) and value != []:
+        check(f"{network}.{name}", value, value != [], "a list that is not empty")
+        if _fits(value, int | Sequence[int | Sequence[int]]):
             check(f"{network}.{name}", value, min(_flat(value)) >= 1, "at least 1")
         if name.endswith("dropout"):
             check(f"{network}.{name}", value, 0 <= value < 1, "at least 0 and less than 1")
@@ -250,6 +255,10 @@ def _check_member(setting: str, member: dict, *, features: Mapping[str, Any]) ->
 
 def _check_training(setting: str, train: dict) -> None:
     _check_call(setting, train, "learning")
+    frame_s = train["hop_length"] / train["sample_rate"]
+    for name in ("crop_s", "window_s"):
+        fine = train[name] is None or train[name] >= frame_s
+        check(f"{setting}.{name}", train[name], fine, f"at least a frame, {frame_s:g} seconds")
     start = train["warm_start"]
     fine = start is None or Path(start).is_file()
     check(f"{setting}.warm_start", start, fine, "null or an existing file")
@@ -257,13 +266,13 @@ def _check_training(setting: str, train: dict) -> None:
 
 def _check_calibration(calibration: dict, params: Mapping[str, Any]) -> None:
     kinds = {"name": str, "clips": int | Literal["all"]}
-    if calibration.get("clips") == 0:
-        _check_names("calibration", calibration, wanted=tuple(kinds))
-        return
-    kinds |= {"seed": int, "fewer": str, "statistics": str}
+    off = calibration.get("clips") == 0
+    kinds |= {} if off else {"seed": int, "fewer": str, "statistics": str}
     _check_names("calibration", calibration, wanted=tuple(kinds))
     for name, kind in kinds.items():
         _check_kind(f"calibration.{name}", calibration[name], kind)
+    if off:
+        return
     facts = {name: calibration[name] for name in ("seed", "fewer")}
     mark = rehearsed("stages.splits.enrolment").mark_enrolment
     rehearse(partial(mark, Unknown(), Unknown(), number=calibration["clips"], **facts))
@@ -408,7 +417,9 @@ def _fits(value: Any, kind: Any) -> bool:
         return isinstance(value, kind)
     if origin in (Sequence, list, tuple) or kind in (list, tuple):
         wanted = inner[0] if inner else object
-        return isinstance(value, list) and all(_fits(one, wanted) for one in value)
+        fixed = origin is tuple and Ellipsis not in inner
+        fine = isinstance(value, list) and (not fixed or len(value) == len(inner))
+        return fine and all(_fits(one, wanted) for one in value)
     if origin in (Mapping, dict):
         return isinstance(value, dict) and all(
             _fits(name, inner[0]) and _fits(one, inner[1]) for name, one in value.items()
@@ -423,7 +434,8 @@ def _in_words(kind: Any) -> str:
     if origin is Literal:
         return " or ".join(map(str, inner))
     if origin in (Sequence, list, tuple) or kind in (list, tuple):
-        return f"a list, each {_in_words(inner[0])}" if inner else "a list"
+        size = f" of {len(inner)}" if origin is tuple and Ellipsis not in inner else ""
+        return f"a list{size}, each {_in_words(inner[0])}" if inner else "a list"
     if origin in (Mapping, dict):
         return f"a section, each {_in_words(inner[1])}"
     return _WORDS.get(kind, "a section")
