@@ -4,6 +4,8 @@ May not import `app`, `studies` or `benchmarks`.
 """
 
 import os
+import signal
+import sys
 import threading
 import time
 from functools import cache
@@ -52,3 +54,14 @@ def _parent() -> int | None:
 
 if "DVC_STAGE" in os.environ:  # of a stage that DVC runs, and inherited by its worker processes
     end_with_parent()
+
+
+def _stop(*_: object) -> None:
+    os.write(2, b"interrupted\n")
+    os._exit(130)
+
+
+# Libraries take seconds to import, before stages.running.entry.run_command takes over. `-m` stands
+# there while Python looks for the module to run; a shell may have chosen to ignore interruptions.
+if sys.argv[0] == "-m" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, _stop)

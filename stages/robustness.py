@@ -12,6 +12,7 @@ import pandas as pd
 
 from stages.clips.clip_table import read_clips
 from stages.reporting.degradation_table import COLUMNS, robustness_table
+from stages.running.entry import run_command
 from stages.running.outputs import complete
 from stages.running.resources import check_disk
 from stages.running.settings import load_params, plain
@@ -53,4 +54,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

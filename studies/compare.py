@@ -19,18 +19,17 @@ import hashlib
 import io
 import itertools
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
 import pandas as pd
 from dvc.api import DVCFileSystem
-from dvc.exceptions import DvcException
 from dvc.repo.experiments.utils import exp_refs_by_names
 from dvc.scm import RevError
 from omegaconf import DictConfig, OmegaConf
 
+from stages.running.entry import run_command
 from stages.running.outputs import complete
 from stages.running.settings import plain
 from studies import comparison_page, scored
@@ -216,15 +215,12 @@ def main() -> None:
     wanted = parser.parse_args()
     if len(wanted.experiments) < 2:
         parser.error(f"got only {wanted.experiments[0]}, want at least two experiments")
-    try:
-        check_output(wanted.output)
-        experiments = read_results(wanted.experiments)
-        pairs = list(itertools.combinations(range(len(experiments)), 2))
-        if not wanted.pairs:
-            pairs = [pair for pair in pairs if pair[0] == 0]
-        comparison = compare_results(experiments, pairs=pairs)
-    except (DvcException, ValueError) as error:
-        sys.exit(str(error))
+    check_output(wanted.output)
+    experiments = read_results(wanted.experiments)
+    pairs = list(itertools.combinations(range(len(experiments)), 2))
+    if not wanted.pairs:
+        pairs = [pair for pair in pairs if pair[0] == 0]
+    comparison = compare_results(experiments, pairs=pairs)
     files = contents(comparison)
     with complete(wanted.output) as folder:
         folder.mkdir()
@@ -250,4 +246,4 @@ def report(comparison: Comparison, *, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

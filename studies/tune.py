@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
 from stages.reporting.drawing import encode_all, style
+from stages.running.entry import run_command
 from stages.running.outputs import complete
 from stages.running.settings import load_params, plain, processes
 from stages.running.workers import spread
@@ -161,16 +161,13 @@ def main() -> None:
     arguments = parser.parse_args()
     written = RECIPES / f"{arguments.recipe}.yaml" if arguments.recipe else None
     if written and written.exists():
-        sys.exit(f"{written}: already exists, want a new name")
-    try:
-        study = search.read_study(arguments.study)
-        experiment = last_run(study) if study.here else None
-        opened = tune(study, experiment, workers=arguments.workers)
-    except (OSError, ValueError) as error:
-        sys.exit(str(error))
+        raise ValueError(f"{written}: already exists, want a new name")
+    study = search.read_study(arguments.study)
+    experiment = last_run(study) if study.here else None
+    opened = tune(study, experiment, workers=arguments.workers)
     if not opened.get_trials(states=(TrialState.COMPLETE,)):
         reason = opened.trials[-1].user_attrs.get("error")
-        sys.exit(
+        raise ValueError(
             f"{arguments.study}: got no successful trial, want at least one; the last: {reason}"
         )
     write(study, opened, output=REPORTS / study.name)
@@ -195,4 +192,4 @@ def tune(study: Study, experiment: Experiment | None, *, workers: int | None) ->
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

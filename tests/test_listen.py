@@ -17,6 +17,7 @@ from app.listen import from_file, from_microphone, from_pipe, listen, main
 from app.models import Model, load_model
 from app.predict import predict
 from stages.audio.conditioning import conditioning
+from stages.running.entry import run_command
 from tests.support import AUDIO, LABELS, ROOT, speech_like
 
 RATE = 16000
@@ -175,14 +176,14 @@ def test_a_missing_microphone_is_named(monkeypatch, exported):
     monkeypatch.setitem(sys.modules, "sounddevice", FakeMicrophone())
     monkeypatch.setattr(sys, "argv", ["listen", "--device", "7", "--model", str(exported)])
     with pytest.raises(SystemExit, match="--device: No input device matching 7; .*\n  0 fake"):
-        main()
+        run_command(main)
 
 
 def test_the_missing_recording_library_is_named(monkeypatch, exported):
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     monkeypatch.setattr(sys, "argv", ["listen", "--model", str(exported)])
     with pytest.raises(SystemExit, match="--device: .*pip install sounddevice"):
-        main()
+        run_command(main)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +196,7 @@ def test_a_bad_file_is_named_with_the_reason(content, reason, tmp_path, monkeypa
         path.write_bytes(content)
     monkeypatch.setattr(sys, "argv", ["listen", "--file", str(path), "--model", str(exported)])
     with pytest.raises(SystemExit, match=f"a.wav: {reason}"):
-        main()
+        run_command(main)
 
 
 @pytest.mark.parametrize(

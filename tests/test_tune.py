@@ -18,6 +18,7 @@ from joblib.externals.loky import get_reusable_executor
 from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
+from stages.running.entry import run_command
 from studies import search, tune
 from studies.composition import compose_params
 from tests.support import ROOT
@@ -42,7 +43,7 @@ def run(folder: Path, *arguments: str, workers: int = 1) -> str:
         patch.chdir(folder)
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             try:
-                tune.main()
+                run_command(tune.main)
             except SystemExit as stop:
                 return f"stopped: {stop.code}"
     return printed.getvalue()

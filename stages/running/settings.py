@@ -15,15 +15,24 @@ import joblib
 from omegaconf import DictConfig, OmegaConf
 
 from stages.running.checks import check
+from stages.running.parameters import check_params
 
 #: Settings of a training that have a `_target_` of their own.
 _NESTED = ("augment", "schedule")
 
 
 def load_params(path: str | Path = "params.yaml") -> DictConfig:
-    """Read params.yaml, and send messages to standard error, one line each."""
+    """Read and check params.yaml, and send messages to standard error, one line each.
+
+    Raises
+    ------
+    ValueError
+        naming the first wrong setting; see stages.running.parameters
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    return cast(DictConfig, OmegaConf.load(path))
+    params = cast(DictConfig, OmegaConf.load(path))
+    check_params(plain(params))
+    return params
 
 
 def plain(settings: DictConfig) -> dict[str, Any]:
