@@ -1,7 +1,10 @@
 """Words for an emotion, a sex or an age, translated to those of the clip table."""
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from stages.sources.spelling import composed
 
 #: The common vocabulary. Each reader maps the codes of its corpus to these names; a label set
 #: (conf/labels) maps these names to the classes of the model.
@@ -50,7 +53,7 @@ SEXES = {
 
 def plain(word: str) -> str:
     """Put a word in lower case, with an underscore for each run of blanks and hyphens."""
-    return re.sub(r"[\s_-]+", "_", word.strip()).lower()
+    return re.sub(r"[\s_-]+", "_", composed(word.strip())).lower()
 
 
 def emotion_words(own: Mapping[str, str]) -> dict[str, str]:
@@ -106,6 +109,13 @@ def emotion_of(word: str, words: Mapping[str, str]) -> tuple[str, str]:
         f"emotion unknown: got {word or 'nothing'}, want one of {', '.join(EMOTIONS)}, "
         "or an entry for this word in the setting emotions"
     )
+
+
+def most_common(words: Iterable[str]) -> str:
+    """List words with their counts, the ten most frequent ones, for a message."""
+    counts = Counter(word or "nothing" for word in words)
+    listed = ", ".join(f"{word} ({count})" for word, count in counts.most_common(10))
+    return f"{listed} and {len(counts) - 10} more" if len(counts) > 10 else listed
 
 
 def sex_of(word: str) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from stages.running.checks import check
+from stages.sources.spelling import printable
 from stages.sources.vocabulary import EMOTIONS
 
 log = logging.getLogger(__name__)
@@ -34,8 +36,11 @@ def label_clips(
     Raises
     ------
     ValueError
-        if an emotion is not in the common vocabulary, or if the clips have fewer than two labels
+        if an emotion is not in the common vocabulary, if a label takes several lines, or if the
+        clips have fewer than two labels
     """
+    for label in mapping.values():
+        check("labels.map", label, label is None or label == printable(label), "text on one line")
     if unknown := [emotion for emotion in mapping if emotion not in EMOTIONS]:
         raise ValueError(
             f"labels {name}: got {', '.join(unknown)}, want only {', '.join(EMOTIONS)}"
