@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from app import pictures
 from app.models import MODEL, Model, Speaker, load_model
-from app.predict import columns
+from app.predict import columns, format_answers
 from app.recordings import (
     MAX_MB,
     MAX_S,
@@ -29,6 +29,7 @@ from app.recordings import (
     example_recordings,
     get_used_to,
 )
+from stages.sources.spelling import in_markdown
 
 _LIMITS = """
 - The model was trained on acted speech by few people. Expect lower accuracy for your voice, your
@@ -142,7 +143,7 @@ def _results(answers: dict[str, Answered], *, model: Model) -> None:
     rows = [{"file": name, **answered.row} for name, answered in answers.items()]
     for row in rows:
         if "error" in row:
-            st.error(f"**{row['file']}** cannot be used: {row['error']}")
+            st.error(f"**{in_markdown(row['file'])}** cannot be used: {in_markdown(row['error'])}")
     table = pd.DataFrame(rows, columns=columns(model, over_time=False))
     usable = [name for name, answered in answers.items() if "error" not in answered.row]
     if len(usable) > 1:
@@ -152,18 +153,20 @@ def _results(answers: dict[str, Answered], *, model: Model) -> None:
     if usable:
         name = st.selectbox("Recording", usable) if len(usable) > 1 else usable[0]
         _detail(name, answers[name])
-    st.download_button(
-        "Download as CSV", table.to_csv(index=False), "emotions.csv", "text/csv", on_click="ignore"
-    )
+    text = format_answers(rows, form="csv", names=list(table))
+    st.download_button("Download as CSV", text, "emotions.csv", "text/csv", on_click="ignore")
 
 
 def _detail(name: str, answered: Answered) -> None:
     emotion = answered.row["emotion"]
-    st.subheader(f"{name}: {emotion}, {100 * answered.row[f'p_{emotion}']:.0f} %")
+    heading = in_markdown(f"{name}: {emotion}")
+    st.subheader(f"{heading}, {100 * answered.row[f'p_{emotion}']:.0f} %")
     if answered.average:
         emotion = answered.average["emotion"]
         share = 100 * answered.average[f"p_{emotion}"]
-        st.markdown(f"Without knowing your voice, the answer is {emotion}, {share:.0f} %.")
+        st.markdown(
+            f"Without knowing your voice, the answer is {in_markdown(emotion)}, {share:.0f} %."
+        )
     st.audio(answered.waveform, sample_rate=answered.sample_rate)
     st.altair_chart(pictures.bars(answered.row), alt="Probability of each emotion")
     if len(answered.over_time) > 1:

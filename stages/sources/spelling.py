@@ -13,6 +13,7 @@ from stages.running.checks import check
 # Control characters, line and paragraph separators, and bytes of a name that is not UTF-8.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _BYTES = range(0xDC80, 0xDD00)  # stand for the bytes 0x80 to 0xff, see PEP 383
+_MARKUP = re.compile(r"[\\`*\[\]<>|$~&]|(?<!\w)_|_(?!\w)")
 _NUMBER = re.compile(r"\d+(?:\.\d*)?")
 _SPELLED = ("speaker", "sentence")
 
@@ -30,6 +31,11 @@ def is_utf8(name: str) -> bool:
 def printable(name: str) -> str:
     r"""Write a name on one line of valid text: control characters and stray bytes as \n or \xf6."""
     return _UNPRINTABLE.sub(_escaped, name)
+
+
+def in_markdown(name: str) -> str:
+    """Escape what Markdown would read as markup, so that a name shows as it is."""
+    return _MARKUP.sub(r"\\\g<0>", name)
 
 
 def identity(name: str) -> str:

@@ -36,11 +36,13 @@ def label_clips(
     Raises
     ------
     ValueError
-        if an emotion is not in the common vocabulary, if a label takes several lines, or if the
+        if an emotion is not in the common vocabulary, if a label cannot name a file, or if the
         clips have fewer than two labels
     """
     for label in mapping.values():
-        check("labels.map", label, label is None or label == printable(label), "text on one line")
+        text = isinstance(label, str) and label == printable(label)
+        fine = label is None or (text and not set(str(label)) & set("/\\"))
+        check("labels.map", label, fine, "text on one line without slashes: it names files")
     if unknown := [emotion for emotion in mapping if emotion not in EMOTIONS]:
         raise ValueError(
             f"labels {name}: got {', '.join(unknown)}, want only {', '.join(EMOTIONS)}"
