@@ -27,7 +27,7 @@ def complete(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".part-{path.name}")
+    part = temporary(path)
     _remove(part)  # left by a run that was killed
     try:
         yield part
@@ -36,6 +36,11 @@ def complete(path: str | Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         _remove(part)
+
+
+def temporary(path: Path) -> Path:
+    """Return the name under which `complete` writes an output."""
+    return path.with_name(f".part-{path.name}")
 
 
 def _remove(path: Path) -> None:
