@@ -10,7 +10,7 @@ from pathlib import Path
 
 from stages.running.outputs import complete
 from stages.running.settings import load_params, module_of
-from stages.sources.files import locate, unreadable_entries
+from stages.sources.files import locate, unreadable_entries, warn_of_letters
 
 OUTPUT = Path("data/corpora.ok")
 HELP = """See data/raw/README.md. python -m stages.fetch NAME downloads a corpus, or says how to.
@@ -50,6 +50,7 @@ def main() -> None:
         sys.exit("\n\n".join([*messages, HELP]))
     elif messages := unreadable_entries(params.corpora, root=params.data.root):
         sys.exit("\n".join(messages))
+    warn_of_letters(repository=Path.cwd(), corpora=locate(params.data.root))
     with complete(OUTPUT) as part:
         part.write_text("".join(f"{params.data.root}/{name}\n" for name in params.corpora))
 

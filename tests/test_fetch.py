@@ -734,6 +734,17 @@ def test_an_alias_set_by_an_earlier_run_stays_too(project, tmp_path):
     assert locate("remote://corpora") == project / "data/raw"
 
 
+def test_the_alias_takes_any_letters_and_keeps_other_settings(project, tmp_path):
+    local = Path(".dvc/config.local")
+    local.write_text("# mine\n[core]\n    autostage = true\n")
+    folder = tmp_path / "Jörg, 音 #1"
+    folder.mkdir()
+    assert run("one", folder=folder) == DONE
+    assert locate("remote://corpora/one") == folder / "one"
+    assert Config.from_cwd()["core"]["autostage"] is True
+    assert "# mine" in local.read_text(encoding="utf-8")
+
+
 def test_a_missing_alias_is_set(project, tmp_path):
     (project / ".dvc" / "config").write_text("")
     assert run("one", folder=tmp_path / "to") == DONE

@@ -20,6 +20,7 @@ from stages.sources.files import (
     parse_names,
     read_table,
     unreadable_entries,
+    warn_of_letters,
 )
 
 
@@ -180,6 +181,17 @@ def test_unreadable_entries_of_all_corpora_are_named_with_the_reason(tmp_path):
         f"{tmp_path}/{name}/gone.wav" for name in "ab"
     ]
     assert "DVC" in why
+
+
+def test_paths_with_which_dvc_fails_are_warned_of(caplog):
+    plain, odd = Path("/home/miller/x"), Path("/home/müller/x")
+    warn_of_letters(repository=plain, corpora=plain)
+    assert not caplog.records
+    warn_of_letters(repository=plain, corpora=odd)
+    warn_of_letters(repository=odd, corpora=odd)
+    link, clone = (record.getMessage() for record in caplog.records)
+    assert f"ln -s '{odd}' LINK" in link and "clone" in clone
+    assert all("--temp" in message and "--queue" in message for message in (link, clone))
 
 
 def test_a_file_is_found_in_either_unicode_form(tmp_path):

@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import re
+import shlex
 import stat
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -218,6 +219,24 @@ def find_file(root: Path, name: str) -> Path:
             part = alike[0] if alike else part
         path = path / part
     return path
+
+
+def warn_of_letters(*, repository: Path, corpora: Path) -> None:
+    """Log what DVC cannot do below a folder whose name has letters beyond ASCII."""
+    if not str(repository).isascii():
+        log.warning(
+            "%s: got letters beyond ASCII, with which `dvc exp run --temp` and `--queue` fail; to "
+            "use them, clone the repository into another folder",
+            repository,
+        )
+    elif not str(corpora).isascii():
+        log.warning(
+            "%s: got letters beyond ASCII, with which `dvc exp run --temp` and `--queue` fail; to "
+            "use them, point the alias to a link: ln -s %s LINK; dvc remote modify --local corpora "
+            "url LINK",
+            corpora,
+            shlex.quote(str(corpora)),
+        )
 
 
 def unreadable_entries(corpora: Iterable[str], *, root: str) -> list[str]:
