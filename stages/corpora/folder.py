@@ -151,9 +151,11 @@ def _understood(
     if roots == [PurePosixPath()] and len(fitting) == 1:
         log.warning(
             '%s: roots: got ["."], where no folder names an emotion, read as ["%s"], where some '
-            "do. If the folders above are named after speakers, set the reader's speaker as well",
+            "do. If the folders above them are named after speakers, set speaker: '^%s(?P<speaker>"
+            "[^/]+)/'",
             root,
             fitting[0],
+            "[^/]+/" * fitting[0].count("/"),
         )
         return [PurePosixPath(fitting[0])]
     others = " or ".join(f'["{path}"]' for path in fitting)
