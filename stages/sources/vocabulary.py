@@ -20,10 +20,17 @@ EMOTIONS = (
     "boredom",
     "amused",
     "sleepy",
+    "excited",
+    "frustrated",
+    "anxious",
+    "apologetic",
+    "assertive",
+    "concerned",
+    "encouraging",
     "other",
 )
 
-#: Unambiguous words. The user decides about those with two meanings (excited, tense, content).
+#: Unambiguous words. The user decides about those with two meanings (tense, content).
 SYNONYMS = {
     "angry": ("anger", "ang"),
     "disgust": ("disgusted", "dis"),
@@ -36,6 +43,13 @@ SYNONYMS = {
     "boredom": ("bored",),
     "amused": ("amusement",),
     "sleepy": ("sleepiness",),
+    "excited": ("excitement", "exc"),
+    "frustrated": ("frustration", "fru"),
+    "anxious": ("anxiety",),
+    "apologetic": (),
+    "assertive": (),
+    "concerned": (),
+    "encouraging": (),
     "other": (),
 }
 #: The speaker of all clips whose speaker is not known. It is one speaker, so that a split that
