@@ -139,11 +139,8 @@ def iemocap(root: Path, *lines: str, turns: tuple[str, ...], file: str = SCENE) 
 
 def test_iemocap_speakers_are_the_last_letter_and_labels_are_in_text_files(tmp_path):
     turns = ("Ses01F_impro04_F000", "Ses01F_impro04_M001", "Ses01F_script02_1_M016")
-    rows = iemocap(
-        tmp_path,
-        *(f"{turn} {code}" for turn, code in zip(turns, ("exc", "fru", "oth"))),
-        turns=turns,
-    )
+    codes = zip(turns, ("exc", "fru", "oth"), strict=True)
+    rows = iemocap(tmp_path, *map(" ".join, codes), turns=turns)
     found = [(row["clip"], row["speaker"], row["sex"], row["emotion"]) for row in rows]
     assert found == [
         (turns[0], "1F", "female", "excited"),
