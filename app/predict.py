@@ -134,7 +134,10 @@ def format_answers(answers: Sequence[dict], *, form: str, names: Sequence[str]) 
         return json.dumps(answers, indent=2)
     if form == "csv":
         stream = io.StringIO()
-        writer = csv.DictWriter(stream, names, lineterminator="\n")
+        # Quotes around every name where one holds a carriage return, which csv leaves bare.
+        bare = any("\r" in str(answer["file"]) for answer in answers)
+        quoting = csv.QUOTE_NONNUMERIC if bare else csv.QUOTE_MINIMAL
+        writer = csv.DictWriter(stream, names, lineterminator="\n", quoting=quoting)
         writer.writeheader()
         writer.writerows(answers)
         return stream.getvalue().rstrip("\n")

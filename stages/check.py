@@ -1,4 +1,4 @@
-"""Stage `check`: whether each chosen corpus is there, and how to get it if it is missing.
+"""Stage `check`: whether each chosen corpus is there and can be read, and what to do if not.
 
 python -m stages.check
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 from stages.running.entry import run_command
 from stages.running.outputs import complete
 from stages.running.settings import load_params, module_of
-from stages.sources.files import locate
+from stages.sources.files import locate, unreadable_entries, warn_of_letters
 
 OUTPUT = Path("data/corpora.ok")
 HELP = """See data/raw/README.md. python -m stages.fetch NAME downloads a corpus, or says how to.
@@ -46,6 +46,9 @@ def main() -> None:
             raise ValueError(f"{', '.join(missing)}: no demo speech, want -S data=real")
     elif messages := missing_corpora(params.corpora, root=params.data.root):
         raise ValueError("\n\n".join([*messages, HELP]))
+    elif messages := unreadable_entries(params.corpora, root=params.data.root):
+        raise ValueError("\n".join(messages))
+    warn_of_letters(repository=Path.cwd(), corpora=locate(params.data.root))
     with complete(OUTPUT) as part:
         part.write_text("".join(f"{params.data.root}/{name}\n" for name in params.corpora))
 

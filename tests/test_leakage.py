@@ -77,6 +77,20 @@ def test_a_clip_copied_under_another_speakers_name_stops_the_stage(tmp_path, mon
     assert not (tmp_path / "reports/leakage.json").exists()
 
 
+@pytest.mark.parametrize("column", ["speaker", "sentence"])
+def test_another_spelling_of_a_name_is_the_same_name(column):
+    clips = clip_table()
+    clips = clips[clips["variant"] == "clean"].reset_index(drop=True)
+    table = clips[["clip"]].assign(label=clips["emotion"])
+    table["0"] = np.where(clips["speaker"] == "savee/1", "test", "train")
+    tested = table["0"] == "test"
+    clips.loc[tested, "sentence"] = "savee/" + clips.loc[tested, "clip"]
+    clips.loc[tested, column] = "savee/ Zoe\u0308"
+    clips.loc[~tested, column] = "savee/ZO\u00cb"
+    with pytest.raises(ValueError, match=f"share 1 values of {column}"):
+        proof(clips, table, sentences_held_out=True)
+
+
 def proof(clips, table, *, speaker_dependent=False, sentences_held_out=False):
     return leaks.leakage(
         clips.assign(label=clips["emotion"]),
