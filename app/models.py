@@ -19,6 +19,8 @@ from stages.learning.speaker_statistics import SpeakerStatistics
 
 #: The file that `dvc repro` exports.
 MODEL = Path("models/export/inflect.onnx")
+#: The file that comes with this project; see its model card.
+PRETRAINED = Path("models/pretrained/inflect.int8.onnx")
 _CHECKPOINT = ".pt"
 
 
