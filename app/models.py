@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 #: The file that `dvc repro` exports.
 MODEL = Path("models/export/inflect.onnx")
+#: The file that comes with this project; see its model card.
+PRETRAINED = Path("models/pretrained/inflect.int8.onnx")
 _CHECKPOINT = ".pt"
 _CHECKOUT_S = 0.2  # `dvc checkout` removes a file milliseconds before it links another
 _SUM_BOUND = 1e-3  # distance of the sum of probabilities from 1

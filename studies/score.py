@@ -334,7 +334,7 @@ def _scored(
         answers, fates = read_answers(wanted.answers, label_map=label_map, rename=rename)
         task = task or official_task(settings, names=answers["name"].unique().tolist())
     else:
-        task = task or official_task(settings, names=_names_here(settings))
+        task = task or official_task(settings, names=names_here(settings))
         table, notes = _asked(
             settings,
             wanted,
@@ -352,7 +352,7 @@ def _overrides(wanted: argparse.Namespace) -> list[str]:
     return ["data=real", f"corpora=[{corpora}]", *chosen]
 
 
-def _names_here(settings: Mapping[str, Any]) -> list[str]:
+def names_here(settings: Mapping[str, Any]) -> list[str]:
     """Names of the files in the folders of corpora whose release has no list of names."""
     listed = []
     for corpus, own in settings["corpora"].items():
