@@ -25,7 +25,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,7 +136,7 @@ def format_answers(answers: Sequence[dict], *, form: str, names: Sequence[str]) 
         stream = io.StringIO()
         # Quotes around every name where one holds a carriage return, which csv leaves bare.
         bare = any("\r" in str(answer["file"]) for answer in answers)
-        quoting = csv.QUOTE_NONNUMERIC if bare else csv.QUOTE_MINIMAL
+        quoting: Any = csv.QUOTE_NONNUMERIC if bare else csv.QUOTE_MINIMAL
         writer = csv.DictWriter(stream, names, lineterminator="\n", quoting=quoting)
         writer.writeheader()
         writer.writerows(answers)

@@ -28,7 +28,7 @@ from stages.learning.learner import build_learner
 from stages.running.entry import run_command
 from stages.running.settings import bind, load_params, processes
 from stages.running.workers import spread
-from stages.splits.folds import folds_of, read_split
+from stages.splits.split_table import folds_of, read_split
 
 
 def job_ticks(fold: str, *, epochs: int) -> list[float]:

@@ -15,7 +15,7 @@ from stages.clips.clip_table import read_clips
 from stages.running.entry import run_command
 from stages.running.outputs import complete, replace_files
 from stages.running.settings import load_params
-from stages.splits.folds import read_split
+from stages.splits.split_table import read_split
 
 FOLDER = Path("models/export")
 NOTHING = "Nothing was exported: the setting `export` is false.\n"

@@ -27,8 +27,8 @@ def main() -> None:
     if params.degradations:
         # Torch takes seconds to import, and is not needed where nothing is chosen.
         from stages.learning.degraded import recognise
-        from stages.splits.folds import read_split
         from stages.splits.leaks import protocol_in_words, shared_in_words
+        from stages.splits.split_table import read_split
 
         check_disk(f"{OUTPUT}: its table", need=SIZE, folder=OUTPUT.parent)
         answers = recognise(

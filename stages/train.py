@@ -18,8 +18,8 @@ from stages.learning.training_plan import make_plan
 from stages.running.entry import run_command
 from stages.running.outputs import complete, resumable
 from stages.running.settings import load_params, plain
-from stages.splits.folds import read_split
 from stages.splits.labels import label_order
+from stages.splits.split_table import read_split
 
 
 def main() -> None:

@@ -52,7 +52,7 @@ from stages.running.outputs import complete
 from stages.running.settings import load_params, processes
 from stages.running.workers import cluster, spread
 from stages.splits.enrolment import mark_enrolment
-from stages.splits.folds import ALL, folds_of
+from stages.splits.split_table import ALL, folds_of
 from studies import experiment
 
 log = logging.getLogger(__name__)

@@ -28,9 +28,9 @@ from stages.reporting.predictions import Predictions
 from stages.running.entry import run_command
 from stages.running.settings import bind, load_params
 from stages.splits.assignment import split_clips
-from stages.splits.folds import ALL, folds_of
 from stages.splits.labels import label_clips
 from stages.splits.leaks import RULES, leakage_report, protocol_in_words, shared_in_words
+from stages.splits.split_table import ALL, folds_of
 from studies import experiment
 
 log = logging.getLogger(__name__)

@@ -54,9 +54,9 @@ from stages.running.outputs import complete
 from stages.running.settings import bind, load_params, plain
 from stages.sources.files import audio_files, locate
 from stages.splits.assignment import split_clips
-from stages.splits.folds import ALL, folds_of, read_split
 from stages.splits.labels import label_clips
 from stages.splits.leaks import RULES, leakage_report
+from stages.splits.split_table import ALL, folds_of, read_split
 from studies import scored
 from studies.answers import (
     Fates,

@@ -40,8 +40,8 @@ from stages.learning.learner import described
 from stages.learning.results import gather
 from stages.learning.training_plan import make_plan
 from stages.running.settings import plain
-from stages.splits.folds import ALL, folds_of
 from stages.splits.leaks import shared_in_words
+from stages.splits.split_table import ALL, folds_of
 from studies.composition import compose_params
 from studies.experiment import CACHES, LOGS, SCRATCH, Experiment, clean_up
 

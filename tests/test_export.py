@@ -27,7 +27,7 @@ from stages.learning.layers import InputLayer, window_frames
 from stages.learning.recogniser import Recogniser
 from stages.running.entry import run_command
 from stages.running.settings import bind
-from stages.splits.folds import write_split
+from stages.splits.split_table import write_split
 from tests.support import ROOT, composed, networks, sharpen, speech_like
 
 LABELS = ["angry", "happy", "neutral", "sad"]

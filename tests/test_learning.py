@@ -33,7 +33,7 @@ from stages.learning.results import gather, gather_validation
 from stages.learning.training import NetworkLearner, _class_weight
 from stages.learning.training_plan import make_plan
 from stages.running.settings import bind
-from stages.splits.folds import ALL
+from stages.splits.split_table import ALL
 from tests.support import ROOT, as_plugin, composed, networks
 
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))

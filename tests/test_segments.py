@@ -330,7 +330,7 @@ def test_a_full_disk_stops_the_stage_and_excludes_no_file(tmp_path, monkeypatch)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(reading.AudioStore, "append", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(ValueError, match="toy: the disk became full.*No space left"):
         prepare(tmp_path, [("a", noise(5), "sad", "1")])
     assert not list((tmp_path / "prepared").iterdir())
 

@@ -17,7 +17,7 @@ from stages.clips.clip_table import COLUMNS, read_clips, write_clips
 from stages.clips.names import escape_name, recording_of, segment_name, variant_name
 from stages.clips.preparation import prepare_corpus
 from stages.sources.spelling import identity, is_utf8, printable, settle_spellings
-from stages.splits.folds import read_split, write_split
+from stages.splits.split_table import read_split, write_split
 from tests.support import AUDIO
 
 NAMES = st.text(min_size=1, max_size=8)

@@ -112,6 +112,8 @@ def _check(*, roots: object, **texts: object) -> None:
             raise ValueError(f"{name}: got {text!r}, want text in quotes, or null")
     if texts["sex"] and not sex_of(str(texts["sex"])):
         raise ValueError(f"sex: got {texts['sex']!r}, want female, male or null")
+    if texts["speaker"]:
+        _compiled(str(texts["speaker"]))
 
 
 def _compiled(speaker: str) -> re.Pattern:

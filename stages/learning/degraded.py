@@ -26,7 +26,7 @@ from stages.learning.recogniser import load_recogniser
 from stages.running.parameters import split_levels
 from stages.running.settings import bind, module_of, processes
 from stages.running.workers import spread
-from stages.splits.folds import ALL, folds_of
+from stages.splits.split_table import ALL, folds_of
 
 CLEAN = "clean"
 _TASK_S = 60  # speech per task

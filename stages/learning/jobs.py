@@ -32,7 +32,7 @@ from stages.running.outputs import complete
 from stages.running.resources import check_disk, check_memory, full_disk_named
 from stages.running.settings import bind, processes
 from stages.running.workers import cluster, spread
-from stages.splits.folds import ALL, folds_of
+from stages.splits.split_table import ALL, folds_of
 
 log = logging.getLogger(__name__)
 

@@ -182,11 +182,11 @@ def read_table(path: Path, *, columns: Collection[str]) -> list[tuple[int, dict[
         raise FileNotFoundError(f"{path}: no such table") from error
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
-    columns = [composed(column) for column in columns]
+    wanted = [composed(column) for column in columns]
     lines = io.StringIO(text, newline="")
     header = next((line for line in lines if line.strip()), "")
     lines.seek(0)
-    reader = csv.reader(lines, strict=True, delimiter=_delimiter(header, columns))
+    reader = csv.reader(lines, strict=True, delimiter=_delimiter(header, wanted))
     try:
         records = [
             (reader.line_num, [composed(cell.strip()) for cell in record]) for record in reader
@@ -195,9 +195,9 @@ def read_table(path: Path, *, columns: Collection[str]) -> list[tuple[int, dict[
         raise ValueError(f"{path}, line {reader.line_num}: {error}, want CSV") from error
     records = [(line, record) for line, record in records if record]
     header = records[0][1] if records else []
-    if wrong := [column for column in columns if header.count(column) != 1]:
+    if wrong := [column for column in wanted if header.count(column) != 1]:
         raise ValueError(
-            f"{path}: got the columns {', '.join(header) or 'nothing'}, want {', '.join(columns)}, "
+            f"{path}: got the columns {', '.join(header) or 'nothing'}, want {', '.join(wanted)}, "
             f"each once; missing or repeated: {', '.join(wrong)}"
         )
     for line, record in records[1:]:

@@ -11,7 +11,7 @@ import pandas as pd
 from stages.running.checks import check
 from stages.sources.spelling import identity
 from stages.splits.enrolment import calibration_in_words, count_short
-from stages.splits.folds import folds_of
+from stages.splits.split_table import folds_of
 
 log = logging.getLogger(__name__)
 #: Settings of a split that say what training and test may share.

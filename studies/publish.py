@@ -1,7 +1,7 @@
 """Put the exported network of the last run into models/pretrained/, with figures on other corpora.
 
-dvc exp run -S +experiment=pretrained
-python -m studies.pretrained --unheard tess cremad
+dvc exp run -S +experiment=pretrained -S split.validation=0
+python -m studies.publish --unheard tess cremad
 
 Corpora after --unheard took no part in training. Their clips are answered by the 8-bit file one by
 one, as `app.predict` answers. The model card begins with the metadata that model hubs read, so the
@@ -46,9 +46,9 @@ _CARD = """\
 
 {held_out}
 
-In the first row ten unlabelled clips of each speaker are known, as after getting used to a voice; in
-the second, none. Both rows score the same clips. The expected calibration error of the probabilities
-is {ece:.3f} (first row; no temperature was fitted).
+In the first row ten unlabelled clips of each speaker are known, as after getting used to a voice;
+in the second, none. Both rows score the same clips. The expected calibration error of the
+probabilities is {ece:.3f} (first row; no temperature was fitted).
 
 ## Corpora that it never heard
 
@@ -64,8 +64,8 @@ of acting and language cost that much, and spontaneous speech costs more.
 ## Making it again
 
 ```sh
-dvc exp run -S +experiment=pretrained
-python -m studies.pretrained --unheard {names}
+dvc exp run -S +experiment=pretrained -S split.validation=0
+python -m studies.publish --unheard {names}
 ```
 """
 
