@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import reprlib
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -34,10 +35,15 @@ from stages.running.checks import named
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
+log = logging.getLogger(__name__)
 #: The file that `dvc repro` exports.
 MODEL = Path("models/export/inflect.onnx")
+#: What the stage `export` says of it.
+_REPORT = Path("reports/export.json")
 #: The file that comes with this project; see its model card.
 PRETRAINED = Path("models/pretrained/inflect.int8.onnx")
+#: What programs say of their option `--model`.
+DEFAULT = f"default: {MODEL} if it was trained on real speech, else {PRETRAINED}"
 _CHECKPOINT = ".pt"
 _CHECKOUT_S = 0.2  # `dvc checkout` removes a file milliseconds before it links another
 _SUM_BOUND = 1e-3  # distance of the sum of probabilities from 1
@@ -124,6 +130,21 @@ class Model:
                 total += len(window) * self.probabilities(window, speaker)
                 samples += len(window)
         return total / samples if samples else None
+
+
+def default_model() -> Path:
+    """Choose the exported file of the last run, unless it heard the demo's synthetic voices alone.
+
+    Then, or without a run, the file that comes along answers, and a warning says so.
+    """
+    if MODEL.is_file():
+        report = json.loads(_REPORT.read_text(encoding="utf-8")) if _REPORT.is_file() else {}
+        if report.get("metadata", {}).get("speech") != "synthetic":
+            return MODEL
+    if not PRETRAINED.is_file():
+        return MODEL
+    log.warning("%s answers: nothing was trained on real speech here", PRETRAINED)
+    return PRETRAINED
 
 
 def load_model(path: str | Path) -> Model:

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from tabulate import tabulate
 from tqdm import tqdm
 
-from app.models import MODEL, Model, Speaker, load_model
+from app.models import DEFAULT, Model, Speaker, default_model, load_model
 from app.profiles import WINDOW_S, Profile, enrol
 from app.windows import read_windows
 from stages.running.entry import run_command
@@ -156,7 +156,7 @@ def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("paths", nargs="*", metavar="FILE|FOLDER|GLOB")
-    parser.add_argument("--model", type=Path, default=MODEL, help=f"default: {MODEL}")
+    parser.add_argument("--model", type=Path, metavar="FILE", help=DEFAULT)
     parser.add_argument("--format", choices=("table", "json", "csv"), default="table")
     parser.add_argument("--window", type=float, metavar="S", help="one answer per window of S s")
     parser.add_argument("--hop", type=float, metavar="S", help="a window every S s")
@@ -184,7 +184,7 @@ def main() -> None:
         parser.error("--hop: got no --window, want both")
     # The name of a file may not be valid text.
     cast(io.TextIOWrapper, sys.stdout).reconfigure(errors="backslashreplace")
-    model = load_model(arguments.model)
+    model = load_model(arguments.model or default_model())
     speaker = _speaker(model, arguments.speaker, profile=arguments.profile)
     files = list(find_files(arguments.paths))
     answers = _answers(model, files, window_s=window_s, hop_s=hop_s, speaker=speaker)

@@ -31,7 +31,7 @@ from joblib import cpu_count
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import listen as live
-from app.models import MODEL, Model, load_model
+from app.models import DEFAULT, Model, default_model, load_model
 from app.predict import predict
 from app.profiles import Profile
 from app.recordings import MAX_MB, MAX_MILLIONS, MAX_S, Recording, stored, ticking
@@ -323,7 +323,7 @@ def main() -> None:
     )
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for all; default: %(default)s")
     parser.add_argument("--port", type=int, default=8000, help="default: %(default)s")
-    parser.add_argument("--model", type=Path, default=MODEL, help=f"default: {MODEL}")
+    parser.add_argument("--model", type=Path, metavar="FILE", help=DEFAULT)
     parser.add_argument("--jobs", type=int, default=cpu_count(), help="files answered at a time")
     parser.add_argument("--waiting", type=int, default=100, help="files that may wait")
     parser.add_argument("--timeout", type=float, default=30, metavar="S", help="of a request")
@@ -334,7 +334,7 @@ def main() -> None:
         if not 0 < value < math.inf:
             parser.error(f"--{name}: got {value:g}, want more than 0")
     server = build(
-        load_model(wanted.model),
+        load_model(wanted.model or default_model()),
         jobs=wanted.jobs,
         waiting=wanted.waiting,
         timeout_s=wanted.timeout,

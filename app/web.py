@@ -21,7 +21,7 @@ import streamlit as st
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from app import pictures
-from app.models import MODEL, Model, Speaker, load_model
+from app.models import Model, Speaker, default_model, load_model
 from app.predict import columns, format_answers
 from app.recordings import (
     MAX_MB,
@@ -76,7 +76,7 @@ def main() -> None:
     st.set_page_config("Inflect: emotion in speech", layout="centered")
     st.title("What emotion does a voice express?")
     try:
-        model = _model(os.environ.get("INFLECT_MODEL", str(MODEL)))
+        model = _model(os.environ.get("INFLECT_MODEL", str(default_model())))
     except (FileNotFoundError, ValueError, ImportError) as error:
         st.error(f"The model cannot be loaded: {plain(error)}")
         st.stop()

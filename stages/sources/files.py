@@ -184,9 +184,9 @@ def read_table(path: Path, *, columns: Collection[str]) -> list[tuple[int, dict[
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
     wanted = [composed(column) for column in columns]
     lines = io.StringIO(text, newline="")
-    header = next((line for line in lines if line.strip()), "")
+    first = next((line for line in lines if line.strip()), "")
     lines.seek(0)
-    reader = csv.reader(lines, strict=True, delimiter=_delimiter(header, wanted))
+    reader = csv.reader(lines, strict=True, delimiter=_delimiter(first, wanted))
     try:
         records = [
             (reader.line_num, [composed(cell.strip()) for cell in record]) for record in reader
