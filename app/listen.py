@@ -34,6 +34,7 @@ from app.profiles import Profile
 from app.windows import condition
 from stages.audio.decoding import Tally, opened, read_blocks, resampled
 from stages.audio.loudness import rms_db
+from stages.running.entry import run_command
 
 #: Time of arrival by time.perf_counter, and mono samples, float32 [samples].
 Block = tuple[float, NDArray[np.float32]]
@@ -285,9 +286,11 @@ def main() -> None:
             print()
     except KeyboardInterrupt:  # the way to stop listening
         print()
-    except (FileNotFoundError, ValueError, ImportError) as error:
-        sys.exit(f"{arguments.file}: {error}" if arguments.file else str(error))
+    except (FileNotFoundError, ValueError) as error:
+        if not arguments.file:
+            raise
+        raise ValueError(f"{arguments.file}: {error}") from error
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import reprlib
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
 
 #: The file that `dvc repro` exports.
 MODEL = Path("models/export/inflect.onnx")
+#: The file that comes with this project; see its model card.
+PRETRAINED = Path("models/pretrained/inflect.int8.onnx")
 _CHECKPOINT = ".pt"
+_CHECKOUT_S = 0.2  # `dvc checkout` removes a file milliseconds before it links another
 _SUM_BOUND = 1e-3  # distance of the sum of probabilities from 1
 
 #: Metadata of a file that programs show, by type.
@@ -143,12 +147,15 @@ def load_model(path: str | Path) -> Model:
 
         torch.set_num_threads(1)  # app.predict has a thread per file
         load = partial(_from_checkpoint, path)
-    elif not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no such file; `dvc repro` makes {MODEL}, unless export=false: then use a "
-            "checkpoint, such as --model models/folds/fold_all-seed_0.pt"
-        )
     else:
+        if not path.is_file():
+            time.sleep(_CHECKOUT_S)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path}: no such file; `dvc repro` makes {MODEL} of any network, but not of svm "
+                "or ensemble; with export=false use --model models/folds/fold_all-seed_0.pt of a "
+                "network"
+            )
         import onnxruntime  # noqa: F401  also for the copy of this process
 
         with named(path):

@@ -35,6 +35,7 @@ from tqdm import tqdm
 from app.models import MODEL, Model, Speaker, load_model
 from app.profiles import WINDOW_S, Profile, enrol
 from app.windows import read_windows
+from stages.running.entry import run_command
 from stages.sources.files import audio_files
 
 
@@ -133,7 +134,10 @@ def format_answers(answers: Sequence[dict], *, form: str, names: Sequence[str]) 
         return json.dumps(answers, indent=2)
     if form == "csv":
         stream = io.StringIO()
-        writer = csv.DictWriter(stream, names, lineterminator="\n")
+        # Quotes around every name where one holds a carriage return, which csv leaves bare.
+        bare = any("\r" in str(answer["file"]) for answer in answers)
+        quoting = csv.QUOTE_NONNUMERIC if bare else csv.QUOTE_MINIMAL
+        writer = csv.DictWriter(stream, names, lineterminator="\n", quoting=quoting)
         writer.writeheader()
         writer.writerows(answers)
         return stream.getvalue().rstrip("\n")
@@ -180,14 +184,10 @@ def main() -> None:
         parser.error("--hop: got no --window, want both")
     # The name of a file may not be valid text.
     cast(io.TextIOWrapper, sys.stdout).reconfigure(errors="backslashreplace")
-    try:
-        model = load_model(arguments.model)
-        speaker = _speaker(model, arguments.speaker, profile=arguments.profile)
-        files = list(find_files(arguments.paths))
-        answers = _answers(model, files, window_s=window_s, hop_s=hop_s, speaker=speaker)
-    except (FileNotFoundError, ValueError, ImportError) as error:
-        # ImportError: of an optional library that a feature of the model needs.
-        sys.exit(str(error))
+    model = load_model(arguments.model)
+    speaker = _speaker(model, arguments.speaker, profile=arguments.profile)
+    files = list(find_files(arguments.paths))
+    answers = _answers(model, files, window_s=window_s, hop_s=hop_s, speaker=speaker)
     names = columns(model, over_time=window_s is not None)
     print(format_answers(answers, form=arguments.format, names=names))
     sys.exit(any("error" in answer for answer in answers))
@@ -231,4 +231,4 @@ def _answers(
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

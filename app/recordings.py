@@ -133,9 +133,9 @@ def answer(
         with an error if the file cannot be used; one larger than MAX_MB, or by its header longer
         than MAX_S or with more samples than MAX_MILLIONS, is not decoded
     """
-    model = _ticking(model, tick)
+    model = ticking(model, tick)
     try:
-        with _stored(recording) as path:
+        with stored(recording) as path:
             (row,) = predict(model, path, speaker=speaker)
             del row["file"]
             if "error" in row or speaker is None:
@@ -150,20 +150,20 @@ def details(
 ) -> Details:
     """Recognise the emotion of each window of a recording that has an answer; see `answer`."""
     rate, waveform = model.audio["sample_rate"], []
-    with _stored(recording) as path:
+    with stored(recording) as path:
         with opened(path) as sound:
             blocks = read_blocks(sound, tally=Tally())
             for block in resampled(blocks, rate_hz=sound.samplerate, sample_rate=rate):
                 tick()
                 waveform.append(block)
         windows = predict(
-            _ticking(model, tick), path, window_s=WINDOW_S, hop_s=HOP_S, speaker=speaker
+            ticking(model, tick), path, window_s=WINDOW_S, hop_s=HOP_S, speaker=speaker
         )
     usable = [row for row in windows if "error" not in row]
     return Details(usable, np.concatenate(waveform), rate)
 
 
-def _ticking(model: Model, tick: Tick) -> Model:
+def ticking(model: Model, tick: Tick) -> Model:
     """Return a model that ticks before each answer."""
 
     def run(waveform: NDArray[np.float32], speaker: Speaker | None) -> tuple[NDArray, NDArray]:
@@ -174,7 +174,7 @@ def _ticking(model: Model, tick: Tick) -> Model:
 
 
 @contextmanager
-def _stored(recording: Recording) -> Iterator[str]:
+def stored(recording: Recording) -> Iterator[str]:
     """Write a recording to a file without a name, which ends with this process at the latest.
 
     Yields
@@ -216,11 +216,11 @@ def get_used_to(
         files, faults = {}, []
         for recording in recordings:
             try:
-                files[stack.enter_context(_stored(recording))] = recording.name
+                files[stack.enter_context(stored(recording))] = recording.name
             except ValueError as error:
                 faults.append(f"{recording.name}: not used: {error}")
         try:
-            profile, messages = enrol(_ticking(model, tick), [(path, "") for path in files])
+            profile, messages = enrol(ticking(model, tick), [(path, "") for path in files])
         except ValueError as error:
             profile, messages = Profile.empty(model), str(error).splitlines()[:-1]
         for path, name in files.items():

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from app import pictures
 from app.models import MODEL, Model, Speaker, load_model
-from app.predict import columns
+from app.predict import columns, format_answers
 from app.recordings import (
     MAX_MB,
     MAX_S,
@@ -37,6 +37,7 @@ from app.recordings import (
     example_recordings,
     get_used_to,
 )
+from stages.sources.spelling import in_markdown
 
 _LIMITS = """
 - The model was trained on acted speech by few people. Expect lower accuracy for your voice, your
@@ -68,7 +69,8 @@ def plain(text: object) -> str:
 
     Otherwise a picture in the name of a file, for one, would be loaded.
     """
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(str(text).split()))
+    escaped = in_markdown(" ".join(str(text).split()))
+    return re.sub("[:#]", r"\\\g<0>", escaped)  # Streamlit reads :red[x], :smile: and more
 
 
 def main() -> None:
@@ -213,9 +215,8 @@ def _results(recordings: dict[str, Recording], *, model: Model, speaker: Speaker
                 found = details(recordings[name], model=model, speaker=speaker, tick=tick)
             st.session_state["details"] = keys[name], found
         _detail(name, answers[name], st.session_state["details"][1])
-    st.download_button(
-        "Download as CSV", table.to_csv(index=False), "emotions.csv", "text/csv", on_click="ignore"
-    )
+    text = format_answers(rows, form="csv", names=list(table))
+    st.download_button("Download as CSV", text, "emotions.csv", "text/csv", on_click="ignore")
 
 
 def _detail(name: str, answered: Answered, found: Details) -> None:

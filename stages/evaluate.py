@@ -18,16 +18,18 @@ from stages.reporting.predictions import read_predictions, read_validation
 from stages.reporting.report import evaluate
 from stages.reporting.run import Run
 from stages.reporting.sections.label_sets import read_label_sets
+from stages.running.entry import run_command
 from stages.running.outputs import complete
+from stages.running.resources import check_disk
 from stages.running.settings import load_params, plain
 
-REPORTS = Path("reports")
+REPORTS, SIZE = Path("reports"), 6_000_000  # bytes of a usual report
 
 
 def main() -> None:
     """Write reports/: metrics.json, tables/, plots/, figures/, corpora.csv and index.html."""
-    settings = plain(load_params())
-    clips = read_clips("data/merged/clips.csv")
+    check_disk(f"{REPORTS}: page, figures and tables", need=SIZE, folder=REPORTS)
+    settings, clips = plain(load_params()), read_clips("data/merged/clips.csv")
     known, names, frames = clips["clip"], list(settings["features"]), int(clips["frames"].sum())
     predictions = read_predictions("data/predictions.csv", known=known)
     run = Run(
@@ -54,4 +56,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -12,23 +12,25 @@ import pandas as pd
 
 from stages.audio.store import open_audio
 from stages.clips.clip_table import read_clips
-from stages.running.outputs import complete
+from stages.running.entry import run_command
+from stages.running.outputs import complete, replace_files
 from stages.running.settings import load_params
 from stages.splits.folds import read_split
 
+FOLDER = Path("models/export")
 NOTHING = "Nothing was exported: the setting `export` is false.\n"
 FIGURES = ("protocol", "ua", "ua_low", "ua_high", "n_clips", "n_speakers")
 
 
 def main() -> None:
     """Write models/export and reports/export.json; without a model if `export` is false."""
-    params = load_params()
     files, report = {"README.md": NOTHING.encode()}, {"exported": False}
-    if params.export:
+    if (params := load_params()).export:
         from stages.exporting.conversion import export  # takes seconds to import
 
         metrics = json.loads(Path("reports/metrics.json").read_text(encoding="utf-8"))
         exported = export(
+            folder=FOLDER,
             checkpoints=Path("models/folds"),
             seed=params.seeds[0],
             clips=read_clips("data/merged/clips.csv"),
@@ -47,13 +49,10 @@ def main() -> None:
             },
         )
         files, report = exported.files, exported.report
-    with complete(Path("models/export")) as part:
-        part.mkdir()
-        for name, content in files.items():
-            (part / name).write_bytes(content)
+    replace_files(FOLDER, files)
     with complete(Path("reports/export.json")) as part:
         part.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -12,8 +12,12 @@ import pandas as pd
 
 from stages.clips.clip_table import read_clips
 from stages.reporting.degradation_table import COLUMNS, robustness_table
+from stages.running.entry import run_command
 from stages.running.outputs import complete
+from stages.running.resources import check_disk
 from stages.running.settings import load_params, plain
+
+OUTPUT, SIZE = Path("reports/robustness.csv"), 1_000_000  # bytes, at most
 
 
 def main() -> None:
@@ -26,6 +30,7 @@ def main() -> None:
         from stages.splits.folds import read_split
         from stages.splits.leaks import protocol_in_words, shared_in_words
 
+        check_disk(f"{OUTPUT}: its table", need=SIZE, folder=OUTPUT.parent)
         answers = recognise(
             plain(params.degradations),
             clips=read_clips("data/merged/clips.csv"),
@@ -44,9 +49,9 @@ def main() -> None:
             n_classes=len(answers.labels),
             protocol=protocol,
         )
-    with complete(Path("reports/robustness.csv")) as part:
+    with complete(OUTPUT) as part:
         table.to_csv(part, index=False, lineterminator="\n")
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 from stages.clips.clip_table import read_clips
+from stages.running.entry import run_command
 from stages.running.outputs import complete
 from stages.running.settings import bind, load_params, plain
 from stages.splits.assignment import split_clips
@@ -49,4 +50,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

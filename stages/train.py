@@ -15,7 +15,8 @@ from stages.learning.checkpoints import SECTIONS
 from stages.learning.jobs import all_jobs, run_jobs
 from stages.learning.results import gather, gather_validation
 from stages.learning.training_plan import make_plan
-from stages.running.outputs import complete
+from stages.running.entry import run_command
+from stages.running.outputs import complete, resumable
 from stages.running.settings import load_params, plain
 from stages.splits.folds import read_split
 from stages.splits.labels import label_order
@@ -35,24 +36,22 @@ def main() -> None:
         settings=plain(OmegaConf.masked_copy(params, list(SECTIONS))),
     )
     jobs = all_jobs(split, list(params.seeds))
-    run_jobs(jobs, plan)
-    predictions, history = gather(jobs, plan)
-    speakers = clips[["clip", "corpus", "speaker", "sex"]]
-    tables = {"predictions": predictions, "validation": gather_validation(jobs, plan)}
-    for name, table in tables.items():
-        with complete(Path(f"data/{name}.csv")) as part:
+    with resumable(plan.scratch):
+        run_jobs(jobs, plan)
+        predictions, history = gather(jobs, plan)
+        tables = {"predictions": predictions, "validation": gather_validation(jobs, plan)}
+        speakers = clips[["clip", "corpus", "speaker", "sex"]]
+        for name, table in tables.items():
             table = speakers.merge(table, on="clip", validate="one_to_many")
-            table.to_csv(part, index=False, float_format="%.7f", lineterminator="\n")
-    with complete(Path("reports/training.csv")) as part:
-        history.to_csv(part, index=False, float_format="%.6f", lineterminator="\n")
-    with complete(Path("models/folds")) as part:
-        part.mkdir()
-        for job in jobs:
-            shutil.copyfile(plan.scratch / job.name / "model.pt", part / f"{job.name}.pt")
-    shutil.rmtree(plan.scratch)
-    if not any(plan.scratch.parent.iterdir()):  # else another run was interrupted, and may go on
-        plan.scratch.parent.rmdir()
+            with complete(Path(f"data/{name}.csv")) as part:
+                table.to_csv(part, index=False, float_format="%.7f", lineterminator="\n")
+        with complete(Path("reports/training.csv")) as part:
+            history.to_csv(part, index=False, float_format="%.6f", lineterminator="\n")
+        with complete(Path("models/folds")) as part:
+            part.mkdir()
+            for job in jobs:
+                shutil.copyfile(plan.scratch / job.name / "model.pt", part / f"{job.name}.pt")
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

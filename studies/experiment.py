@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from stages.reporting.drawing import (
 )
 from stages.reporting.predictions import Predictions, arrange, read_predictions
 from stages.reporting.systems import ua_row
-from stages.running.outputs import complete
+from stages.running.outputs import complete, locked
 from stages.running.settings import plain
 from stages.splits.folds import ALL, folds_of, read_split
 from stages.splits.labels import label_order
@@ -205,8 +206,9 @@ def train(
         settings={**settings, "features": {name: settings["features"][name] for name in features}},
     )
     jobs = [job for job in all_jobs(split, experiment.seeds) if job.fold != ALL]
-    run_jobs(jobs, plan)
-    predictions, _ = gather(jobs, plan)
+    with locked(plan.scratch):
+        run_jobs(jobs, plan)
+        predictions, _ = gather(jobs, plan)
     described = experiment.clips[["clip", "corpus", "speaker", "sex"]]
     table = described.merge(predictions, on="clip", validate="one_to_many")
     return plan, arrange(table, known=experiment.clips["clip"], name=name)
@@ -335,5 +337,5 @@ def clean_up(plans: Sequence[Plan]) -> None:
         if plan.scratch.is_dir():  # none if the settings were refused
             shutil.rmtree(plan.scratch)
     for folder in [*(plan.scratch.parent for plan in plans), SCRATCH]:
-        if folder.is_dir() and not any(folder.iterdir()):  # otherwise another run may need it
+        with suppress(OSError):  # another run needs it
             folder.rmdir()

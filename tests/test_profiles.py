@@ -22,6 +22,7 @@ from stages.exporting.graph import open_session, to_onnx, with_int8_weights
 from stages.learning.recogniser import load_recogniser
 from stages.learning.speaker_head import add_head
 from stages.learning.speaker_statistics import SpeakerCalibration, SpeakerStatistics
+from stages.running.entry import run_command
 from tests.support import AUDIO, read_clip, speech_like
 from tests.test_export import LABELS, RATE, SHAPES, SPEECH, untrained
 
@@ -76,7 +77,7 @@ def run(patch, capsys, *arguments: object) -> tuple[list[dict], str]:
     """Answers of the command as JSON, and what it said besides."""
     patch.setattr(sys, "argv", ["predict", *map(str, arguments), "--format", "json"])
     with pytest.raises(SystemExit) as stop:
-        command.main()
+        run_command(command.main)
     printed = capsys.readouterr()
     if stop.value.code not in (0, False):
         return [], f"{stop.value.code}{printed.err}"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import stages
+from stages.running import machine_code
 
 
 @pytest.mark.parametrize(
@@ -30,12 +30,12 @@ def test_compiled_code_has_a_folder(writable, temporary, tmp_path, monkeypatch):
     monkeypatch.setattr("atexit.register", lambda work, *given, **_: removed.append(given))
     places = {
         ".cache": tmp_path / "home",
-        "stages": Path(stages.__file__).parent,
-        "packages": Path(stages.sysconfig.get_path("purelib")),
+        "stages": Path(machine_code.__file__).parents[1],
+        "packages": Path(machine_code.sysconfig.get_path("purelib")),
     }
     allowed = [places[name] for name in writable]
     monkeypatch.setattr("os.access", lambda folder, _: folder in allowed)
-    stages._place_machine_code()
+    machine_code.place_machine_code()
     made = list((tmp_path / "temporary").iterdir())
     assert len(made) == temporary and removed == [(str(folder),) for folder in made]
     assert os.environ.get("NUMBA_CACHE_DIR") == (str(made[0]) if made else None)
@@ -46,5 +46,5 @@ def test_compiled_code_has_a_folder(writable, temporary, tmp_path, monkeypatch):
 def test_a_folder_that_was_chosen_stays(monkeypatch):
     monkeypatch.setenv("NUMBA_CACHE_DIR", "/chosen")
     monkeypatch.setattr("os.access", lambda *_: False)
-    stages._place_machine_code()
+    machine_code.place_machine_code()
     assert os.environ["NUMBA_CACHE_DIR"] == "/chosen"

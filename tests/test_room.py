@@ -73,7 +73,7 @@ def test_memory_is_refused_with_both_sizes(monkeypatch):
 def test_disk_is_refused_with_both_sizes(monkeypatch, tmp_path):
     free = room.shutil.disk_usage(tmp_path).free
     check_disk("it", need=free // 2, folder=tmp_path)
-    with pytest.raises(ValueError, match=r"^it takes \d+\.\d GB on disk, \d+\.\d GB are free$"):
+    with pytest.raises(ValueError, match=r"^it takes \d+\.\d GB on disk; \d+\.\d GB are free in /"):
         check_disk("it", need=3 * free, folder=tmp_path)
 
 

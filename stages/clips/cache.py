@@ -91,7 +91,7 @@ def write_cache(
     todo = [_Clip(*row) for row in table.itertuples(index=False)]
     compute = partial(_compute, audio=audio, feature=feature, dimensions=dimensions, device=device)
     with cluster() as client, complete(path) as part:
-        _check_disk(feature, shape=shape, name=path.stem, folder=part.parent)
+        _check_disk(feature, shape=shape, name=path.stem, folder=path.parent)
         # Created as a map but written as a file, because pages written to a map count as memory.
         header = np.lib.format.open_memmap(part, "w+", dtype=np.float16, shape=shape).offset
         with (

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from stages.audio.store import AudioReader, AudioStore
@@ -15,6 +16,7 @@ from stages.clips.clip_table import count_reasons, read_clips, write_clips
 from stages.clips.variants import Variants, add_variants
 from stages.running.checks import check
 from stages.running.outputs import complete
+from stages.running.resources import check_disk
 
 log = logging.getLogger(__name__)
 
@@ -48,13 +50,14 @@ def merge_corpora(
     Raises
     ------
     ValueError
-        if `duplicates` is neither first nor all; see add_variants
+        if `duplicates` is neither first nor all, or the disk has no room; see add_variants
     """
     if variants:
         variants.check()
     tables = {name: read_clips(prepared / name / "clips.csv") for name in corpora}
     clips = pd.concat(tables.values(), ignore_index=True)
     clips = settle_duplicates(clips, use=duplicates).sort_values("clip", ignore_index=True)
+    _check_disk(clips, changes=len(variants.changes) if variants else 0, folder=folder)
     with ExitStack() as stack:
         stores = {
             name: stack.enter_context(AudioReader(prepared / name / "audio.npy"))
@@ -82,6 +85,18 @@ def merge_corpora(
         clips = pd.concat([clips, made]).sort_values("clip", ignore_index=True)
         write_clips(clips, part / "clips.csv")
     return clips
+
+
+def _check_disk(clips: pd.DataFrame, *, changes: int, folder: Path) -> None:
+    """Refuse clips, and variants that change each usable one, that the disk does not hold."""
+    usable = clips[clips["excluded"] == ""]
+    made = f" and {changes * len(usable)} variants" if changes else ""
+    samples = clips["samples"].sum() + changes * usable["samples"].sum()
+    check_disk(
+        f"{folder}: audio of {len(usable)} clips{made}",
+        need=np.dtype(np.int16).itemsize * int(samples),
+        folder=folder,
+    )
 
 
 def settle_duplicates(clips: pd.DataFrame, *, use: Literal["first", "all"]) -> pd.DataFrame:

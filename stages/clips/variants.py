@@ -20,7 +20,7 @@ from stages.audio.frames import frame_count
 from stages.audio.loudness import gain_to_match
 from stages.audio.store import FULL_SCALE, AudioReader, AudioStore, to_int16
 from stages.clips.names import variant_name
-from stages.running.resources import check_disk, check_memory, free_memory
+from stages.running.resources import check_memory, free_memory
 from stages.running.settings import processes
 
 log = logging.getLogger(__name__)
@@ -97,8 +97,8 @@ def add_variants(
     Raises
     ------
     ValueError
-        if a clip has the name of a variant, if a change returns unusable samples, or if memory or
-        disk have no room for the variants
+        if a clip has the name of a variant, if a change returns unusable samples, or if memory has
+        no room for the longest variant
     """
     usable = clips[clips["excluded"] == ""]
     if not variants.changes or usable.empty:
@@ -111,7 +111,7 @@ def add_variants(
         raise ValueError(
             f"{taken[0]}: got a file of this name, which is a variant's name, want another name"
         )
-    workers = _workers(rows, folder=folder)
+    workers = _workers(rows)
     facts = []
     with (
         TemporaryDirectory(dir=folder) as scratch,
@@ -140,7 +140,7 @@ def add_variants(
     return rows
 
 
-def _workers(rows: pd.DataFrame, *, folder: Path) -> int:
+def _workers(rows: pd.DataFrame) -> int:
     """Choose how many variants to make at a time, as many as fit in memory of the longest one."""
     longest = rows.loc[rows["samples"].idxmax()]
     need = _BYTES * int(longest["samples"])
@@ -148,11 +148,6 @@ def _workers(rows: pd.DataFrame, *, folder: Path) -> int:
         f"{longest['clip']}: got {longest['samples']} samples, want fewer (audio.segment_s) or no "
         "variants: this variant alone",
         need=need,
-    )
-    check_disk(
-        f"variants: got {len(rows)}, want fewer: their audio",
-        need=np.dtype(np.int16).itemsize * int(rows["samples"].sum()),
-        folder=folder,
     )
     return max(1, min(processes(len(rows)), free_memory() // need))
 

@@ -23,6 +23,7 @@ from stages.learning.checkpoints import Job
 from stages.learning.layers import input_layer, window_frames
 from stages.learning.learner import described, is_network
 from stages.learning.recogniser import Recogniser, load_recogniser
+from stages.running.resources import check_disk
 from stages.running.settings import bind
 from stages.splits.folds import ALL
 
@@ -108,6 +109,7 @@ def _dimensions(name: str, feature: Any, *, samples: int) -> int:
 
 def export(
     *,
+    folder: Path,
     checkpoints: Path,
     seed: int,
     clips: pd.DataFrame,
@@ -120,6 +122,8 @@ def export(
 
     Parameters
     ----------
+    folder : Path
+        that will hold the files; its disk must have room for them
     checkpoints : Path
         folder of <job>.pt
     seed : int
@@ -137,9 +141,14 @@ def export(
     FileNotFoundError
         if a checkpoint is missing
     ValueError
-        if the network cannot be exported, or if a graph differs by more than a bound
+        if the network cannot be exported, if a graph differs by more than a bound, or if the disk
+        has no room
     """
-    recogniser, conditioning = load_recogniser(checkpoints / f"{Job(ALL, seed).name}.pt")
+    checkpoint = checkpoints / f"{Job(ALL, seed).name}.pt"
+    recogniser, conditioning = load_recogniser(checkpoint)
+    # Its weights twice, in full and in a quarter of the size, and the matrices of its features.
+    need = int(2.5 * checkpoint.stat().st_size)
+    check_disk(f"{folder}: the model in two precisions", need=need, folder=folder)
     outside = _outside(conditioning)
     facts = {
         "labels": recogniser.labels,

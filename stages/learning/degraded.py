@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -24,8 +23,9 @@ from stages.audio.store import FULL_SCALE, AudioReader
 from stages.degradations import Scene
 from stages.learning.checkpoints import Job
 from stages.learning.recogniser import load_recogniser
-from stages.running.checks import check
+from stages.running.parameters import split_levels
 from stages.running.settings import bind, module_of, processes
+from stages.running.workers import spread
 from stages.splits.folds import ALL, folds_of
 
 CLEAN = "clean"
@@ -96,10 +96,7 @@ def list_conditions(degradations: Mapping[str, Mapping[str, Any]]) -> list[Condi
     conditions = [Condition(CLEAN, None, "", None)]
     for name, settings in degradations.items():
         units = module_of(settings, "degradations").UNITS
-        lists = {key: value for key, value in settings.items() if isinstance(value, list)}
-        want = f"one list, of {' or '.join(units)}, not empty" if units else "no list"
-        fine = len(lists) == bool(units) and [] not in lists.values() and lists.keys() <= set(units)
-        check(f"degradations.{name}", lists, fine, want)
+        lists = split_levels(name, settings, units)
         if not units:
             conditions.append(Condition(name, None, "", bind(settings, "degradations")))
         for key, levels in lists.items():
@@ -158,9 +155,11 @@ def recognise(
         for _, task in fold.groupby(fold["samples"].cumsum() // (sample_rate * _TASK_S))
     ]
     predicted = np.zeros((len(held_out), len(conditions), len(seeds)), dtype=np.int64)
-    run = Parallel(n_jobs=processes(len(tasks)), return_as="generator_unordered")
+    results = spread(
+        [partial(predict, task) for task in tasks], processes=processes(len(tasks)), client=None
+    )
     with tqdm(total=len(held_out), desc="robustness", unit="clip", disable=None) as progress:
-        for rows, predictions in run(delayed(predict)(task) for task in tasks):
+        for rows, predictions in results:
             predicted[rows] = predictions
             progress.update(len(rows))
     truth = held_out["label"].map(labels.index).to_numpy(dtype=np.int64)

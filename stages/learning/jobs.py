@@ -13,7 +13,7 @@ import logging
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,8 +29,8 @@ from stages.learning.learner import Learner, build_learner, described
 from stages.learning.progress import progress_bar, tick
 from stages.learning.training_plan import Plan
 from stages.running.outputs import complete
-from stages.running.resources import check_memory
-from stages.running.settings import processes
+from stages.running.resources import check_disk, check_memory, full_disk_named
+from stages.running.settings import bind, processes
 from stages.running.workers import cluster, spread
 from stages.splits.folds import ALL, folds_of
 
@@ -70,6 +70,11 @@ def run_jobs(jobs: Sequence[Job], plan: Plan) -> None:
     todo = [job for job in jobs if job.name not in finished]
     todo.sort(key=lambda job: job.fold != ALL)  # the longest job first
     _check_memory(learner, data, processes(len(todo)))
+    check_disk(
+        f"{plan.scratch}: {len(todo)} models and what they predict of {len(plan.clips)} clips",
+        need=len(todo) * (_checkpoint_size(plan, data) + 8 * len(plan.clips) * data.n_classes),
+        folder=plan.scratch,
+    )
     if len(todo) < len(jobs):
         log.info("train: %d of %d jobs were finished before", len(jobs) - len(todo), len(jobs))
     with (
@@ -107,6 +112,17 @@ def _check_memory(learner: Learner, data: ClipData, number: int) -> None:
     )
 
 
+def _checkpoint_size(plan: Plan, data: ClipData) -> int:
+    """Bytes of a network's weights; those of a model of another kind are not counted."""
+    settings, size = described(plan.settings), 0
+    # A setting that a network refuses is reported by its job.
+    with torch.random.fork_rng(devices=[]), suppress(KeyError, ValueError):
+        build = bind(settings["model"]["network"], "networks")
+        network = build({name: data.inputs[name] for name in settings["features"]}, data.n_classes)
+        size = sum(weight.nbytes for weight in network.state_dict().values())
+    return size
+
+
 def _run(job: Job, plan: Plan, ticks: Path, *, main: int | None) -> tuple[Job, list[float]]:
     """Run one job in a process of its own and return the validation UA of its epochs."""
     torch.set_num_threads(1)
@@ -123,6 +139,7 @@ def _run(job: Job, plan: Plan, ticks: Path, *, main: int | None) -> tuple[Job, l
     with (
         _full_gpu_named(job),
         TemporaryDirectory(dir=plan.scratch, ignore_cleanup_errors=True) as attempt,
+        full_disk_named(plan.scratch),
     ):
         folder = Path(attempt, job.name)
         folder.mkdir()

@@ -60,6 +60,11 @@ class Predictions:
         return self.probabilities.argmax(-1)
 
     @property
+    def certain(self) -> bool:
+        """Whether each answer is one label for certain, as of a system without probabilities."""
+        return bool(np.isin(self.probabilities, (0.0, 1.0)).all())
+
+    @property
     def tested(self) -> dict[str, Any]:
         """Truth, speakers, clips and n_classes, as `metrics.intervals` takes them."""
         return {

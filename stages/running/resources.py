@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import resource
+import errno
+import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
+_FULL = 1 << 20  # a disk with less room than this is full
 
 
 def free_memory() -> int:
     """Bytes of memory that this machine can give without swapping."""
+    import psutil  # not installed with the app alone
+
     return psutil.virtual_memory().available
 
 
 def peak_memory() -> int:
     """Largest amount of memory that this process has held so far, in bytes."""
+    import resource  # not part of Python on Windows, where the app runs too
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
 
@@ -43,6 +50,9 @@ def check_memory(subject: str, *, need: int) -> None:
 def check_disk(subject: str, *, need: int, folder: Path) -> None:
     """Refuse an output that does not fit on the disk of a folder.
 
+    DVC copies what a stage has written to its cache, unless the disk can share blocks as that of
+    macOS does. So in a stage that DVC runs, the output counts twice.
+
     Parameters
     ----------
     subject : str
@@ -50,16 +60,60 @@ def check_disk(subject: str, *, need: int, folder: Path) -> None:
     need : int
         bytes
     folder : Path
-        an existing folder
+        that will hold the output; it may not exist yet
 
     Raises
     ------
     ValueError
-        if fewer bytes are free, stating both sizes
+        if fewer bytes are free, stating both sizes and the folder
     """
-    free = shutil.disk_usage(folder).free
-    if need > free:
-        raise ValueError(f"{subject} takes {_gb(need)} on disk, {_gb(free)} are free")
+    copied = "DVC_STAGE" in os.environ and sys.platform != "darwin"
+    folder, free = _free_disk(folder)
+    if need * (1 + copied) > free:
+        cache = ", and as much in DVC's cache" if copied else ""
+        raise ValueError(
+            f"{subject} takes {_size(need)} on disk{cache}; {_size(free)} are free in {folder}"
+        )
+
+
+@contextmanager
+def full_disk_named(path: Path) -> Iterator[None]:
+    """Explain an error that a full disk has caused, which libraries report in many ways.
+
+    Parameters
+    ----------
+    path : Path
+        the output
+
+    Raises
+    ------
+    ValueError
+        naming the path, what is free and where; other errors stay as they are
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        number = getattr(error, "errno", None)
+        folder, free = _free_disk(path)
+        # Some libraries give no number: soundfile, torch.save and numpy.save are among them.
+        if number in (errno.ENOSPC, errno.EDQUOT) or (number is None and free < _FULL):
+            raise ValueError(
+                f"{path}: the disk became full: {_size(free)} are free in {folder}, want more; "
+                f"nothing unfinished was kept ({error})"
+            ) from error
+        raise
+
+
+def _free_disk(path: Path) -> tuple[Path, int]:
+    """Find the folder that holds a path, or will hold it, and the bytes that are free there."""
+    folder = path.absolute()
+    while not folder.is_dir():
+        folder = folder.parent
+    return folder, shutil.disk_usage(folder).free
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size < 1e9 else _gb(size)
 
 
 def _gb(size: int) -> str:

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from stages.running.checks import check
+from stages.running.parameters import check_params
 
 #: Settings of a training that have a `_target_` of their own.
 _NESTED = ("augment", "schedule")
@@ -26,9 +27,24 @@ _MAX_BYTES, _DEEPEST = 10_000_000, 50  # of params.yaml; it has 10 kB and 6 leve
 
 
 def load_params(path: str | Path = "params.yaml") -> DictConfig:
-    """Read params.yaml, and send messages to standard error, one line each.
+    """Read and check params.yaml, and send messages to standard error, one line each.
 
-    The file may be of somebody else's experiment.
+    Raises
+    ------
+    FileNotFoundError
+        if there is no such file
+    ValueError
+        if the file holds no composed settings, see `_read_composed`; naming the first wrong
+        setting, see stages.running.parameters
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    params = _read_composed(path)
+    check_params(plain(params))
+    return params
+
+
+def _read_composed(path: str | Path) -> DictConfig:
+    """Read a YAML file of settings, which may be of somebody else's experiment.
 
     Raises
     ------
@@ -38,7 +54,6 @@ def load_params(path: str | Path = "params.yaml") -> DictConfig:
         if the file is no YAML, too large, or no group of settings; or if it has an alias or a
         reference, which composed settings never have: a few lines of them can expand without limit
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     if not Path(path).exists():
         raise FileNotFoundError(f"{path}: no such file")
     want = "settings that `dvc exp run` has composed"

@@ -11,11 +11,13 @@ import pickle
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from joblib import Parallel, delayed
 
+from stages import end_with_parent
 from stages.running.code import ROOT, STAGES, code_key
 
 if TYPE_CHECKING:
@@ -78,6 +80,8 @@ def spread(
 ) -> Iterator[_Result]:
     """Call functions without arguments side by side.
 
+    Processes of this machine end when this one has ended, even if it was killed.
+
     Parameters
     ----------
     calls : sequence of callables
@@ -100,11 +104,18 @@ def spread(
         of a call; KilledWorker of a cluster if one call killed its workers four times
     """
     if client is None:
-        tasks = (delayed(call)() for call in calls)
+        tasks = (delayed(partial(_beside, os.getpid(), call))() for call in calls)
         backend = "threading" if threads else "loky"
         yield from Parallel(processes, backend=backend, return_as="generator_unordered")(tasks)
     else:
         yield from _on_cluster(calls, client)
+
+
+def _beside(main: int, call: Callable[[], _Result]) -> _Result:
+    """Call a function in the main process or in a worker, which then ends with the main process."""
+    if os.getpid() != main:
+        end_with_parent()
+    return call()
 
 
 def _on_cluster(calls: Sequence[Callable[[], _Result]], client: Client) -> Iterator[_Result]:

@@ -1,0 +1,138 @@
+"""A copy of this repository with a small demo, in which a trial may kill, fill and rebuild."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+import psutil
+from dvc.utils.hydra import compose_and_dump
+
+from benchmarks.processes import ROOT
+
+#: The default demo with two of its corpora, a small network and short training.
+SMALL = ("corpora=[emodb,savee]", "model=gru", "train.epochs=2", "split.protocol.folds=2")
+OUTPUTS = ("data", "models", "reports")
+_NAMED = {
+    f"GIT_{who}_{key}": "trial" for who in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")
+}
+
+
+class Clone:
+    """A copy of the repository's tracked files in a folder, which does not exist yet or is empty.
+
+    Attributes
+    ----------
+    folder : Path
+    environment : dict of str
+        of its commands
+    """
+
+    def __init__(self, folder: Path, *overrides: str) -> None:
+        self.folder = folder.resolve()
+        self.environment = os.environ | _NAMED
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        self.environment |= {"PATH": path, "PYTHONPATH": str(self.folder)}
+        names = subprocess.run(
+            ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
+        ).stdout.split("\0")
+        for name in filter(None, names):
+            if name != "dvc.lock":
+                (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, self.folder / name)
+        self.choose(*overrides)
+        for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "start"]):
+            subprocess.run(["git", *command], cwd=self.folder, env=self.environment, check=True)
+
+    def choose(self, *overrides: str) -> None:
+        """Compose params.yaml: the small demo with further settings."""
+        conf, params = str(self.folder / "conf"), self.folder / "params.yaml"
+        compose_and_dump(params, conf, None, "config", os.devnull, [*SMALL, *overrides])
+
+    def start(self, *command: str, output: IO[str] | None = None) -> subprocess.Popen:
+        """Start a command as the leader of a process group of its own."""
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=self.environment,
+            stdout=output or subprocess.DEVNULL,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def run(self, *command: str) -> tuple[int, str]:
+        """Run a command; return its exit code and what it printed."""
+        log = self.folder / ".dvc" / "tmp" / "printed.txt"
+        log.parent.mkdir(exist_ok=True)
+        with log.open("w") as output:
+            code = self.start(*command, output=output).wait()
+        return code, log.read_text(errors="replace")
+
+    def processes(self) -> list[psutil.Process]:
+        """List the running processes whose working folder is this one."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                alive = process.status() != psutil.STATUS_ZOMBIE
+                if alive and process.cwd() == str(self.folder):
+                    found.append(process)
+            except psutil.Error:  # it has ended, or belongs to somebody else
+                pass
+        return found
+
+    def digests(self) -> dict[str, str]:
+        """Digest of each output by its path."""
+        return {
+            path.relative_to(self.folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for top in OUTPUTS
+            for path in sorted((self.folder / top).rglob("*"))
+            if path.is_file()
+        }
+
+    def leftovers(self) -> list[str]:
+        """Unfinished outputs, locks and training jobs."""
+        return [
+            path.relative_to(self.folder).as_posix()
+            for top in OUTPUTS
+            for path in (self.folder / top).rglob("*")
+            if path.name.startswith(".part-") or path.name == "unfinished"
+        ]
+
+
+def durations(lines: Sequence[tuple[float, str]], *, end: float) -> dict[str, float]:
+    """Time that each stage took, from the moments at which DVC named it."""
+    begun = [(moment, line.split("'")[1]) for moment, line in lines if line.startswith("Running")]
+    ends = [*(moment for moment, _ in begun[1:]), end]
+    return {stage: after - moment for (moment, stage), after in zip(begun, ends, strict=True)}
+
+
+def timed(clone: Clone, *command: str) -> dict[str, float]:
+    """Run `dvc repro` undisturbed; return the time that each stage took, in seconds.
+
+    Raises
+    ------
+    SystemExit
+        with what it printed, if it fails
+    """
+    lines = []
+    with subprocess.Popen(
+        command,
+        cwd=clone.folder,
+        env=clone.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout
+        for line in process.stdout:
+            lines.append((time.monotonic(), line))
+    if process.returncode:
+        sys.exit("".join(line for _, line in lines))
+    return durations(lines, end=time.monotonic())
