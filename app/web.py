@@ -8,6 +8,7 @@ The environment variable INFLECT_MODEL names another exported model. Nothing upl
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -68,7 +69,8 @@ def plain(text: object) -> str:
 
     Otherwise a picture in the name of a file, for one, would be loaded.
     """
-    return in_markdown(" ".join(str(text).split()))
+    escaped = in_markdown(" ".join(str(text).split()))
+    return re.sub("[:#]", r"\\\g<0>", escaped)  # Streamlit reads :red[x], :smile: and more
 
 
 def main() -> None:

@@ -7,12 +7,15 @@ import os
 import signal
 import sys
 
+from stages.running.machine_code import place_machine_code
+
 # One thread per process, and several processes. The numerical libraries read these variables when
 # first imported, and every stage imports this package before them. Worker processes inherit them.
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 # oneDNN caches a compiled convolution for every batch length: by default 1024 of them, 400 MB.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+place_machine_code()
 
 if "DVC_STAGE" in os.environ:  # of a stage that DVC runs, and inherited by its worker processes
     from stages.running.lifetime import end_with_parent

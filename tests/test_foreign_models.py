@@ -411,19 +411,19 @@ def test_an_answer_that_is_none_is_an_error_of_its_file(answer, tmp_path):
 
 
 def test_a_model_that_fails_later_is_an_error_of_its_file(tmp_path, monkeypatch, capsys):
-    """It answers a sound that rises, and nothing that is loud in the end."""
+    """It answers a sound that rises, and fails at a loud one."""
     nodes = [
         helper.make_node("ReduceMax", ["waveform"], ["peak"], axes=[1]),
-        helper.make_node("Mul", ["peak", "more"], ["larger"]),
-        helper.make_node("Cast", ["larger"], ["place"], to=TensorProto.INT64),
+        helper.make_node("Mul", ["peak", "two"], ["more"]),
+        helper.make_node("Cast", ["more"], ["place"], to=TensorProto.INT64),
         helper.make_node("Gather", ["third", "place"], ["taken"], axis=0),
         helper.make_node("Squeeze", ["taken", "last"], ["probabilities"]),
     ]
     facts = FACTS | {"audio": FACTS["audio"] | {"level": "none"}}
-    model = graph(*nodes, facts=facts, weights={"more": np.float32(1.2)})
+    model = graph(*nodes, facts=facts, weights={"two": np.float32(2)})
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
     soundfile.write(tmp_path / "a.wav", speech_like(16000), 16000)
-    soundfile.write(tmp_path / "b.wav", np.tile([0.9, -0.9], 8000), 16000)
+    soundfile.write(tmp_path / "b.wav", 0.9 * np.sin(np.arange(16000)), 16000)
     command = ["predict", str(tmp_path / "a.wav"), str(tmp_path / "b.wav"), "--format", "json"]
     monkeypatch.setattr(sys, "argv", [*command, "--model", str(tmp_path / "model.onnx")])
     with pytest.raises(SystemExit) as ended:

@@ -998,7 +998,7 @@ def test_other_weights_to_start_from_are_another_run(tmp_path, trained):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"model": {"name": "lstm"}}, "model: got 'lstm', want 'gru'"),
+        ({"model": {"name": "lstm", "network": {}}}, "model: got 'lstm', want 'gru'"),
         ({"labels": ["sad", "happy", "angry"]}, r"labels: got \['sad', .*, want \['angry', "),
         ({"features": {"mfcc": {}}}, r"features: got {'mfcc': {}}, want {'logmel': {}, 'rms'"),
         ({"inputs": {"logmel": 13, "rms": 1}}, "dimensions: got {'logmel': 13, .*, want .* 12"),

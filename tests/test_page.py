@@ -49,7 +49,9 @@ def texts(page):
 def visible(text):
     """A text as Markdown shows it if nothing in it has a meaning: fails if something has."""
     bare = re.sub(r"\\[!-/:-@\[-`{-~]", "", text).replace("**", "")
-    assert not re.search(r"[<>\[\]!$`_*~|#:]", bare.replace(": ", "").replace(" %", "")), text
+    assert not re.search(
+        r"[<>\[\]$`*~|#:]|(?<!\w)_|_(?!\w)", bare.replace(": ", "").replace(" %", "")
+    ), text
     return re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", text)
 
 
