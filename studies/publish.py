@@ -34,6 +34,7 @@ from stages.reporting.systems import ua_row
 from stages.running.checks import check
 from stages.running.outputs import complete
 from stages.running.settings import load_params, plain
+from stages.splits.split_table import read_split
 from studies import score
 from studies.answers import parse_answers
 from studies.asking import ask_all, asks_model
@@ -59,7 +60,8 @@ of acting and language cost that much, and spontaneous speech costs more.
 
 ## Training speakers
 
-{speakers}. {clips} clips in all.
+{speakers}.
+{clips} clips in all.
 
 ## Making it again
 
@@ -175,7 +177,7 @@ def write_card(
         ece=metrics["ece"],
         unheard=_table(others),
         file=PRETRAINED.name,
-        speakers="; ".join(f"{corpus}: {', '.join(names)}" for corpus, names in speakers.items()),
+        speakers=";\n".join(f"{corpus}: {', '.join(names)}" for corpus, names in speakers.items()),
         clips=clips,
         names=" ".join(str(row["corpus"]) for row in others),
     )
@@ -227,7 +229,8 @@ def main() -> None:
     check("--unheard", ", ".join(both), not both, "corpora that took no part in training")
     clips = read_clips("data/merged/clips.csv")
     predictions = read_predictions("data/predictions.csv", known=clips["clip"])
-    usable = clips[(clips["excluded"] == "") & (clips["variant"] == "clean")]
+    learned = clips["clip"].isin(read_split("data/split.csv")["clip"])
+    usable = clips[learned & (clips["variant"] == "clean")]
     names = usable["speaker"].str.split("/", n=1).str[1]
     unknown = ua_row(
         voice_unknown(predictions, clips=clips, seed=params["seeds"][0]), **predictions.tested
