@@ -26,7 +26,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,7 @@ from stages.splits.split_table import ALL, folds_of, read_split
 from studies import scored
 from studies.answers import (
     Fates,
+    certain,
     check_rename,
     match,
     one_each,
@@ -206,7 +207,9 @@ def score(
     }
     settings["seeds"] = sorted(table["seed"].unique().tolist())
     run = ScoredRun(
-        predictions=arrange(table, known=task.clips["clip"], name=name),
+        predictions=replace(
+            arrange(table, known=task.clips["clip"], name=name), certain=certain(matched)
+        ),
         validation=pd.DataFrame(),
         clips=clips,
         store=np.zeros(0, np.int16),

@@ -22,7 +22,7 @@ from stages.networks import svm
 from stages.reporting.predictions import read_predictions
 from stages.reporting.sections.overall import headline, overall
 from stages.running.entry import run_command
-from stages.splits import folds, leaks
+from stages.splits import leaks, split_table
 from studies import leakage
 from studies import table as functionals_table
 from tests.support import ROOT, composed, inside
@@ -59,7 +59,7 @@ def run_split(clips, folder, monkeypatch, *overrides):
     write_clips(clips, folder / "data/merged/clips.csv")
     monkeypatch.chdir(folder)
     split.main()
-    return folds.read_split("data/split.csv")
+    return split_table.read_split("data/split.csv")
 
 
 @pytest.mark.parametrize("protocol", ["speaker", "loso", "speaker_sentence"])

@@ -490,9 +490,11 @@ def test_segments_get_the_level_that_their_recording_gives_them(level):
 
 @pytest.mark.slow
 def test_a_model_that_is_no_network_is_named_and_what_to_do(pipeline, tmp_path, monkeypatch):
+    params = composed("model=svm")
+    checkpoint = {name: params[name] for name in ("audio", "features", "model", "train")}
+    checkpoint |= {"labels": ["angry", "sad"], "inputs": {"rms": 1}, "state": {}}
     for fold in range(4):
         for seed in (0, 1):
-            checkpoint = {"model": composed("model=svm")["model"]}
             torch.save(checkpoint, tmp_path / f"fold_{fold}-seed_{seed}.pt")
     monkeypatch.setattr(robustness, "_predict", None)
     with pytest.raises(ValueError, match=r"holds svm, want a network.*-S 'degradations=\[\]'"):

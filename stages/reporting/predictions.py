@@ -35,6 +35,8 @@ class Predictions:
     seeds : list of int
         in the order of the probabilities
     n_folds : int
+    certain : bool
+        whether the answers are labels, of a system that gives no probabilities
     """
 
     clips: pd.DataFrame
@@ -43,6 +45,7 @@ class Predictions:
     probabilities: NDArray[np.float64]
     seeds: list[int]
     n_folds: int
+    certain: bool = False
 
     @property
     def n_seeds(self) -> int:
@@ -58,11 +61,6 @@ class Predictions:
     def predicted(self) -> NDArray[np.int64]:
         """Index of the most probable class, [clips, seeds]."""
         return self.probabilities.argmax(-1)
-
-    @property
-    def certain(self) -> bool:
-        """Whether each answer is one label for certain, as of a system without probabilities."""
-        return bool(np.isin(self.probabilities, (0.0, 1.0)).all())
 
     @property
     def tested(self) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def overall(predictions: Predictions) -> pd.DataFrame:
         one row per figure: figure, value, low, high (95 % jackknife interval), interval (left out
         in turn: speakers or clips), seed_sd (standard deviation over seeds; empty with one seed).
         The area under the ROC curve is left out where it is undefined, as all clips have one label;
-        so are all figures of probabilities where every answer is certain
+        so are all figures of probabilities where answers are labels alone
     """
     found: dict[str, tuple[NDArray, Interval]] = {}  # values [seeds], interval of their mean
     confusion = predictions.confusion()
