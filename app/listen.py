@@ -28,12 +28,13 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from app.models import MODEL, Model, load_model
+from app.models import DEFAULT, Model, default_model, load_model
 from app.predict import named
 from app.profiles import Profile
 from app.windows import condition
 from stages.audio.decoding import Tally, opened, read_blocks, resampled
 from stages.audio.loudness import rms_db
+from stages.running.entry import run_command
 
 #: Time of arrival by time.perf_counter, and mono samples, float32 [samples].
 Block = tuple[float, NDArray[np.float32]]
@@ -227,7 +228,7 @@ def main() -> None:
     parser.add_argument(
         "--rate", type=int, metavar="HZ", help="of raw samples (default: that of the model)"
     )
-    parser.add_argument("--model", type=Path, default=MODEL, help=f"default: {MODEL}")
+    parser.add_argument("--model", type=Path, metavar="FILE", help=DEFAULT)
     parser.add_argument("--window", type=float, default=3.0, metavar="S", help="default: 3")
     parser.add_argument("--step", type=float, default=0.25, metavar="S", help="default: 0.25")
     parser.add_argument("--gate", type=float, metavar="DB", help="softer windows are silent")
@@ -256,7 +257,7 @@ def main() -> None:
     if not arguments.memory > 0:
         parser.error(f"--memory: got {arguments.memory:g}, want more than 0")
     try:
-        model, profile = load_model(arguments.model), None
+        model, profile = load_model(arguments.model or default_model()), None
         if arguments.profile:
             profile = Profile.load(arguments.profile, model=model)
         elif model.statistics:
@@ -285,9 +286,11 @@ def main() -> None:
             print()
     except KeyboardInterrupt:  # the way to stop listening
         print()
-    except (FileNotFoundError, ValueError, ImportError) as error:
-        sys.exit(f"{arguments.file}: {error}" if arguments.file else str(error))
+    except (FileNotFoundError, ValueError) as error:
+        if not arguments.file:
+            raise
+        raise ValueError(f"{arguments.file}: {error}") from error
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -25,16 +25,17 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from tabulate import tabulate
 from tqdm import tqdm
 
-from app.models import MODEL, Model, Speaker, load_model
+from app.models import DEFAULT, Model, Speaker, default_model, load_model
 from app.profiles import WINDOW_S, Profile, enrol
 from app.windows import read_windows
+from stages.running.entry import run_command
 from stages.sources.files import audio_files
 
 
@@ -133,7 +134,10 @@ def format_answers(answers: Sequence[dict], *, form: str, names: Sequence[str]) 
         return json.dumps(answers, indent=2)
     if form == "csv":
         stream = io.StringIO()
-        writer = csv.DictWriter(stream, names, lineterminator="\n")
+        # Quotes around every name where one holds a carriage return, which csv leaves bare.
+        bare = any("\r" in str(answer["file"]) for answer in answers)
+        quoting: Any = csv.QUOTE_NONNUMERIC if bare else csv.QUOTE_MINIMAL
+        writer = csv.DictWriter(stream, names, lineterminator="\n", quoting=quoting)
         writer.writeheader()
         writer.writerows(answers)
         return stream.getvalue().rstrip("\n")
@@ -152,7 +156,7 @@ def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("paths", nargs="*", metavar="FILE|FOLDER|GLOB")
-    parser.add_argument("--model", type=Path, default=MODEL, help=f"default: {MODEL}")
+    parser.add_argument("--model", type=Path, metavar="FILE", help=DEFAULT)
     parser.add_argument("--format", choices=("table", "json", "csv"), default="table")
     parser.add_argument("--window", type=float, metavar="S", help="one answer per window of S s")
     parser.add_argument("--hop", type=float, metavar="S", help="a window every S s")
@@ -180,14 +184,10 @@ def main() -> None:
         parser.error("--hop: got no --window, want both")
     # The name of a file may not be valid text.
     cast(io.TextIOWrapper, sys.stdout).reconfigure(errors="backslashreplace")
-    try:
-        model = load_model(arguments.model)
-        speaker = _speaker(model, arguments.speaker, profile=arguments.profile)
-        files = list(find_files(arguments.paths))
-        answers = _answers(model, files, window_s=window_s, hop_s=hop_s, speaker=speaker)
-    except (FileNotFoundError, ValueError, ImportError) as error:
-        # ImportError: of an optional library that a feature of the model needs.
-        sys.exit(str(error))
+    model = load_model(arguments.model or default_model())
+    speaker = _speaker(model, arguments.speaker, profile=arguments.profile)
+    files = list(find_files(arguments.paths))
+    answers = _answers(model, files, window_s=window_s, hop_s=hop_s, speaker=speaker)
     names = columns(model, over_time=window_s is not None)
     print(format_answers(answers, form=arguments.format, names=names))
     sys.exit(any("error" in answer for answer in answers))
@@ -231,4 +231,4 @@ def _answers(
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 
 from app.models import Model
 from app.windows import read_windows
+from stages.learning.model_facts import require
 from stages.learning.speaker_statistics import SpeakerStatistics
 from stages.running.outputs import complete
 
@@ -27,6 +30,7 @@ WINDOW_S = 10
 #: reported: on RAVDESS and EMO-DB, 4 % of a speaker's own clips and half of other speakers'.
 _OTHER_VOICE = 0.15
 _ENOUGH = 50
+_MAX_BYTES = 10_000_000  # of a profile
 
 
 @dataclass
@@ -96,20 +100,34 @@ class Profile:
         ValueError
             if the file holds no profile, or that of another model
         """
+        if not Path(path).exists():
+            raise FileNotFoundError(f"{path}: no such file; --speaker makes it")
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            arrays = [np.array(content[key], dtype=np.float64) for key in ("mean", "square")]
-            profile = cls(str(content["model"]), float(content["clips"]), *arrays)
-        except FileNotFoundError:
-            raise FileNotFoundError(f"{path}: no such file; --speaker makes it") from None
-        except (ValueError, KeyError, TypeError, OSError) as error:
+            profile = cls._read(Path(path))
+        except (ValueError, KeyError, TypeError, OSError, RecursionError, OverflowError) as error:
             raise ValueError(f"{path}: not a profile of a voice, want one by --speaker") from error
         if profile.model != _digest(model):
+            got = reprlib.repr(profile.model)
             raise ValueError(
-                f"{path}: is of another model ({profile.model}), want one of this model "
+                f"{path}: is of another model ({got}), want one of this model "
                 f"({_digest(model)}); make it again with --speaker"
             )
+        want = _statistics(model).mean.shape
+        for key in ("mean", "square"):
+            values = getattr(profile, key)
+            fine = values.shape == want and bool(np.isfinite(values).all())
+            require(f"{path}: {key}", values.tolist(), fine, f"{want[0]} finite numbers")
+        require(f"{path}: clips", profile.clips, 0 <= profile.clips < math.inf, "at least 0")
         return profile
+
+    @classmethod
+    def _read(cls, path: Path) -> Profile:
+        """Read what `save` wrote; an error of any kind says that it did not write it."""
+        if not path.is_file() or path.stat().st_size > _MAX_BYTES:
+            raise ValueError
+        content = json.loads(path.read_text(encoding="utf-8"))
+        arrays = [np.array(content[key], dtype=np.float64) for key in ("mean", "square")]
+        return cls(str(content["model"]), float(content["clips"]), *arrays)
 
 
 def enrol(model: Model, files: Iterable[tuple[str, str]]) -> tuple[Profile, list[str]]:

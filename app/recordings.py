@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +20,43 @@ from stages.audio.decoding import Tally, opened, read_blocks, resampled
 from stages.corpora.emodb import EMOTIONS
 from stages.synthesis.demo_corpora import write_corpus
 
-#: Largest file in MB, and longest recording in seconds.
-MAX_MB, MAX_S = 20, 600
+#: Largest file in MB, longest recording in seconds, and its samples in all channels, in millions:
+#: 10 minutes at 96 kHz in two channels, which takes seconds to decode.
+MAX_MB, MAX_S, MAX_MILLIONS = 20, 600, 120
 #: Duration of the windows over time and distance of their starts, in seconds.
 WINDOW_S, HOP_S = 3.0, 0.5
+_POLL_S = 0.1
+
+#: Called again and again during long work; whatever it raises gives the work up.
+Tick = Callable[[], object]
+
+
+class Turns:
+    """A queue of visitors, of whom a few are served at a time."""
+
+    def __init__(self, at_a_time: int) -> None:
+        self._at_a_time = at_a_time
+        self._tickets: list[object] = []
+
+    @contextmanager
+    def turn(self, waits: Callable[[int], object]) -> Iterator[None]:
+        """Wait for one's turn, and take it until the end of the block.
+
+        Parameters
+        ----------
+        waits : callable
+            told one's place in the queue, 1 for the next, while one waits; what it raises leaves
+            the queue
+        """
+        ticket = object()
+        self._tickets.append(ticket)
+        try:
+            while (place := self._tickets.index(ticket) + 1 - self._at_a_time) > 0:
+                waits(place)
+                time.sleep(_POLL_S)
+            yield
+        finally:
+            self._tickets.remove(ticket)
 
 
 @dataclass(frozen=True)
@@ -30,6 +66,11 @@ class Recording:
     name: str
     size: int
     content: Callable[[], bytes]
+
+    def digest(self) -> str:
+        """Identify the content; of a file that is too large, only the size matters."""
+        large = self.size > MAX_MB * 1e6
+        return str(self.size) if large else hashlib.sha256(self.content()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -42,79 +83,144 @@ class Answered:
         emotion and p_<label>; or error, if the recording cannot be used
     average : dict or None
         the same for the average voice, where another one is known
-    over_time : list of dict
-        the same for each window
-    waveform : float32 [samples]
-        mono, at sample_rate; empty if the recording cannot be used
-    sample_rate : int
-        in Hz
     """
 
     row: dict
     average: dict | None = None
-    over_time: list[dict] = field(default_factory=list)
-    waveform: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
-    sample_rate: int = 0
 
 
-def answer(recording: Recording, *, model: Model, speaker: Speaker | None = None) -> Answered:
-    """Recognise the emotion of a recording, which is kept only in a temporary file meanwhile.
+@dataclass(frozen=True)
+class Details:
+    """What is shown of one recording besides its answer.
+
+    Attributes
+    ----------
+    over_time : list of dict
+        emotion and p_<label> for each window
+    waveform : float32 [samples]
+        mono, at sample_rate
+    sample_rate : int
+        in Hz
+    """
+
+    over_time: list[dict]
+    waveform: NDArray[np.float32]
+    sample_rate: int
+
+
+def _no_tick() -> None:
+    """Do nothing."""
+
+
+def answer(
+    recording: Recording, *, model: Model, speaker: Speaker | None = None, tick: Tick = _no_tick
+) -> Answered:
+    """Recognise the emotion of a recording.
 
     Parameters
     ----------
     recording : Recording
+        kept on disk only in a file without a name meanwhile
     model : Model
     speaker : Speaker or None
         whose voice it is; None: the average one
+    tick : callable
+        see Tick
 
     Returns
     -------
     Answered
         with an error if the file cannot be used; one larger than MAX_MB, or by its header longer
-        than MAX_S, is not decoded
+        than MAX_S or with more samples than MAX_MILLIONS, is not decoded
+    """
+    model = ticking(model, tick)
+    try:
+        with stored(recording) as path:
+            (row,) = predict(model, path, speaker=speaker)
+            del row["file"]
+            if "error" in row or speaker is None:
+                return Answered(row)
+            return Answered(row, predict(model, path)[0])
+    except ValueError as error:
+        return Answered({"error": str(error)})
+
+
+def details(
+    recording: Recording, *, model: Model, speaker: Speaker | None = None, tick: Tick = _no_tick
+) -> Details:
+    """Recognise the emotion of each window of a recording that has an answer; see `answer`."""
+    rate, waveform = model.audio["sample_rate"], []
+    with stored(recording) as path:
+        with opened(path) as sound:
+            blocks = read_blocks(sound, tally=Tally())
+            for block in resampled(blocks, rate_hz=sound.samplerate, sample_rate=rate):
+                tick()
+                waveform.append(block)
+        windows = predict(
+            ticking(model, tick), path, window_s=WINDOW_S, hop_s=HOP_S, speaker=speaker
+        )
+    usable = [row for row in windows if "error" not in row]
+    return Details(usable, np.concatenate(waveform), rate)
+
+
+def ticking(model: Model, tick: Tick) -> Model:
+    """Return a model that ticks before each answer."""
+
+    def run(waveform: NDArray[np.float32], speaker: Speaker | None) -> tuple[NDArray, NDArray]:
+        tick()
+        return model.run(waveform, speaker)
+
+    return replace(model, run=run)
+
+
+@contextmanager
+def stored(recording: Recording) -> Iterator[str]:
+    """Write a recording to a file without a name, which ends with this process at the latest.
+
+    Yields
+    ------
+    str
+        a path by which this process can open the file
+
+    Raises
+    ------
+    ValueError
+        if the recording is too large or too long, or cannot be decoded
     """
     if recording.size > MAX_MB * 1e6:
-        size = f"{recording.size / 1e6:.0f} MB"
-        return Answered({"error": f"too large: {size}, want at most {MAX_MB} MB"})
-    rate = model.audio["sample_rate"]
-    with tempfile.NamedTemporaryFile() as file:
+        raise ValueError(f"too large: {recording.size / 1e6:.0f} MB, want at most {MAX_MB} MB")
+    with tempfile.TemporaryFile() as file:
         file.write(recording.content())
         file.flush()
-        try:
-            with opened(file.name) as sound:
-                seconds = sound.frames / sound.samplerate
-                if seconds > MAX_S:
-                    length = f"{seconds / 60:.0f} minutes"
-                    return Answered(
-                        {"error": f"too long: {length}, want at most {MAX_S // 60} minutes"}
-                    )
-                blocks = read_blocks(sound, tally=Tally())
-                blocks = resampled(blocks, rate_hz=sound.samplerate, sample_rate=rate)
-                waveform = np.concatenate(list(blocks))
-        except ValueError as error:
-            return Answered({"error": str(error)})
-        (row,) = predict(model, file.name, speaker=speaker)
-        del row["file"]
-        if "error" in row:
-            return Answered(row)
-        average = predict(model, file.name)[0] if speaker else None
-        windows = predict(model, file.name, window_s=WINDOW_S, hop_s=HOP_S, speaker=speaker)
-    return Answered(row, average, windows, waveform, rate)
+        path = f"/dev/fd/{file.fileno()}"
+        with opened(path) as sound:
+            rate, channels = sound.samplerate, sound.channels
+            seconds, millions = sound.frames / rate, sound.frames * channels / 1e6
+        if seconds > MAX_S:
+            raise ValueError(
+                f"too long: {seconds / 60:.0f} minutes, want at most {MAX_S // 60} minutes"
+            )
+        if millions > MAX_MILLIONS:
+            raise ValueError(
+                f"too many samples: {millions:.0f} million ({seconds:.0f} s at {rate} Hz in "
+                f"{channels} channels), want at most {MAX_MILLIONS} million"
+            )
+        yield path
 
 
-def get_used_to(recordings: Sequence[Recording], *, model: Model) -> tuple[Profile, list[str]]:
+def get_used_to(
+    recordings: Sequence[Recording], *, model: Model, tick: Tick = _no_tick
+) -> tuple[Profile, list[str]]:
     """Learn how a voice usually sounds; see app.profiles.enrol. No recording is kept."""
-    with tempfile.TemporaryDirectory() as folder:
+    with ExitStack() as stack:
         files, faults = {}, []
-        for number, recording in enumerate(recordings):
-            if recording.size > MAX_MB * 1e6:
-                faults.append(f"{recording.name}: too large, want at most {MAX_MB} MB")
-                continue
-            path = str(Path(folder, str(number)))
-            Path(path).write_bytes(recording.content())
-            files[path] = recording.name
+        for recording in recordings:
+            try:
+                files[stack.enter_context(stored(recording))] = recording.name
+            except ValueError as error:
+                faults.append(f"{recording.name}: not used: {error}")
         try:
-            profile, messages = enrol(model, [(path, "") for path in files])
+            profile, messages = enrol(ticking(model, tick), [(path, "") for path in files])
         except ValueError as error:
             profile, messages = Profile.empty(model), str(error).splitlines()[:-1]
         for path, name in files.items():

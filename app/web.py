@@ -8,7 +8,11 @@ The environment variable INFLECT_MODEL names another exported model. Nothing upl
 from __future__ import annotations
 
 import os
+import re
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -18,17 +22,22 @@ import streamlit as st
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from app import pictures
-from app.models import MODEL, Model, Speaker, load_model
-from app.predict import columns
+from app.models import Model, Speaker, default_model, load_model
+from app.predict import columns, format_answers
 from app.recordings import (
     MAX_MB,
     MAX_S,
     Answered,
+    Details,
     Recording,
+    Tick,
+    Turns,
     answer,
+    details,
     example_recordings,
     get_used_to,
 )
+from stages.sources.spelling import in_markdown
 
 _LIMITS = """
 - The model was trained on acted speech by few people. Expect lower accuracy for your voice, your
@@ -50,26 +59,60 @@ def _examples() -> dict[str, bytes]:
     return example_recordings()
 
 
+@st.cache_resource
+def _turns() -> Turns:
+    return Turns(os.cpu_count() or 1)
+
+
+def plain(text: object) -> str:
+    """Escape a text that others wrote, so that Markdown shows it as it is.
+
+    Otherwise a picture in the name of a file, for one, would be loaded.
+    """
+    escaped = in_markdown(" ".join(str(text).split()))
+    return re.sub("[:#]", r"\\\g<0>", escaped)  # Streamlit reads :red[x], :smile: and more
+
+
 def main() -> None:
     """Run the command."""
     st.set_page_config("Inflect: emotion in speech", layout="centered")
     st.title("What emotion does a voice express?")
     try:
-        model = _model(os.environ.get("INFLECT_MODEL", str(MODEL)))
-    except (FileNotFoundError, ValueError) as error:
-        st.error(f"The model cannot be loaded: {error}")
+        model = _model(os.environ.get("INFLECT_MODEL", str(default_model())))
+    except (FileNotFoundError, ValueError, ImportError) as error:
+        st.error(f"The model cannot be loaded: {plain(error)}")
         st.stop()
     _about(model)
     speaker = _voice(model) if model.statistics else None
-    recordings = _inputs()
+    recordings: dict[str, Recording] = {}
+    for recording in _inputs():
+        name, number = recording.name, 2
+        while name in recordings:  # another file has the same name
+            name, number = f"{recording.name} ({number})", number + 1
+        recordings[name] = recording
     if recordings:
-        answers: dict[str, Answered] = {}
-        for recording in recordings:
-            name, number = recording.name, 2
-            while name in answers:  # another file has the same name
-                name, number = f"{recording.name} ({number})", number + 1
-            answers[name] = answer(recording, model=model, speaker=speaker)
-        _results(answers, model=model)
+        _results(recordings, model=model, speaker=speaker)
+
+
+@contextmanager
+def _turn(name: str) -> Iterator[Tick]:
+    """Wait in the queue, and say so; then say what is going on.
+
+    Each message to the page is also where Streamlit gives up a run whose visitor has left or
+    clicked elsewhere.
+    """
+    place, told_s = st.empty(), 0.0
+
+    def say(message: str) -> None:
+        nonlocal told_s
+        if time.monotonic() > told_s + 0.2:
+            told_s = time.monotonic()
+            place.caption(message)
+
+    with _turns().turn(lambda number: say(f"Number {number} in the queue")):
+        place.caption(f"Listening to {plain(name)}")
+        yield lambda: say(f"Listening to {plain(name)}")
+    place.empty()
 
 
 def _about(model: Model) -> None:
@@ -82,14 +125,15 @@ def _about(model: Model) -> None:
         )
     with st.expander("Which model is this, and how reliable is it?"):
         st.markdown(
-            f"The model **{facts.get('model', 'unknown')}** recognises {', '.join(model.labels)}. "
-            f"It was trained on {', '.join(facts.get('corpora', ['unknown corpora']))}."
+            f"The model **{plain(facts.get('model', 'unknown'))}** recognises "
+            f"{plain(', '.join(model.labels))}. "
+            f"It was trained on {plain(', '.join(facts.get('corpora', ['unknown corpora'])))}."
         )
         if {"ua", "ua_low", "ua_high"} <= set(facts):
             st.markdown(
                 f"Unweighted accuracy **{facts['ua']:.2f}** (95 % interval {facts['ua_low']:.2f} "
                 f"to {facts['ua_high']:.2f}; chance is {1 / len(model.labels):.2f}). "
-                f"Protocol: {facts.get('protocol')}."
+                f"Protocol: {plain(facts.get('protocol'))}."
             )
         st.markdown(_LIMITS)
 
@@ -110,9 +154,14 @@ def _voice(model: Model) -> Speaker | None:
             recordings.append(Recording("what you said", spoken.size, spoken.getvalue))
         if not recordings:
             return None
-        profile, messages = get_used_to(recordings, model=model)
+        key = [recording.digest() for recording in recordings]
+        if st.session_state.get("voice", [None])[0] != key:
+            with _turn("your voice") as tick:
+                learnt = get_used_to(recordings, model=model, tick=tick)
+            st.session_state["voice"] = key, *learnt
+        _, profile, messages = st.session_state["voice"]
         for message in messages:
-            st.warning(message)
+            st.warning(plain(message))
         st.caption(f"The voice is known by {profile.clips:g} recordings. Nothing of them is kept.")
         return profile.speaker(model) if profile.clips else None
 
@@ -137,12 +186,22 @@ def _inputs() -> list[Recording]:
     return recordings
 
 
-def _results(answers: dict[str, Answered], *, model: Model) -> None:
-    """Show a table of all answers, and one answer in detail."""
+def _results(recordings: dict[str, Recording], *, model: Model, speaker: Speaker | None) -> None:
+    """Show a table of all answers, and one answer in detail. Each content is answered once."""
+    voice = str(speaker and [values.tobytes() for values in speaker])
+    keys = {name: (recording.digest(), voice) for name, recording in recordings.items()}
+    known: dict[tuple[str, str], Answered] = st.session_state.setdefault("answers", {})
+    for name, key in keys.items():
+        if key not in known:
+            with _turn(name) as tick:
+                known[key] = answer(recordings[name], model=model, speaker=speaker, tick=tick)
+    for key in set(known) - set(keys.values()):
+        del known[key]
+    answers = {name: known[key] for name, key in keys.items()}
     rows = [{"file": name, **answered.row} for name, answered in answers.items()]
     for row in rows:
         if "error" in row:
-            st.error(f"**{row['file']}** cannot be used: {row['error']}")
+            st.error(f"**{plain(row['file'])}** cannot be used: {plain(row['error'])}")
     table = pd.DataFrame(rows, columns=columns(model, over_time=False))
     usable = [name for name, answered in answers.items() if "error" not in answered.row]
     if len(usable) > 1:
@@ -151,27 +210,31 @@ def _results(answers: dict[str, Answered], *, model: Model) -> None:
         st.dataframe(shown.style.format(precision=2), hide_index=True)
     if usable:
         name = st.selectbox("Recording", usable) if len(usable) > 1 else usable[0]
-        _detail(name, answers[name])
-    st.download_button(
-        "Download as CSV", table.to_csv(index=False), "emotions.csv", "text/csv", on_click="ignore"
-    )
+        if st.session_state.get("details", [None])[0] != keys[name]:
+            with _turn(name) as tick:
+                found = details(recordings[name], model=model, speaker=speaker, tick=tick)
+            st.session_state["details"] = keys[name], found
+        _detail(name, answers[name], st.session_state["details"][1])
+    text = format_answers(rows, form="csv", names=list(table))
+    st.download_button("Download as CSV", text, "emotions.csv", "text/csv", on_click="ignore")
 
 
-def _detail(name: str, answered: Answered) -> None:
+def _detail(name: str, answered: Answered, found: Details) -> None:
     emotion = answered.row["emotion"]
-    st.subheader(f"{name}: {emotion}, {100 * answered.row[f'p_{emotion}']:.0f} %")
+    percent = f"{100 * answered.row[f'p_{emotion}']:.0f} %"
+    st.subheader(f"{plain(name)}: {plain(emotion)}, {percent}")
     if answered.average:
         emotion = answered.average["emotion"]
-        share = 100 * answered.average[f"p_{emotion}"]
-        st.markdown(f"Without knowing your voice, the answer is {emotion}, {share:.0f} %.")
-    st.audio(answered.waveform, sample_rate=answered.sample_rate)
+        percent = f"{100 * answered.average[f'p_{emotion}']:.0f} %"
+        st.markdown(f"Without knowing your voice, the answer is {plain(emotion)}, {percent}.")
+    st.audio(found.waveform, sample_rate=found.sample_rate)
     st.altair_chart(pictures.bars(answered.row), alt="Probability of each emotion")
-    if len(answered.over_time) > 1:
-        st.altair_chart(pictures.over_time(answered.over_time), alt="Emotion over time")
+    if len(found.over_time) > 1:
+        st.altair_chart(pictures.over_time(found.over_time), alt="Emotion over time")
     else:
         st.caption("Too short for several windows: the answer covers the whole recording.")
     st.pyplot(
-        pictures.sound(answered.waveform, sample_rate=answered.sample_rate),
+        pictures.sound(found.waveform, sample_rate=found.sample_rate),
         alt="Waveform and mel spectrogram",
     )
 

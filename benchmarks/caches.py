@@ -21,6 +21,7 @@ import numpy as np
 
 from benchmarks.processes import HEADING, run, together, write_params
 from stages.clips.clip_table import read_clips
+from stages.running.entry import run_command
 from stages.sources.files import audio_files
 
 _EVERY = 20  # step between the files of the loop
@@ -88,4 +89,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

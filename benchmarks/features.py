@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -41,6 +40,7 @@ from stages.audio.frames import frame_count
 from stages.audio.store import FULL_SCALE, AudioStore, open_audio
 from stages.clips.cache import write_cache
 from stages.clips.clip_table import read_clips
+from stages.running.entry import run_command
 from stages.running.settings import bind
 from stages.signals.spectra import power_spectrum
 from stages.sources.files import audio_files
@@ -308,7 +308,7 @@ def main() -> None:
     corpora = Path(arguments.corpora).resolve()
     found = audio_files(corpora / arguments.corpus)
     if not 0 < arguments.clips <= len(found):
-        sys.exit(f"--clips: got {arguments.clips}, want 1 to {len(found)}")
+        raise ValueError(f"--clips: got {arguments.clips}, want 1 to {len(found)}")
     chosen = np.linspace(0, len(found) - 1, arguments.clips).astype(int)
     files = [corpora / arguments.corpus / found[number] for number in chosen]
     # A cache of many clips would start worker processes, whose time is not counted here.
@@ -328,4 +328,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -24,6 +24,7 @@ from benchmarks.processes import run, write_params
 from benchmarks.training import open_data
 from stages.learning.batches import ClipData
 from stages.learning.functionals import functionals
+from stages.running.entry import run_command
 
 
 def _mean_std(values: Sequence[float]) -> list[float]:
@@ -178,4 +179,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

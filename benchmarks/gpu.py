@@ -25,9 +25,10 @@ from omegaconf import DictConfig, OmegaConf
 from benchmarks.training import one_epoch, open_data
 from stages.learning.batches import Batch, TrainingBatches
 from stages.learning.learner import build_learner
+from stages.running.entry import run_command
 from stages.running.settings import bind, load_params, processes
 from stages.running.workers import spread
-from stages.splits.folds import folds_of, read_split
+from stages.splits.split_table import folds_of, read_split
 
 
 def job_ticks(fold: str, *, epochs: int) -> list[float]:
@@ -83,14 +84,13 @@ def floor_s(params: DictConfig, fold: str, *, epochs: int) -> tuple[float, float
     return float(np.median(np.diff(ticks))), computes_us / 1e6
 
 
-def main() -> int:
+def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=4, help="that are timed, after one")
     epochs = parser.parse_args().epochs
     if not torch.cuda.is_available():
-        print("got no GPU that torch can use, want one", file=sys.stderr)
-        return 1
+        raise ValueError("got no GPU that torch can use, want one")
     torch.set_num_threads(1)
     params = load_params()
     folds = folds_of(read_split("data/split.csv"))
@@ -128,8 +128,7 @@ def main() -> int:
         "jobs_speedup": alone / together,
     }
     print(json.dumps({name: round(float(value), 4) for name, value in figures.items()}))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

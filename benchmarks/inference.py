@@ -34,6 +34,7 @@ from benchmarks.processes import HEADING, run
 from stages.audio.store import FULL_SCALE
 from stages.exporting.conversion import FULL, INT8
 from stages.learning.checkpoints import build_network, read_checkpoint
+from stages.running.entry import run_command
 from stages.sources.files import audio_files
 
 _FILES = 1000
@@ -157,4 +158,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

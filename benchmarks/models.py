@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -22,7 +21,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from dvc.exceptions import DvcException
 from matplotlib.figure import Figure
 
 from stages.audio.frames import first_frames
@@ -38,6 +36,7 @@ from stages.reporting.drawing import (
     set_title,
     style,
 )
+from stages.running.entry import run_command
 from stages.running.outputs import complete
 from studies.compare import read_file, read_results
 from studies.comparison import check_comparable, describe_result
@@ -140,22 +139,19 @@ def main() -> None:
     names = parser.parse_args().experiments
     torch.set_num_threads(1)
     rows = []
-    try:
-        experiments = read_results(names)
-        check_comparable(experiments)
-        for name, experiment in zip(names, experiments, strict=True):
-            content = read_file(name, f"models/folds/fold_all-seed_{experiment.seeds[0]}.pt")
-            checkpoint = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
-            clips = experiment.predictions.clips.drop_duplicates("clip")
-            data = made_up_data(name, checkpoint, labels=clips.set_index("clip")["label"])
-            costs = {
-                "parameters": parameters(checkpoint),
-                "checkpoint_mb": len(content) / 1e6,
-                "epoch_s": epoch_s(checkpoint, data),
-            }
-            rows.append(describe_result(experiment) | costs)
-    except (DvcException, ValueError) as error:
-        sys.exit(str(error))
+    experiments = read_results(names)
+    check_comparable(experiments)
+    for name, experiment in zip(names, experiments, strict=True):
+        content = read_file(name, f"models/folds/fold_all-seed_{experiment.seeds[0]}.pt")
+        checkpoint = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+        clips = experiment.predictions.clips.drop_duplicates("clip")
+        data = made_up_data(name, checkpoint, labels=clips.set_index("clip")["label"])
+        costs = {
+            "parameters": parameters(checkpoint),
+            "checkpoint_mb": len(content) / 1e6,
+            "epoch_s": epoch_s(checkpoint, data),
+        }
+        rows.append(describe_result(experiment) | costs)
     first = experiments[0]
     table = pd.DataFrame(rows).assign(protocol=first.protocol)
     table = table.sort_values("ua", ascending=False, kind="stable")
@@ -178,4 +174,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

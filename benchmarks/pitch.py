@@ -24,6 +24,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from benchmarks.processes import ROOT
+from stages.running.entry import run_command
 from stages.running.settings import bind
 from stages.sources.files import audio_files
 from stages.synthesis import prosody, voice
@@ -125,4 +126,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -19,6 +19,7 @@ import joblib
 
 from benchmarks.processes import HEADING, ROOT, run, together, write_params
 from stages.clips.clip_table import read_clips
+from stages.running.entry import run_command
 from stages.sources.files import audio_files
 
 _LOOP = """
@@ -77,4 +78,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

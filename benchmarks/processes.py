@@ -59,7 +59,7 @@ def write_params(
 
 
 def run(arguments: Sequence[str], *, folder: Path) -> Cost:
-    """Run Python with arguments in a folder; exit if it fails."""
+    """Run Python with arguments in a folder; see that it succeeds."""
     begun, peak = time.perf_counter(), 0.0
     process = subprocess.Popen(
         [sys.executable, *arguments],
@@ -74,7 +74,7 @@ def run(arguments: Sequence[str], *, folder: Path) -> Cost:
     _, status, used = ended
     process.returncode = os.waitstatus_to_exitcode(status)  # os.wait4 has reaped it
     if process.returncode:
-        sys.exit(f"{' '.join(arguments)} failed with exit code {process.returncode}")
+        raise ValueError(f"{' '.join(arguments)} failed with exit code {process.returncode}")
     return Cost(time.perf_counter() - begun, used.ru_utime + used.ru_stime, peak)
 
 

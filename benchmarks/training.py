@@ -35,9 +35,10 @@ from stages.learning.checkpoints import SECTIONS, Job
 from stages.learning.jobs import run_jobs
 from stages.learning.learner import build_learner
 from stages.learning.training_plan import Plan, make_plan
+from stages.running.entry import run_command
 from stages.running.settings import bind
-from stages.splits.folds import read_split
 from stages.splits.labels import label_order
+from stages.splits.split_table import read_split
 
 MODELS = ("cnn_gru", "gru")
 _EPOCHS = 3  # that are timed, after one to warm up
@@ -255,4 +256,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

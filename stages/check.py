@@ -1,16 +1,16 @@
-"""Stage `check`: whether each chosen corpus is there, and how to get it if it is missing.
+"""Stage `check`: whether each chosen corpus is there and can be read, and what to do if not.
 
 python -m stages.check
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+from stages.running.entry import run_command
 from stages.running.outputs import complete
 from stages.running.settings import load_params, module_of
-from stages.sources.files import locate
+from stages.sources.files import locate, unreadable_entries, warn_of_letters
 
 OUTPUT = Path("data/corpora.ok")
 HELP = """See data/raw/README.md. python -m stages.fetch NAME downloads a corpus, or says how to.
@@ -39,18 +39,19 @@ def missing_corpora(corpora: dict[str, dict], *, root: str) -> list[str]:
 def main() -> None:
     """Check that every chosen corpus is there, and write data/corpora.ok."""
     params = load_params()
-    if params.calibration.clips and (names := list(params.degradations)):
-        sys.exit(f"degradations: got {names}, want [] with calibration to speakers")
     if params.data.name == "demo":  # the stage `demo` writes these corpora
         from stages.synthesis.demo_corpora import CORPORA  # slow to import, not needed otherwise
 
         if missing := [name for name in params.corpora if name not in CORPORA]:
-            sys.exit(f"{', '.join(missing)}: no demo speech, want -S data=real")
+            raise ValueError(f"{', '.join(missing)}: no demo speech, want -S data=real")
     elif messages := missing_corpora(params.corpora, root=params.data.root):
-        sys.exit("\n\n".join([*messages, HELP]))
+        raise ValueError("\n\n".join([*messages, HELP]))
+    elif messages := unreadable_entries(params.corpora, root=params.data.root):
+        raise ValueError("\n".join(messages))
+    warn_of_letters(repository=Path.cwd(), corpora=locate(params.data.root))
     with complete(OUTPUT) as part:
         part.write_text("".join(f"{params.data.root}/{name}\n" for name in params.corpora))
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

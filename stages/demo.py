@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from stages.running.entry import run_command
 from stages.running.outputs import complete
 from stages.running.resources import check_disk
 from stages.synthesis.demo_corpora import write_demo
@@ -29,4 +30,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

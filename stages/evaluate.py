@@ -18,6 +18,7 @@ from stages.reporting.predictions import read_predictions, read_validation
 from stages.reporting.report import evaluate
 from stages.reporting.run import Run
 from stages.reporting.sections.label_sets import read_label_sets
+from stages.running.entry import run_command
 from stages.running.outputs import complete
 from stages.running.resources import check_disk
 from stages.running.settings import load_params, plain
@@ -55,4 +56,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -12,9 +12,10 @@ import pandas as pd
 
 from stages.audio.store import open_audio
 from stages.clips.clip_table import read_clips
+from stages.running.entry import run_command
 from stages.running.outputs import complete, replace_files
 from stages.running.settings import load_params
-from stages.splits.folds import read_split
+from stages.splits.split_table import read_split
 
 FOLDER = Path("models/export")
 NOTHING = "Nothing was exported: the setting `export` is false.\n"
@@ -23,9 +24,8 @@ FIGURES = ("protocol", "ua", "ua_low", "ua_high", "n_clips", "n_speakers")
 
 def main() -> None:
     """Write models/export and reports/export.json; without a model if `export` is false."""
-    params = load_params()
     files, report = {"README.md": NOTHING.encode()}, {"exported": False}
-    if params.export:
+    if (params := load_params()).export:
         from stages.exporting.conversion import export  # takes seconds to import
 
         metrics = json.loads(Path("reports/metrics.json").read_text(encoding="utf-8"))
@@ -55,4 +55,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

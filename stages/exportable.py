@@ -5,11 +5,11 @@ python -m stages.exportable
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from stages.running.entry import run_command
 from stages.running.outputs import complete
 from stages.running.settings import load_params, plain
 
@@ -21,13 +21,10 @@ def main() -> None:
         from stages.exporting.conversion import check_exportable  # takes seconds to import
         from stages.learning.checkpoints import SECTIONS
 
-        try:
-            check_exportable(plain(OmegaConf.masked_copy(params, list(SECTIONS))))
-        except ValueError as error:
-            sys.exit(str(error))
+        check_exportable(plain(OmegaConf.masked_copy(params, list(SECTIONS))))
     with complete(Path("models/exportable.ok")) as part:
         part.write_text("checked, or not wanted\n")
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -5,18 +5,18 @@ python -m stages.features FEATURE
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from stages.clips.cache import write_cache
 from stages.clips.clip_table import read_clips
+from stages.running.entry import only_argument, run_command
 from stages.running.settings import bind, load_params
 
 
 def main() -> None:
     """Write data/features/<feature>.npy."""
-    name = sys.argv[1]
     params = load_params()
+    name = only_argument("feature", known=params.features)
     write_cache(
         Path("data/features", f"{name}.npy"),
         feature=bind(params.features[name], "acoustics"),
@@ -27,4 +27,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from stages.fetching.downloads import fetch_corpora
+from stages.running.entry import run_command
 
 
 def main() -> None:
@@ -27,14 +28,8 @@ def main() -> None:
     parser.add_argument("--accept-licence", action="store_true", help="download the corpora")
     arguments = parser.parse_intermixed_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    try:
-        code = fetch_corpora(
-            arguments.names, folder=arguments.to, accepted=arguments.accept_licence
-        )
-    except KeyboardInterrupt:
-        sys.exit("interrupted; run the same command to resume")
-    sys.exit(code)
+    sys.exit(fetch_corpora(arguments.names, folder=arguments.to, accepted=arguments.accept_licence))
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

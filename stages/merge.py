@@ -9,6 +9,7 @@ from pathlib import Path
 
 from stages.clips.merging import merge_corpora
 from stages.clips.variants import Variants
+from stages.running.entry import run_command
 from stages.running.settings import bind, load_params
 
 
@@ -30,4 +31,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -5,19 +5,19 @@ python -m stages.prepare CORPUS
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from stages.clips.completeness import log_completeness, read_release
 from stages.clips.preparation import prepare_corpus
+from stages.running.entry import only_argument, run_command
 from stages.running.settings import bind, load_params
 from stages.sources.files import locate
 
 
 def main() -> None:
     """Write data/corpora/<corpus>/."""
-    corpus = sys.argv[1]
     params = load_params()
+    corpus = only_argument("corpus", known=params.corpora)
     root = locate(f"{params.data.root}/{corpus}")
     rows = bind(params.corpora[corpus].reader, "corpora")(root)
     clips = prepare_corpus(
@@ -29,4 +29,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

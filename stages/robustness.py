@@ -12,6 +12,7 @@ import pandas as pd
 
 from stages.clips.clip_table import read_clips
 from stages.reporting.degradation_table import COLUMNS, robustness_table
+from stages.running.entry import run_command
 from stages.running.outputs import complete
 from stages.running.resources import check_disk
 from stages.running.settings import load_params, plain
@@ -26,8 +27,8 @@ def main() -> None:
     if params.degradations:
         # Torch takes seconds to import, and is not needed where nothing is chosen.
         from stages.learning.degraded import recognise
-        from stages.splits.folds import read_split
         from stages.splits.leaks import protocol_in_words, shared_in_words
+        from stages.splits.split_table import read_split
 
         check_disk(f"{OUTPUT}: its table", need=SIZE, folder=OUTPUT.parent)
         answers = recognise(
@@ -53,4 +54,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -9,13 +9,14 @@ import json
 from pathlib import Path
 
 from stages.clips.clip_table import read_clips
+from stages.running.entry import run_command
 from stages.running.outputs import complete
 from stages.running.settings import bind, load_params, plain
 from stages.splits.assignment import split_clips
 from stages.splits.enrolment import mark_enrolment
-from stages.splits.folds import write_split
 from stages.splits.labels import label_clips
 from stages.splits.leaks import RULES, leakage_report
+from stages.splits.split_table import write_split
 
 
 def main() -> None:
@@ -49,4 +50,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -15,10 +15,11 @@ from stages.learning.checkpoints import SECTIONS
 from stages.learning.jobs import all_jobs, run_jobs
 from stages.learning.results import gather, gather_validation
 from stages.learning.training_plan import make_plan
+from stages.running.entry import run_command
 from stages.running.outputs import complete, resumable
 from stages.running.settings import load_params, plain
-from stages.splits.folds import read_split
 from stages.splits.labels import label_order
+from stages.splits.split_table import read_split
 
 
 def main() -> None:
@@ -53,4 +54,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -2,3 +2,5 @@
 
 They may import the folders of `stages`, but neither its entry modules nor `app`.
 """
+
+import stages  # noqa: F401  before numerical libraries, as it says

@@ -15,13 +15,13 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 from omegaconf import DictConfig
 
+from stages.running.entry import run_command
 from stages.running.settings import load_params
 from stages.splits.leaks import protocol_in_words, shared_in_words
 from studies import experiment
@@ -75,14 +75,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()
     params = load_params()
-    try:
-        wanted = variants(list(params.features))
-    except ValueError as error:
-        sys.exit(str(error))
+    wanted = variants(list(params.features))
     try:
         last = experiment.read_experiment(params)
     except (FileNotFoundError, ValueError) as error:
-        sys.exit(f"{error}; run `dvc repro` first")
+        raise ValueError(f"{error}; run `dvc repro` first") from error
     names: dict[tuple[str, ...], list[str]] = {}  # with two features, `only a` is `without b`
     for name, features in wanted.items():
         names.setdefault(features, []).append(name)
@@ -103,4 +100,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

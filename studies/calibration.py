@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -48,11 +47,12 @@ from stages.reporting.drawing import (
     style,
 )
 from stages.reporting.predictions import Predictions
+from stages.running.entry import run_command
 from stages.running.outputs import complete
 from stages.running.settings import load_params, processes
 from stages.running.workers import cluster, spread
 from stages.splits.enrolment import mark_enrolment
-from stages.splits.folds import ALL, folds_of
+from stages.splits.split_table import ALL, folds_of
 from studies import experiment
 
 log = logging.getLogger(__name__)
@@ -321,7 +321,7 @@ def main() -> None:
             last, numbers=arguments.clips, draws=arguments.draws, statistics=arguments.statistics
         )
     except (FileNotFoundError, ValueError) as error:
-        sys.exit(f"{error}; run `dvc exp run` first")
+        raise ValueError(f"{error}; run `dvc exp run` first") from error
     demo = ["synthetic demo speech"] * (params.data.name == "demo")
     corpora = ", ".join(sorted(set(last.predictions.clips["corpus"])))
     speakers = last.predictions.clips["speaker"].nunique()
@@ -389,4 +389,4 @@ def measure(
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

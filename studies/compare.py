@@ -2,7 +2,8 @@
 
 python -m studies.compare REFERENCE OTHER [OTHER ...] [--pairs] [--output DIR]
 
-Name experiments as in `dvc exp show`: DVC experiments, branches, tags, commits, or `workspace`.
+Name experiments as in `dvc exp show`: DVC experiments, branches, tags, commits, or `workspace`. A
+folder that studies.score has written stands for the answers of another system.
 Each is compared with the first one; --pairs compares every pair. P values are corrected for the
 number of comparisons (Holm). The command reads predictions from the DVC cache and leaves the
 workspace alone. It refuses experiments that were not tested on the same clips, labels and folds.
@@ -18,21 +19,20 @@ import hashlib
 import io
 import itertools
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
 import pandas as pd
 from dvc.api import DVCFileSystem
-from dvc.exceptions import DvcException
 from dvc.repo.experiments.utils import exp_refs_by_names
 from dvc.scm import RevError
 from omegaconf import DictConfig, OmegaConf
 
+from stages.running.entry import run_command
 from stages.running.outputs import complete
 from stages.running.settings import plain
-from studies import comparison_page
+from studies import comparison_page, scored
 from studies.comparison import Comparison, Result, arrange_result, compare_results
 
 OUTPUT = Path("reports/comparison")
@@ -54,7 +54,7 @@ def read_result(name: str) -> Result:
     Parameters
     ----------
     name : str
-        DVC experiment, branch, tag, commit, or `workspace`
+        DVC experiment, branch, tag, commit, `workspace`, or a folder that studies.score has written
 
     Raises
     ------
@@ -62,6 +62,8 @@ def read_result(name: str) -> Result:
         if the name is unknown or ambiguous, or if the predictions are missing or differ from those
         that dvc.lock records as evaluated
     """
+    if (Path(name) / scored.FILE).is_file():
+        return _read_score(Path(name))
     files, commit = _open(name)
     lock = OmegaConf.create(_read(files, LOCK, name=name).decode())
     stages = plain(cast(DictConfig, lock))["stages"]
@@ -78,16 +80,22 @@ def read_result(name: str) -> Result:
         if hashlib.md5(found[path]).hexdigest() != made[path]:
             raise ValueError(f"{name}: {path} differs from {LOCK}; run `dvc repro`")
     return arrange_result(
-        pd.read_csv(
-            io.BytesIO(found[PREDICTIONS]),
-            dtype=dict.fromkeys(_TEXT, "str"),
-            keep_default_na=False,
-        ),
+        _table(io.BytesIO(found[PREDICTIONS])),
         name=_display(name, files, commit=commit),
         commit=commit,
         settings=record["params"]["params.yaml"],
         leakage=json.loads(found[LEAKAGE]),
     )
+
+
+def _read_score(folder: Path) -> Result:
+    """Read answers of another system from a folder that studies.score has written."""
+    facts = json.loads((folder / scored.FILE).read_text(encoding="utf-8"))
+    return arrange_result(_table(folder / scored.ANSWERS), name=folder.name, commit="", **facts)
+
+
+def _table(source: Path | io.BytesIO) -> pd.DataFrame:
+    return pd.read_csv(source, dtype=dict.fromkeys(_TEXT, "str"), keep_default_na=False)
 
 
 def read_file(name: str, path: str) -> bytes:
@@ -152,10 +160,11 @@ def read_results(names: Sequence[str]) -> list[Result]:
     experiments: dict[str, Result] = {}
     for name in names:
         experiment = read_result(name)
-        if experiment.commit in experiments:
-            earlier = experiments[experiment.commit].name
+        key = experiment.commit or experiment.name  # only experiments have a commit
+        if key in experiments:
+            earlier = experiments[key].name
             raise ValueError(f"{earlier} and {name} are the same experiment, want different ones")
-        experiments[experiment.commit] = experiment
+        experiments[key] = experiment
     return list(experiments.values())
 
 
@@ -206,15 +215,12 @@ def main() -> None:
     wanted = parser.parse_args()
     if len(wanted.experiments) < 2:
         parser.error(f"got only {wanted.experiments[0]}, want at least two experiments")
-    try:
-        check_output(wanted.output)
-        experiments = read_results(wanted.experiments)
-        pairs = list(itertools.combinations(range(len(experiments)), 2))
-        if not wanted.pairs:
-            pairs = [pair for pair in pairs if pair[0] == 0]
-        comparison = compare_results(experiments, pairs=pairs)
-    except (DvcException, ValueError) as error:
-        sys.exit(str(error))
+    check_output(wanted.output)
+    experiments = read_results(wanted.experiments)
+    pairs = list(itertools.combinations(range(len(experiments)), 2))
+    if not wanted.pairs:
+        pairs = [pair for pair in pairs if pair[0] == 0]
+    comparison = compare_results(experiments, pairs=pairs)
     files = contents(comparison)
     with complete(wanted.output) as folder:
         folder.mkdir()
@@ -240,4 +246,4 @@ def report(comparison: Comparison, *, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

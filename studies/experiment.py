@@ -39,8 +39,8 @@ from stages.reporting.predictions import Predictions, arrange, read_predictions
 from stages.reporting.systems import ua_row
 from stages.running.outputs import complete, locked
 from stages.running.settings import plain
-from stages.splits.folds import ALL, folds_of, read_split
 from stages.splits.labels import label_order
+from stages.splits.split_table import ALL, folds_of, read_split
 
 CLIPS, CACHES, SPLIT = Path("data/merged/clips.csv"), Path("data/features"), Path("data/split.csv")
 LEAKAGE, PREDICTIONS = Path("reports/leakage.json"), Path("data/predictions.csv")

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import cast
@@ -26,11 +25,12 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from stages.reporting.predictions import Predictions
+from stages.running.entry import run_command
 from stages.running.settings import bind, load_params
 from stages.splits.assignment import split_clips
-from stages.splits.folds import ALL, folds_of
 from stages.splits.labels import label_clips
 from stages.splits.leaks import RULES, leakage_report, protocol_in_words, shared_in_words
+from stages.splits.split_table import ALL, folds_of
 from studies import experiment
 
 log = logging.getLogger(__name__)
@@ -135,12 +135,9 @@ def main() -> None:
     try:
         last = experiment.read_experiment(params)
     except (FileNotFoundError, ValueError) as error:
-        sys.exit(f"{error}; run `dvc repro` first")
+        raise ValueError(f"{error}; run `dvc repro` first") from error
     wanted = protocols(params)
-    try:
-        splits, shared = make_splits(last, wanted, params=params)
-    except ValueError as error:
-        sys.exit(str(error))
+    splits, shared = make_splits(last, wanted, params=params)
     found, plans = {}, []
     for number, (name, split) in enumerate(splits.items(), start=1):
         log.info("leakage: %s (%d of %d)", name, number, len(splits))
@@ -177,4 +174,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -23,8 +23,6 @@ import dvc.api
 import optuna
 import pandas as pd
 import psutil
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import (
     BaseDistribution,
@@ -42,8 +40,9 @@ from stages.learning.learner import described
 from stages.learning.results import gather
 from stages.learning.training_plan import make_plan
 from stages.running.settings import plain
-from stages.splits.folds import ALL, folds_of
 from stages.splits.leaks import shared_in_words
+from stages.splits.split_table import ALL, folds_of
+from studies.composition import compose_params
 from studies.experiment import CACHES, LOGS, SCRATCH, Experiment, clean_up
 
 log = logging.getLogger(__name__)
@@ -144,21 +143,6 @@ def _check_setting(name: str, params: DictConfig) -> None:
         raise ValueError(f"parameters.{name}: no such setting in params.yaml")
     if isinstance(parent[last], DictConfig):
         raise ValueError(f"parameters.{name}: got a section, want one of its settings, or a group")
-
-
-def compose_params(overrides: Sequence[str]) -> DictConfig:
-    """Compose params.yaml as `dvc exp run -S ...` does.
-
-    Raises
-    ------
-    ValueError
-        if conf/ does not know an override
-    """
-    try:
-        with initialize_config_dir(str(Path("conf").resolve()), version_base=None):
-            return compose("config", list(overrides))
-    except HydraException as error:
-        raise ValueError(str(error).splitlines()[0]) from error
 
 
 def open_storage(path: Path) -> JournalStorage:

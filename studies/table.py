@@ -10,7 +10,6 @@ tools would treat them as recordings. Columns: clip, corpus, speaker, sex, emoti
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from stages.clips.cache import open_caches
 from stages.clips.clip_table import read_clips
 from stages.learning.batches import ClipData
 from stages.learning.functionals import available, functional_names, functionals
+from stages.running.entry import run_command
 from stages.running.outputs import complete
 from stages.running.settings import load_params
 from stages.splits.labels import label_clips
@@ -41,7 +41,7 @@ def main() -> None:
     arguments = parser.parse_args()
     output = arguments.output
     if output != OUTPUT and output.exists():
-        sys.exit(f"{output}: already exists, want a new file")
+        raise ValueError(f"{output}: already exists, want a new file")
     params = load_params()
     clips = read_clips("data/merged/clips.csv")
     clips["first"] = first_frames(clips["frames"].to_numpy())
@@ -71,4 +71,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -30,11 +29,13 @@ from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
 from stages.reporting.drawing import encode_all, style
+from stages.running.entry import run_command
 from stages.running.outputs import complete
 from stages.running.settings import load_params, plain, processes
 from stages.running.workers import spread
 from stages.splits.leaks import protocol_in_words
 from studies import search
+from studies.composition import compose_params
 from studies.experiment import Experiment, read_experiment
 from studies.search import Study
 from studies.trial_figures import importance_figure, trials_figure
@@ -54,7 +55,7 @@ def last_run(study: Study) -> Experiment:
     flags = " ".join(f"-S '{item}'" for item in study.base)
     advice = f"run `{' '.join(['dvc exp run', flags]).strip()}` first"
     params = load_params()
-    now, wanted = plain(params), plain(search.compose_params(study.base))
+    now, wanted = plain(params), plain(compose_params(study.base))
     if now != wanted:
         names = [name for name in wanted if now.get(name) != wanted[name]]
         raise ValueError(f"params.yaml: differs from base in {', '.join(names)}; {advice}")
@@ -111,7 +112,7 @@ def recipe(study: Study, opened: optuna.Study) -> str:
 
 def write(study: Study, opened: optuna.Study, *, output: Path) -> None:
     """Write the results of the study so far, and print the best."""
-    params = search.compose_params(study.base)
+    params = compose_params(study.base)
     protocol = protocol_in_words(params.split, study.shared)
     table = trial_table(opened).assign(protocol=protocol)
     heading = f"Study {study.name}: {len(table)} trials"
@@ -160,16 +161,13 @@ def main() -> None:
     arguments = parser.parse_args()
     written = RECIPES / f"{arguments.recipe}.yaml" if arguments.recipe else None
     if written and written.exists():
-        sys.exit(f"{written}: already exists, want a new name")
-    try:
-        study = search.read_study(arguments.study)
-        experiment = last_run(study) if study.here else None
-        opened = tune(study, experiment, workers=arguments.workers)
-    except (OSError, ValueError) as error:
-        sys.exit(str(error))
+        raise ValueError(f"{written}: already exists, want a new name")
+    study = search.read_study(arguments.study)
+    experiment = last_run(study) if study.here else None
+    opened = tune(study, experiment, workers=arguments.workers)
     if not opened.get_trials(states=(TrialState.COMPLETE,)):
         reason = opened.trials[-1].user_attrs.get("error")
-        sys.exit(
+        raise ValueError(
             f"{arguments.study}: got no successful trial, want at least one; the last: {reason}"
         )
     write(study, opened, output=REPORTS / study.name)
@@ -194,4 +192,4 @@ def tune(study: Study, experiment: Experiment | None, *, workers: int | None) ->
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

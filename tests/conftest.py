@@ -23,6 +23,7 @@ SLOW = (
     "test_workers",
     "test_tune",
     "test_web",
+    "test_page",
     "test_export",
     "test_leakage",
     "test_compare",

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from stages.clips.clip_table import COLUMNS, write_clips
 from stages.reporting import drawing
 from stages.reporting.predictions import read_predictions
 from stages.reporting.sections.overall import headline, overall
+from stages.running.entry import run_command
 from studies import ablation, experiment
 from tests.support import composed, inside
 
@@ -279,7 +281,7 @@ def refused(folder, monkeypatch) -> str:
 
     monkeypatch.setattr(experiment, "run_jobs", never)
     with pytest.raises(SystemExit) as ended:
-        inside(folder, ablation.main)
+        inside(folder, partial(run_command, ablation.main))
     assert not any((folder / name).exists() for name in OUTPUTS)
     return ended.value.code
 
@@ -288,15 +290,18 @@ def refused(folder, monkeypatch) -> str:
     ("changes", "message"),
     [
         ({"train.lr": 0.5}, "train.lr: got 0.003 in training, want 0.5; run `dvc repro` first"),
-        ({"train.new": 1}, "train.new: got missing in training, want 1"),
+        ({"train.new": 1}, "train.new: got a setting that does not exist"),
         ({"model.network.c": 1}, "model.network.c: got 0.001 in training, want 1"),
         ({"audio.level": "peak"}, "audio.level: got rms in training, want peak"),
-        ({"features.zcr.frame_length": 9}, "features.zcr.frame_length: got 512 in training"),
+        ({"features.zcr.frame_length": 999}, "features.zcr.frame_length: got 512 in training"),
         ({"labels.map.sad": "low"}, "labels: got ['angry', 'happy', 'sad'] in training"),
         ({"seeds": [0]}, "seed 1: predicted, but not tested"),
         ({"seeds": [0, 1, 2]}, "seed 2: tested, but not predicted"),
         ({"seeds": [7]}, "missing: models/folds/fold_0-seed_7.pt; run `dvc repro` first"),
-        ({"features": {"mfcc": {}}}, "features: got ['mfcc'], an ablation wants at least 2"),
+        (
+            {"features": composed("features=[mfcc]")["features"]},
+            "features: got ['mfcc'], an ablation wants at least 2",
+        ),
     ],
 )
 def test_predictions_of_other_settings_are_refused(copy, monkeypatch, changes, message):

@@ -18,6 +18,7 @@ from scipy import stats
 from sklearn.metrics import balanced_accuracy_score
 
 from stages.reporting import drawing
+from stages.running.entry import run_command
 from studies import compare as program
 from studies import comparison, comparison_page
 
@@ -439,7 +440,7 @@ def compared(folder, capsys, *arguments: str) -> tuple[int | str | None, str]:
         patch.chdir(folder)
         patch.setattr(sys, "argv", ["compare", *arguments])
         try:
-            program.main()
+            run_command(program.main)
         except SystemExit as error:
             ended = error.code
     printed = capsys.readouterr()

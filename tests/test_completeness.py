@@ -235,7 +235,7 @@ def test_prepare_compares_real_corpora_and_not_the_demo(
     noise = np.random.default_rng(0).normal(0, 0.1, (2, 8000))
     for name, samples in zip(("03a01Fa", "03a01Wa"), noise, strict=True):
         soundfile.write(tmp_path / f"raw/emodb/{name}.wav", samples, 16000)
-    params = {
+    params = composed() | {
         "data": {"name": data, "root": str(tmp_path / "raw")},
         "corpora": {"emodb": SETTINGS["emodb"]},
         "audio": composed()["audio"] | AUDIO,

@@ -11,6 +11,7 @@ from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 
 from stages.learning.learner import is_network
+from stages.running.parameters import check_params
 from stages.running.settings import bind
 from tests.support import ROOT, composed
 
@@ -116,7 +117,10 @@ def test_params_equal_the_composed():
 
 @pytest.mark.parametrize(("group", "name"), OPTIONS)
 def test_option_composes_under_its_own_name(group, name):
-    chosen = section(composed(*choose(group, name)), group)
+    params = composed(*choose(group, name))
+    chosen = section(params, group)
+    if group != MEMBERS:  # an ensemble has several
+        check_params(params)
     if group in SEVERAL:
         assert list(chosen) == [name]
     elif "name" in chosen:
@@ -161,6 +165,7 @@ def test_recipe_changes_settings_that_exist_and_no_others(name):
         settings = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
         assert settings == set(node) - {"_target_"}
     bind(recipe["model"]["network"], "networks")  # a network's own checks are made when it is built
+    check_params(recipe | {"train": recipe["train"] | {"warm_start": None}})
     honest = composed(f"+experiment={name}", "corpora=[tess]", "split=speaker", "data=real")
     assert list(honest["corpora"]) == ["tess"]
     assert honest["split"] == composed("split=speaker")["split"]

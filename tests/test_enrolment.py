@@ -12,8 +12,8 @@ from stages.learning.learner import build_learner
 from stages.learning.speaker_statistics import SpeakerCalibration, SpeakerStatistics
 from stages.splits.assignment import split_clips
 from stages.splits.enrolment import calibration_in_words, mark_enrolment
-from stages.splits.folds import folds_of
 from stages.splits.leaks import leakage_report
+from stages.splits.split_table import folds_of
 from tests.support import composed
 from tests.test_learning import fitted, toy_data
 

@@ -25,8 +25,9 @@ from stages.exporting.card import model_card
 from stages.exporting.graph import open_session, to_onnx, with_int8_weights
 from stages.learning.layers import InputLayer, window_frames
 from stages.learning.recogniser import Recogniser
+from stages.running.entry import run_command
 from stages.running.settings import bind
-from stages.splits.folds import write_split
+from stages.splits.split_table import write_split
 from tests.support import ROOT, composed, networks, sharpen, speech_like
 
 LABELS = ["angry", "happy", "neutral", "sad"]
@@ -258,7 +259,7 @@ def test_the_stage_before_training_always_writes_the_same(wanted, tmp_path, monk
     OmegaConf.save(composed("model=svm", f"export={wanted}"), "params.yaml")
     if wanted:
         with pytest.raises(SystemExit, match="model svm: cannot be exported"):
-            exportable.main()
+            run_command(exportable.main)
     else:
         exportable.main()
 
@@ -386,7 +387,7 @@ def test_weights_in_8_bits_that_lose_accuracy_are_not_written(trained, monkeypat
 
 
 def test_without_export_a_line_says_so_and_no_library_is_imported(tmp_path):
-    OmegaConf.save({"export": False}, tmp_path / "params.yaml")
+    OmegaConf.save(composed("export=false"), tmp_path / "params.yaml")
     program = (
         "import sys; from stages import export, exportable; export.main(); exportable.main(); "
         "sys.exit('torch' in sys.modules or 'onnx' in sys.modules)"

@@ -28,6 +28,7 @@ from stages.fetching.plan import File, read_plan
 from stages.fetching.transfer import TRIES, download
 from stages.fetching.unpack import BrokenArchive, place, unpack
 from stages.running import resources as room
+from stages.running.entry import run_command
 from stages.sources.files import locate
 from tests.support import ROOT
 
@@ -469,6 +470,41 @@ def test_an_encrypted_member_is_refused(tmp_path):
     refuse(path, tmp_path / "out", "'Actor_01/a.wav' is encrypted")
 
 
+@pytest.mark.parametrize("name", [f"x/{'é' * 125}.wav", f"{'x' * 256}/a.wav"])
+def test_names_that_are_too_long_are_refused_before_anything_is_written(make, tmp_path, name):
+    path = make({"a.wav": b"1", name: b"2", "z.wav": b"3"})
+    refuse(path, tmp_path / "out", "has too long a name; nothing")
+    unpack(path, take="[az].wav", folder=tmp_path / "out")
+    assert set(read_all(tmp_path / "out")) == {"a.wav", "z.wav"}
+
+
+def test_the_longest_name_that_is_taken_can_be_placed(make, tmp_path):
+    name = f"{'x' * 245}.wav"
+    unpack(make({name: b"1"}), take="*.wav", folder=tmp_path / "out")
+    assert place(tmp_path / "out", target=tmp_path / "corpus") == (1, 0)
+
+
+def test_huge_members_that_are_not_taken_are_not_read(tmp_path, monkeypatch):
+    members = {"notes.txt": bytes(10**6), "a.wav": b"1"}
+    path, read = make_zip(tmp_path / "archive", members), []
+    whole = zipfile.ZipExtFile.read
+
+    def count(file, n=-1):
+        read.append(whole(file, n))
+        return read[-1]
+
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", count)
+    unpack(path, take="*.wav", folder=tmp_path / "out")
+    assert sum(map(len, read)) == 2  # checked, then written
+    monkeypatch.setattr("stages.fetching.unpack._SMALL", 10**5)
+    path = make_tar(tmp_path / "archive", members)
+    refuse(path, tmp_path / "other", r"'notes.txt' is too large: got 1000000 bytes.*want at most")
+    make_tar(path, {"a.wav": b"1"})
+    with tarfile.open(path, "w:gz") as archive:
+        archive.fileobj.write(bytes(10**6))
+    refuse(path, tmp_path / "other", "more than .* bytes of content", BrokenArchive)
+
+
 def test_an_archive_is_not_unpacked_without_room_on_disk(make, tmp_path, monkeypatch):
     """Even if it grows a thousandfold: the size is that of its members."""
     bomb = {f"{i}.wav": bytes(10**6) for i in range(5)}
@@ -699,6 +735,17 @@ def test_an_alias_set_by_an_earlier_run_stays_too(project, tmp_path):
     assert locate("remote://corpora") == project / "data/raw"
 
 
+def test_the_alias_takes_any_letters_and_keeps_other_settings(project, tmp_path):
+    local = Path(".dvc/config.local")
+    local.write_text("# mine\n[core]\n    autostage = true\n")
+    folder = tmp_path / "Jörg, 音 #1"
+    folder.mkdir()
+    assert run("one", folder=folder) == DONE
+    assert locate("remote://corpora/one") == folder / "one"
+    assert Config.from_cwd()["core"]["autostage"] is True
+    assert "# mine" in local.read_text(encoding="utf-8")
+
+
 def test_a_missing_alias_is_set(project, tmp_path):
     (project / ".dvc" / "config").write_text("")
     assert run("one", folder=tmp_path / "to") == DONE
@@ -836,11 +883,12 @@ def test_the_command_prints_messages_and_has_exit_codes(project, server):
     assert read_all(project / "speech" / "one") == CLIPS
 
 
-def test_an_interrupted_command_says_how_to_resume(project, monkeypatch):
+def test_an_interrupted_command_says_how_to_resume(project, monkeypatch, capsys):
     monkeypatch.setattr(fetch, "fetch_corpora", stop)
     monkeypatch.setattr(sys, "argv", ["fetch", "one"])
-    with pytest.raises(SystemExit, match="same command to resume"):
-        fetch.main()
+    with pytest.raises(SystemExit) as ended:
+        run_command(fetch.main)
+    assert ended.value.code == 130 and "run the same command again" in capsys.readouterr().err
 
 
 def test_a_path_is_not_a_name(project, tmp_path):

@@ -13,10 +13,14 @@ from dvc.repo import Repo
 from stages.sources.files import (
     AUDIO_SUFFIXES,
     audio_files,
+    find_file,
     locate,
+    odd_entries,
     outside_scheme,
     parse_names,
     read_table,
+    unreadable_entries,
+    warn_of_letters,
 )
 
 
@@ -45,7 +49,7 @@ def test_every_format_of_libsndfile_in_any_case(tmp_path, suffix):
     assert audio_files(tmp_path) == [f"x.{suffix}"]
 
 
-@pytest.mark.parametrize("suffix", ["txt", "zip", "m4a", "mp4", "raw", "csv", "wav.bak", ""])
+@pytest.mark.parametrize("suffix", ["txt", "zip", "raw", "csv", "wav.bak", ""])
 def test_other_files_are_skipped(tmp_path, suffix):
     touch(tmp_path, "x.wav", f"y.{suffix}".removesuffix("."))
     assert audio_files(tmp_path) == ["x.wav"]
@@ -128,6 +132,76 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
         audio_files(tmp_path)
 
 
+# odd_entries
+
+
+def test_entries_at_which_dvc_stops_are_named_with_what_to_do(tmp_path, monkeypatch):
+    touch(tmp_path, "a/good.wav", "a/locked.wav", "locked/x.wav", "a\nb.wav")
+    touch(tmp_path, ".git/x", os.fsdecode(b"J\xf6rg.wav"), os.fsdecode(b"M\xfcller/x.wav"))
+    (tmp_path / ".git" / "gone").symlink_to("/nowhere")
+    (tmp_path / "a" / "loop.wav").symlink_to("loop.wav")
+    (tmp_path / "a" / "zero.wav").symlink_to("/dev/zero")
+    (tmp_path / "a" / "self").symlink_to(".")
+    (tmp_path / "a" / "good too.wav").symlink_to("good.wav")
+    os.mkfifo(tmp_path / "a" / "pipe.wav")
+    scandir, access = os.scandir, os.access
+
+    def list_folder(folder):
+        if Path(folder).name == "locked":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", list_folder)
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: "locked" not in str(path) and access(path, mode)
+    )
+    wanted = {
+        ".git/gone": "a link that leads nowhere .*datalad get",
+        "J\\xf6rg.wav": "its name is not UTF-8; rename",
+        "M\\xfcller": "its name is not UTF-8; rename",
+        "a/locked.wav": "cannot be read",
+        "a/loop.wav": "a link that leads nowhere .*datalad get",
+        "a/pipe.wav": "neither a file nor a folder",
+        "a/zero.wav": "neither a file nor a folder",
+        "locked": "cannot be listed: Permission denied",
+    }
+    found = odd_entries(tmp_path)
+    assert list(found) == sorted(wanted)
+    for name, reason in wanted.items():
+        assert re.match(reason, found[name])
+
+
+def test_unreadable_entries_of_all_corpora_are_named_with_the_reason(tmp_path):
+    touch(tmp_path, "a/x.wav", "b/y.wav", "c/z.wav")
+    assert unreadable_entries(["a", "b"], root=str(tmp_path)) == []
+    for name in "abc":
+        (tmp_path / name / "gone.wav").symlink_to("/nowhere")
+    *lines, why = unreadable_entries(["a", "b"], root=str(tmp_path))
+    assert [line.partition(": ")[0] for line in lines] == [
+        f"{tmp_path}/{name}/gone.wav" for name in "ab"
+    ]
+    assert "DVC" in why
+
+
+def test_paths_with_which_dvc_fails_are_warned_of(caplog):
+    plain, odd = Path("/home/miller/x"), Path("/home/müller/x")
+    warn_of_letters(repository=plain, corpora=plain)
+    assert not caplog.records
+    warn_of_letters(repository=plain, corpora=odd)
+    warn_of_letters(repository=odd, corpora=odd)
+    link, clone = (record.getMessage() for record in caplog.records)
+    assert f"ln -s '{odd}' LINK" in link and "clone" in clone
+    assert all("--temp" in message and "--queue" in message for message in (link, clone))
+
+
+def test_a_file_is_found_in_either_unicode_form(tmp_path):
+    touch(tmp_path, "Cle\u0301s/e\u0301.csv", "\u00e9.csv", "e\u0301.csv")
+    assert find_file(tmp_path, "Cl\u00e9s/\u00e9.csv").name == "e\u0301.csv"
+    assert find_file(tmp_path, "e\u0301.csv").name == "e\u0301.csv"
+    assert find_file(tmp_path, "\u00e9.csv").name == "\u00e9.csv"
+    assert not find_file(tmp_path, "gone/x.csv").exists()
+
+
 # parse_names
 
 
@@ -166,6 +240,12 @@ def test_alternatives_of_a_pattern_are_all_anchored(tmp_path):
     touch(tmp_path, "a.wav", "b.wav", "ax.wav", "xb.wav")
     rows = parse(tmp_path, pattern=r"(?P<clip>a)|b")
     assert [row["file"] for row in rows if not row["excluded"]] == ["a.wav", "b.wav"]
+
+
+def test_names_match_in_either_unicode_form(tmp_path):
+    touch(tmp_path, "Cole\u0300re/a1.wav")
+    (row,) = parse(tmp_path, pattern="(?P<clip>Col\u00e8re/a1)")
+    assert row == {"clip": "Col\u00e8re/a1", "excluded": "", "file": "Cole\u0300re/a1.wav"}
 
 
 def test_a_dot_does_not_end_a_name(tmp_path):
@@ -210,18 +290,32 @@ def test_table_of_a_spreadsheet(tmp_path):
     ("content", "message"),
     [
         (b"", "columns nothing, want file, who, .*: file, who$"),
-        (b"file;who\na;b\n", "columns file;who, want file, who, .*: file, who$"),
+        (b"path;who\na;b\n", "columns path, who, want file, who, .*: file$"),
         (b"file,who,who\na,b,c\n", "columns file, who, who, want file, who, .*: who$"),
         (b"file,who\na,b\nc\n", "t.csv, line 3: got 1 cells, want 2"),
         (b"file,who\na,b,c\n", "t.csv, line 2: got 3 cells, want 2"),
         (b'file,who\na,"b\n', "t.csv, line 2: unexpected end of data"),
-        (b"file,who\nJ\xf6rg.wav,b\n", "t.csv: .*UTF-8"),
-        ("file,who\na,b\n".encode("utf-16"), "t.csv: .*UTF-8"),
+        (b"\x89PNG\xff\0\0\0", "t.csv: .*UTF-8"),
+        ("file,who\na,b\n".encode("utf-16")[:-1], "t.csv: .*UTF-8"),
     ],
 )
 def test_a_file_that_is_no_table_is_refused(tmp_path, content, message):
     with pytest.raises(ValueError, match=message):
         read_table(table(tmp_path, content), columns=("file", "who"))
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "latin-1"]
+)
+def test_delimiters_and_encodings_of_other_programs(tmp_path, delimiter, encoding, caplog):
+    text = 'note,file,who\n"1,5;2",Jörg.wav,Zoë\n'
+    cells = (
+        text if delimiter == "," else text.replace(",", delimiter).replace("1" + delimiter, "1,")
+    )
+    got = read_table(table(tmp_path, cells.encode(encoding)), columns=("file", "who"))
+    assert got == [(2, {"note": "1,5;2", "file": "Jörg.wav", "who": "Zoë"})]
+    assert ("Windows-1252" in caplog.text) == (encoding == "latin-1")
 
 
 def test_a_missing_table_is_named(tmp_path):

@@ -70,7 +70,8 @@ def experiment(folder, *, model="bigru", sizes=(2, 3), seeds=(0, 1), target=None
         name: rng.normal(size=(total, size)).astype(np.float16) for name, size in INPUTS.items()
     }
     for fold in range(len(sizes)):
-        settings = settings_of(model) if target is None else {"network": {"_target_": target}}
+        plugin = {"name": "plugin", "network": {"_target_": target}}
+        settings = settings_of(model) if target is None else plugin
         write_checkpoint(folder, model=settings, fold=fold)
     predictions = arrange(table, known=clips["clip"], name="predictions")
     return clips, FoldNetworks(folder, predictions, caches)

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import re
+from functools import partial
 from itertools import chain, product
 
 import numpy as np
@@ -20,7 +21,8 @@ from stages.learning.learner import build_learner
 from stages.networks import svm
 from stages.reporting.predictions import read_predictions
 from stages.reporting.sections.overall import headline, overall
-from stages.splits import folds, leaks
+from stages.running.entry import run_command
+from stages.splits import leaks, split_table
 from studies import leakage
 from studies import table as functionals_table
 from tests.support import ROOT, composed, inside
@@ -57,7 +59,7 @@ def run_split(clips, folder, monkeypatch, *overrides):
     write_clips(clips, folder / "data/merged/clips.csv")
     monkeypatch.chdir(folder)
     split.main()
-    return folds.read_split("data/split.csv")
+    return split_table.read_split("data/split.csv")
 
 
 @pytest.mark.parametrize("protocol", ["speaker", "loso", "speaker_sentence"])
@@ -73,6 +75,20 @@ def test_a_clip_copied_under_another_speakers_name_stops_the_stage(tmp_path, mon
         run_split(clips, tmp_path, monkeypatch, f"split={protocol}", "split.validation=0")
     assert not (tmp_path / "data/split.csv").exists()
     assert not (tmp_path / "reports/leakage.json").exists()
+
+
+@pytest.mark.parametrize("column", ["speaker", "sentence"])
+def test_another_spelling_of_a_name_is_the_same_name(column):
+    clips = clip_table()
+    clips = clips[clips["variant"] == "clean"].reset_index(drop=True)
+    table = clips[["clip"]].assign(label=clips["emotion"])
+    table["0"] = np.where(clips["speaker"] == "savee/1", "test", "train")
+    tested = table["0"] == "test"
+    clips.loc[tested, "sentence"] = "savee/" + clips.loc[tested, "clip"]
+    clips.loc[tested, column] = "savee/ Zoe\u0308"
+    clips.loc[~tested, column] = "savee/ZO\u00cb"
+    with pytest.raises(ValueError, match=f"share 1 values of {column}"):
+        proof(clips, table, sentences_held_out=True)
 
 
 def proof(clips, table, *, speaker_dependent=False, sentences_held_out=False):
@@ -319,7 +335,7 @@ def test_a_split_of_other_settings_is_refused(tmp_path):
     params.split.protocol.folds = 2
     OmegaConf.save(params, folder / "params.yaml")
     with pytest.raises(SystemExit) as ended:
-        inside(folder, leakage.main)
+        inside(folder, partial(run_command, leakage.main))
     assert re.match("data/split.csv: .*speaker.*run `dvc repro`", ended.value.code)
     assert not any((folder / name).exists() for name in OUTPUTS)
 
@@ -327,6 +343,6 @@ def test_a_split_of_other_settings_is_refused(tmp_path):
 def test_the_study_asks_for_a_finished_run(tmp_path):
     OmegaConf.save(composed(), tmp_path / "params.yaml")
     with pytest.raises(SystemExit) as ended:
-        inside(tmp_path, leakage.main)
+        inside(tmp_path, partial(run_command, leakage.main))
     assert "missing: data/merged/clips.csv" in ended.value.code
     assert ended.value.code.endswith("run `dvc repro` first")

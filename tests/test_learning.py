@@ -33,7 +33,7 @@ from stages.learning.results import gather, gather_validation
 from stages.learning.training import NetworkLearner, _class_weight
 from stages.learning.training_plan import make_plan
 from stages.running.settings import bind
-from stages.splits.folds import ALL
+from stages.splits.split_table import ALL
 from tests.support import ROOT, as_plugin, composed, networks
 
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
@@ -998,7 +998,7 @@ def test_other_weights_to_start_from_are_another_run(tmp_path, trained):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"model": {"name": "lstm"}}, "model: got 'lstm', want 'gru'"),
+        ({"model": {"name": "lstm", "network": {}}}, "model: got 'lstm', want 'gru'"),
         ({"labels": ["sad", "happy", "angry"]}, r"labels: got \['sad', .*, want \['angry', "),
         ({"features": {"mfcc": {}}}, r"features: got {'mfcc': {}}, want {'logmel': {}, 'rms'"),
         ({"inputs": {"logmel": 13, "rms": 1}}, "dimensions: got {'logmel': 13, .*, want .* 12"),

@@ -17,9 +17,12 @@ from app.listen import from_file, from_microphone, from_pipe, listen, main
 from app.models import Model, load_model
 from app.predict import predict
 from stages.audio.conditioning import conditioning
+from stages.running.entry import run_command
 from tests.support import AUDIO, LABELS, ROOT, speech_like
 
 RATE = 16000
+#: Samples of full scale without an offset.
+ALTERNATING = np.tile(np.float32([1, -1]), 2 * RATE)
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +40,14 @@ def no_waiting(monkeypatch):
 
 
 def loudness() -> Model:
-    """A model that returns the root mean square of the waveform."""
+    """A model that returns the root mean square of the waveform, and the rest to 1."""
     audio = conditioning(AUDIO | {"level": "none"})
-    return Model(["rms"], audio, {}, lambda waveform, _: (np.sqrt([np.mean(waveform**2)]), []))
+
+    def run(waveform, _):
+        rms = np.sqrt(np.mean(waveform**2))
+        return [rms, 1 - rms], []
+
+    return Model(["rms", "rest"], audio, {}, run)
 
 
 def pieces(waveform, *, step):
@@ -67,7 +75,7 @@ def test_a_file_is_heard_in_real_time(model, tmp_path, no_waiting):
 
 
 def test_each_block_has_an_answer_for_the_last_window():
-    steps = np.repeat([0.1, 0.2, 0.3, 0.4], RATE)
+    steps = np.repeat([0.1, 0.2, 0.3, 0.4], RATE) * ALTERNATING[: 4 * RATE]
     blocks = pieces(steps, step=RATE // 2)
     answers = list(listen(loudness(), blocks, rate_hz=RATE, window_s=1))
     assert [answer.end_s for answer in answers] == [0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4]
@@ -78,7 +86,7 @@ def test_each_block_has_an_answer_for_the_last_window():
 
 
 def test_windows_softer_than_the_gate_have_no_answer():
-    waveform = np.concatenate([np.zeros(RATE), np.full(RATE, 0.01), np.full(RATE, 0.1)])
+    waveform = np.repeat([0, 0.01, 0.1], RATE) * ALTERNATING[: 3 * RATE]
     for gate_db, want in ((None, [True, False, False]), (-30, [True, True, False])):
         answers = listen(
             loudness(), pieces(waveform, step=RATE), rate_hz=RATE, window_s=1, gate_db=gate_db
@@ -88,7 +96,7 @@ def test_windows_softer_than_the_gate_have_no_answer():
 
 def test_latency_counts_from_the_arrival_of_the_samples():
     def late():
-        yield time.perf_counter() - 0.2, np.full(RATE, 0.1, np.float32)
+        yield time.perf_counter() - 0.2, 0.1 * ALTERNATING[:RATE]
 
     (answer,) = listen(loudness(), late(), rate_hz=RATE, window_s=1)
     assert answer.latency_ms >= 200
@@ -98,7 +106,7 @@ def test_only_the_window_stays_in_memory():
     held = []
     model = loudness()
     watching = Model(["n"], model.audio, {}, lambda x, _: (held.append(len(x)) or [1.0], []))
-    blocks = ((0.0, np.full(4000, 0.1, np.float32)) for _ in range(100))
+    blocks = ((0.0, 0.1 * ALTERNATING[:4000]) for _ in range(100))
     assert len(list(listen(watching, blocks, rate_hz=RATE, window_s=3))) == 100
     assert max(held) == 3 * RATE
 
@@ -168,14 +176,14 @@ def test_a_missing_microphone_is_named(monkeypatch, exported):
     monkeypatch.setitem(sys.modules, "sounddevice", FakeMicrophone())
     monkeypatch.setattr(sys, "argv", ["listen", "--device", "7", "--model", str(exported)])
     with pytest.raises(SystemExit, match="--device: No input device matching 7; .*\n  0 fake"):
-        main()
+        run_command(main)
 
 
 def test_the_missing_recording_library_is_named(monkeypatch, exported):
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     monkeypatch.setattr(sys, "argv", ["listen", "--model", str(exported)])
     with pytest.raises(SystemExit, match="--device: .*pip install sounddevice"):
-        main()
+        run_command(main)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +196,7 @@ def test_a_bad_file_is_named_with_the_reason(content, reason, tmp_path, monkeypa
         path.write_bytes(content)
     monkeypatch.setattr(sys, "argv", ["listen", "--file", str(path), "--model", str(exported)])
     with pytest.raises(SystemExit, match=f"a.wav: {reason}"):
-        main()
+        run_command(main)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import ModuleType
@@ -26,6 +27,7 @@ from dvc.utils.hydra import compose_and_dump
 
 from stages import check, prepare
 from stages.clips.clip_table import read_clips
+from stages.running.entry import run_command
 from stages.synthesis.demo_corpora import write_corpus
 from studies import table
 from tests.support import ROOT, inside
@@ -204,7 +206,7 @@ def test_table_for_other_tools_has_a_row_per_clip(project, real, tmp_path):
     assert written.set_index("clip")["label"].to_dict() == predicted.to_dict()
     assert "mfcc_39_p95" in written and not any(name.startswith("zcr") for name in written)
     with pytest.raises(SystemExit, match="already exists"):
-        inside(project.folder, table.main, "--output", str(output))
+        inside(project.folder, partial(run_command, table.main), "--output", str(output))
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from stages.audio import decoding
 from stages.audio.conditioning import conditioning
 from stages.audio.store import FULL_SCALE
 from stages.learning.recogniser import load_recogniser
+from stages.running.entry import run_command
 from stages.running.settings import bind
 from tests.support import AUDIO, LABELS, ROOT, composed, conditioned, read_clip
 
@@ -121,7 +122,7 @@ REASONS = {
     "silent.wav": "silent: peak 0.0000",
     "silence.wav": "silent: peak 0.0000",
     "ultrasound.wav": "silent: peak 0.0000",
-    "phases.wav": "silent: peak 0.0000",
+    "phases.wav": "silent in mono: ",
     "nan.wav": "not finite: 2 samples",
     "huge.wav": "not finite: ",
     "truncated.wav": "truncated: ",
@@ -258,7 +259,7 @@ def test_missing_model_is_named(files, monkeypatch, tmp_path):
     command = ["predict", str(files), "--model", str(tmp_path / "none.pt")]
     monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit, match="none.pt: no such"):
-        main()
+        run_command(main)
 
 
 def test_the_missing_library_of_a_feature_is_named(files, model, tmp_path, monkeypatch):
@@ -270,7 +271,7 @@ def test_the_missing_library_of_a_feature_is_named(files, model, tmp_path, monke
     command = ["predict", str(files), "--model", str(tmp_path / "model.pt")]
     monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit, match="egemaps: .*opensmile.* pip"):
-        main()
+        run_command(main)
 
 
 # Windows ---------------------------------------------------------------------------------------
@@ -287,7 +288,7 @@ def answered(loaded, path):
     return np.array([answer[f"p_{label}"] for label in LABELS])
 
 
-@pytest.mark.parametrize("rate", [1, 8000, 16000, 24414, 44100, 192000])
+@pytest.mark.parametrize("rate", [1000, 8000, 16000, 24414, 44100, 192000])
 @pytest.mark.parametrize("channels", [1, 2])
 def test_a_single_window_equals_the_clip_of_the_prepare_stage(tmp_path, rate, channels):
     path = tmp_path / "a.wav"
@@ -572,4 +573,4 @@ def test_a_file_that_is_not_an_exported_model_is_refused(content, message, tmp_p
         path.write_bytes(content)
     monkeypatch.setattr(sys, "argv", ["predict", "a.wav", "--model", str(path)])
     with pytest.raises(SystemExit, match=f"model.onnx: {message}"):
-        main()
+        run_command(main)

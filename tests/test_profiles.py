@@ -22,6 +22,7 @@ from stages.exporting.graph import open_session, to_onnx, with_int8_weights
 from stages.learning.recogniser import load_recogniser
 from stages.learning.speaker_head import add_head
 from stages.learning.speaker_statistics import SpeakerCalibration, SpeakerStatistics
+from stages.running.entry import run_command
 from tests.support import AUDIO, read_clip, speech_like
 from tests.test_export import LABELS, RATE, SHAPES, SPEECH, untrained
 
@@ -76,7 +77,7 @@ def run(patch, capsys, *arguments: object) -> tuple[list[dict], str]:
     """Answers of the command as JSON, and what it said besides."""
     patch.setattr(sys, "argv", ["predict", *map(str, arguments), "--format", "json"])
     with pytest.raises(SystemExit) as stop:
-        command.main()
+        run_command(command.main)
     printed = capsys.readouterr()
     if stop.value.code not in (0, False):
         return [], f"{stop.value.code}{printed.err}"
@@ -203,7 +204,7 @@ def test_the_page_gets_used_to_a_voice_and_shows_what_that_changes(made, tmp_pat
     profile, messages = get_used_to([*given, *broken], model=model)
     want, _ = enrol(model, [(str(path), "") for path in paths])
     np.testing.assert_array_equal(profile.mean, want.mean)
-    assert [message.partition(":")[0] for message in messages] == ["big.wav", "diary.wav"]
+    assert [message.partition(":")[0] for message in messages] == ["diary.wav", "big.wav"]
     nobody, messages = get_used_to(broken, model=model)
     assert nobody.clips == 0 and len(messages) == 2
     speaker, target = profile.speaker(model), made / "voice" / "3.wav"

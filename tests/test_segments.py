@@ -22,6 +22,7 @@ from stages.audio.frames import frame_count
 from stages.audio.segments import cut
 from stages.audio.store import open_audio
 from stages.clips.merging import merge_corpora
+from stages.clips.names import recording_of
 from stages.clips.preparation import prepare_corpus
 from stages.protocols import loso, random, speaker
 from stages.running.settings import bind
@@ -184,15 +185,18 @@ def test_duplicate_segments_are_found_in_files_of_different_levels(tmp_path, dup
     assert clips["source"].tolist() == ["toy/a+01"] * 6 + ["toy/c"]
 
 
-def test_a_file_named_like_a_segment_is_refused_only_if_files_are_cut(tmp_path):
-    sounds = [("a", noise(5), "sad", "1"), ("a+02", noise(1, seed=1), "sad", "1")]
-    with pytest.raises(ValueError, match=r"audio\.segment_s: got .* a and a\+02 in toy, want null"):
-        prepare(tmp_path, sounds)
-    clips, _ = prepare(tmp_path, sounds, corpus="whole", segment_s=None)
-    assert list(clips.index) == ["whole/a", "whole/a+02"]
-    sounds[0] = ("b", noise(5), "sad", "1")
-    clips, _ = prepare(tmp_path, sounds, corpus="other")
-    assert list(clips.index) == ["other/a+02", "other/b+01", "other/b+02", "other/b+03"]
+def test_files_named_like_a_segment_or_a_variant_stay_recordings_of_their_own(tmp_path):
+    names = ("a", "a+02", "a#noise", "a%2B02")
+    sounds = [(name, noise(4, seed=n), "sad", "1") for n, name in enumerate(names)]
+    clips, _ = prepare(tmp_path, sounds, segment_s=2)
+    assert clips.reset_index().groupby("file")["clip"].agg(list).to_dict() == {
+        "a.wav": ["toy/a+01", "toy/a+02"],
+        "a+02.wav": ["toy/a%2B02+01", "toy/a%2B02+02"],
+        "a#noise.wav": ["toy/a%23noise+01", "toy/a%23noise+02"],
+        "a%2B02.wav": ["toy/a%252B02+01", "toy/a%252B02+02"],
+    }
+    recordings = {recording_of(f"{clip}#noise") for clip in clips.index}
+    assert recordings == {"toy/a", "toy/a%2B02", "toy/a%23noise", "toy/a%252B02"}
 
 
 def test_a_copy_of_a_long_file_keeps_one_row(tmp_path):
@@ -207,7 +211,7 @@ def test_a_copy_of_a_long_file_keeps_one_row(tmp_path):
     ).set_index("clip")
     reasons = clips["excluded"].to_dict()
     copy = reasons.pop("toy/b/x.wav")
-    assert copy.startswith("second copy: ") and "a/x.wav" in copy
+    assert copy.startswith("name taken: ") and "a/x.wav" in copy
     assert reasons == {"toy/x+01": "", "toy/x+02": ""}
     assert clips["source"].tolist() == ["toy/b/x.wav", "toy/x+01", "toy/x+01"]
 
@@ -326,7 +330,7 @@ def test_a_full_disk_stops_the_stage_and_excludes_no_file(tmp_path, monkeypatch)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(reading.AudioStore, "append", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(ValueError, match="toy: the disk became full.*No space left"):
         prepare(tmp_path, [("a", noise(5), "sad", "1")])
     assert not list((tmp_path / "prepared").iterdir())
 

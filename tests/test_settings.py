@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from stages.clips.completeness import read_release
 from stages.learning.checkpoints import build_network, read_checkpoint
 from stages.learning.learner import build_learner
-from stages.running.settings import bind, module_of
+from stages.running.settings import bind, load_params, module_of
 from tests.support import ROOT, composed
 
 FOLDERS = {"acoustics", "corpora", "degradations", "learning", "networks", "protocols", "variants"}
@@ -81,7 +81,11 @@ def test_a_foreign_checkpoint_runs_nothing(tmp_path):
         composed("model=gru")["model"]["network"]
         | {"dropout": {"_target_": "pathlib.Path.touch", "self": str(tmp_path / "x")}},
     ):
-        torch.save({"model": {"network": network}}, tmp_path / "model.pt")
+        params = composed("model=gru")
+        params["model"]["network"] = network
+        sections = {name: params[name] for name in ("audio", "features", "model", "train")}
+        state = {"labels": ["a", "b"], "inputs": {"mfcc": 1}, "state": {}}
+        torch.save(sections | state, tmp_path / "model.pt")
         with pytest.raises(ValueError, match="_target_"):
             build_network(read_checkpoint(tmp_path / "model.pt"))
     assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
@@ -107,3 +111,44 @@ def test_every_call_says_which_folder_it_means_and_nothing_else_makes_objects_of
                     assert inside or last.value in FOLDERS, path
                     calls += 1
     assert calls > 15
+
+
+LAUGHS = "a0: &a0 [x, x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30)
+)
+ECHOES = "a0: x\n" + "".join(f"a{n}: ${{a{n - 1}}}${{a{n - 1}}}\n" for n in range(1, 60))
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (LAUGHS, r"alias: got '\*a0'"),
+        ("a: &a {b: *a}", r"alias: got '\*a'"),
+        ("a: &a {b: 1}\nc:\n  <<: *a", "alias: got"),
+        (ECHOES, "reference: got '\\${a0}"),
+        ("a: ${oc.env:HOME}", "reference: got"),
+        ("[" * 9999, "nesting: got 51"),
+        ("- 1\n- 2", "content: got 'ListConfig'"),
+        ("a: [", "params.yaml: "),
+        ("a: !!python/object/apply:os.getcwd []", "constructor"),
+        ("\x00", "params.yaml: "),
+        ("a: 1\na: 2", "params.yaml: "),
+    ],
+)
+def test_settings_that_expand_or_are_none_are_refused(text, wanted, tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=wanted) as refusal:
+        load_params(path)
+    message = str(refusal.value)
+    assert message.startswith(f"{path}: ") and "want settings" in message and "\n" not in message
+
+
+def test_composed_settings_are_read_as_they_are(tmp_path):
+    assert load_params(ROOT / "params.yaml") == OmegaConf.load(ROOT / "params.yaml")
+    for path, kind in ((tmp_path / "none.yaml", FileNotFoundError), (tmp_path, ValueError)):
+        with pytest.raises(kind, match=str(path)):
+            load_params(path)
+    (tmp_path / "latin.yaml").write_bytes(b"a: \xff")
+    with pytest.raises(ValueError, match="latin.yaml: "):
+        load_params(tmp_path / "latin.yaml")

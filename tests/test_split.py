@@ -21,9 +21,9 @@ from stages.protocols import (
     speaker_sentence,
 )
 from stages.splits.assignment import split_clips
-from stages.splits.folds import ALL, folds_of, read_split, write_split
 from stages.splits.labels import label_clips, label_order
 from stages.splits.leaks import leakage
+from stages.splits.split_table import ALL, folds_of, read_split, write_split
 from tests.support import composed
 
 LABELS = ("angry", "happy", "neutral", "sad")

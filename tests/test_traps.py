@@ -101,7 +101,7 @@ def test_nested_second_copy(corpora, corpus, copy, names):
     assert len(used(clips)) == len(set(clips.loc[used(clips), "clip"])) == 2
     for name in names:
         first, second = sorted((name, f"{copy}/{name}"))
-        assert re.match(f"second copy: .* {first}", clips.loc[second, "excluded"])
+        assert re.match(f"name taken: by {first}", clips.loc[second, "excluded"])
     assert len(used(corpora.merge(corpus))) == 2
 
 

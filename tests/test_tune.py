@@ -18,7 +18,9 @@ from joblib.externals.loky import get_reusable_executor
 from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
+from stages.running.entry import run_command
 from studies import search, tune
+from studies.composition import compose_params
 from tests.support import ROOT
 from tests.test_ablation import trained
 
@@ -41,7 +43,7 @@ def run(folder: Path, *arguments: str, workers: int = 1) -> str:
         patch.chdir(folder)
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             try:
-                tune.main()
+                run_command(tune.main)
             except SystemExit as stop:
                 return f"stopped: {stop.code}"
     return printed.getvalue()
@@ -279,8 +281,8 @@ def test_a_study_of_known_voices_says_so_and_its_recipe_holds_that_of_its_base(
         assert all(mark in text for mark in marks), name
     shutil.copy(tmp_path / "report/best.yaml", tmp_path / "conf/experiment/known.yaml")
     best = f"train.lr={json.dumps(opened.best_value)}"
-    wanted = search.compose_params([*base, best])
-    assert search.compose_params(["+experiment=known"]) == wanted
+    wanted = compose_params([*base, best])
+    assert compose_params(["+experiment=known"]) == wanted
 
 
 def test_trials_of_the_same_settings_are_trained_apart(tmp_path, monkeypatch):

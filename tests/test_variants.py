@@ -337,12 +337,15 @@ def test_samples_that_cannot_be_used_name_the_variant_and_leave_nothing(prepared
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_clip_that_is_called_like_a_variant_is_named(tmp_path):
+def test_a_file_that_is_called_like_a_variant_is_a_recording_of_its_own(tmp_path):
     for name in ("a.wav", "a#pitch.wav"):
         soundfile.write(tmp_path / name, random(len(name)).normal(0, 0.1, 8000), RATE)
     prepare(tmp_path)
-    with pytest.raises(ValueError, match="toy/a#pitch: got a file of this name, which is a var"):
-        merge(tmp_path, tmp_path / "out", settings(("pitch",)))
+    clips = merge(tmp_path, tmp_path / "out", settings(("pitch",)))[0].reset_index()
+    assert clips["clip"].is_unique
+    own = clips[clips["file"].isin(["a.wav", "a#pitch.wav"])]
+    assert own["variant"].value_counts().to_dict() == {"clean": 2, "pitch": 2}
+    assert own["source"].nunique() == 2
 
 
 def test_what_memory_or_disk_do_not_hold_is_refused(prepared, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from stages import split, train
 from stages.reporting.html import fill
 from stages.reporting.run import Run
 from stages.reporting.sections import references
+from stages.running.entry import run_command
 from studies import calibration
 from tests.support import composed, inside
 from tests.test_ablation import SVM as SHORT
@@ -134,4 +136,4 @@ def test_a_run_that_knows_its_speakers_is_refused(folder, tmp_path):
     for choice in (("split=random",), ("split=loso", "calibration=speaker")):
         OmegaConf.save(composed(*overrides, *choice), tmp_path / "params.yaml")
         with pytest.raises(SystemExit, match="want calibration=none"):
-            inside(tmp_path, calibration.main)
+            inside(tmp_path, partial(run_command, calibration.main))

@@ -68,11 +68,11 @@ def logmel(
     check_range("n_fft", n_fft, low=2)
     check_range("win_length", win_length, low=2, high=n_fft)
     check_range("hop_length", hop_length, low=1)
+    # Below -120 dB, a float16 cache would be coarser than .06 dB.
+    check_range("floor_db", floor_db, low=-120, high=0)
     filters, lines = _mel_filters(
         sample_rate, n_fft, n_mels, fmin, fmax, waveform.dtype, waveform.device
     )  # [n_mels, n_fft // 2 + 1]; [n_mels, 2]
-    # Below -120 dB, a float16 cache would be coarser than .06 dB.
-    check_range("floor_db", floor_db, low=-120, high=0)
     power = power_spectrum(waveform, n_fft=n_fft, win_length=win_length, hop_length=hop_length)
     return 10 * weighted_sums(filters, power, lines=lines).clamp_min(10 ** (floor_db / 10)).log10()
 

@@ -3,63 +3,138 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import re
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path
-from threading import Lock, local
+from threading import local
 from typing import Any
 
 import numpy as np
 import soundfile
 import soxr
 
-from stages.audio.loudness import decibels
+from stages.audio.containers import LENGTH_UNKNOWN, needs_ffmpeg, sound_parts
+from stages.audio.foreign import by_ffmpeg
+from stages.audio.isolation import DecodingError, Stream, helper
+from stages.audio.loudness import decibels, large_offset
+from stages.audio.views import TOLERANCE_S, Part, View
 
-_BLOCK = 1 << 20  # samples, of all channels, that are read from a long file at a time
+#: Largest block that is read from a long file at a time: samples of all channels, and seconds.
+_BLOCK, _BLOCK_S = 1 << 20, 60
+#: What a recording of speech may have. Headers outside it are damaged, and would take hours to
+#: resample, or all memory.
+_RATES_HZ, _MAX_CHANNELS, _MAX_S = (1000, 768_000), 256, 24 * 3600
 _POINTER = b"version https://git-lfs"
-#: A recorder that does not know the length yet writes a number of at least this into the header.
-_LENGTH_UNKNOWN = 0x7FFFF000
 #: libsndfile notes this where a file is shorter than its header says.
 _DECLARED = re.compile(r"(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)")
 _UNFINISHED = "Last page lacks an end-of-stream bit"
-#: libsndfile keeps the reason why a file does not open in one variable for all threads.
-_OPENING = Lock()
+#: libsndfile gives this or more where a header leaves the length open.
+_ENDLESS = 1 << 62
+_KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+}
 #: Each thread's last resampler. Designing its filter can take as long as filtering a clip.
 _IDLE = local()
 
 
 class Tally:
-    """Running facts of the samples read so far: count, non-finite count, energy and digest."""
+    """Running facts of the samples read so far: count, non-finite count, energies and digest."""
 
     def __init__(self) -> None:
         self.samples = self.broken = 0
         self._energy = 0.0  # mean over the channels
+        self._mono = self._mono_energy = 0.0  # sums of the mean of the channels, and of its square
         self._digest = hashlib.sha256()
 
-    def add(self, samples: np.ndarray) -> None:
-        """Add a block, float32 [samples, channels]."""
+    def add(self, samples: np.ndarray, mono: np.ndarray) -> None:
+        """Add a block, float32 [samples, channels], and its mean over the channels."""
         self.samples += len(samples)
         self.broken += int(np.count_nonzero(~np.isfinite(samples)))
         if not self.broken:
             flat = samples.reshape(-1).astype(np.float64)
             self._energy += float(flat @ flat) / samples.shape[1]
+            mean = flat if samples.shape[1] == 1 else mono.astype(np.float64)
+            self._mono += float(mean.sum())
+            self._mono_energy += float(mean @ mean)
         self._digest.update(samples.astype("<f4", copy=False).data)
 
     def level_db(self) -> float:
-        """Root mean square relative to full scale."""
-        return decibels(self._energy / self.samples)
+        """Root mean square without a constant offset, relative to full scale."""
+        return decibels(self._energy / self.samples - self.offset() ** 2)
+
+    def offset(self) -> float:
+        """Mean of the mono samples if it is large, or 0."""
+        return large_offset(self._mono, self._mono_energy, self.samples)
+
+    def cancels(self) -> bool:
+        """Whether the channels differ, and next to nothing but an offset is left of their mean."""
+        left = self._mono_energy - self._mono**2 / self.samples
+        return self._energy - self._mono_energy > max(1e3 * left, 1e-10 * self.samples)
 
     def sha256(self) -> str:
         """Digest of the samples, the same in every lossless container."""
         return self._digest.hexdigest()
 
 
+class AudioFile:
+    """An open audio file, from which blocks are read one after the other.
+
+    Parameters
+    ----------
+    path : path
+    samplerate, channels : int
+        in Hz; of the file
+    declared : int or None
+        length by its header, in samples per channel; None if the header leaves it open
+    read : callable
+        takes a number of samples per channel and returns float32 [samples, channels], up to as
+        many, and none at the end
+
+    Raises
+    ------
+    ValueError
+        if the sample rate or the number of channels is none of a recording
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        samplerate: int,
+        channels: int,
+        declared: int | None,
+        read: Callable[[int], np.ndarray],
+    ) -> None:
+        low, high = _RATES_HZ
+        if not low <= samplerate <= high:
+            raise ValueError(f"sample rate: got {samplerate} Hz, want {low} to {high} Hz")
+        if not 1 <= channels <= _MAX_CHANNELS:
+            raise ValueError(f"channels: got {channels}, want 1 to {_MAX_CHANNELS}")
+        self.samplerate, self.channels, self.read = samplerate, channels, read
+        self._path, self._declared = path, declared
+
+    @cached_property
+    def frames(self) -> int:
+        """Samples per channel; decodes the file once more if its header leaves the length open."""
+        if self._declared is not None:
+            return self._declared
+        tally = Tally()
+        with opened(self._path) as file:
+            for _ in read_blocks(file, tally=tally):
+                pass
+        return tally.samples
+
+
 @contextmanager
-def opened(path: str | Path) -> Iterator[soundfile.SoundFile]:
-    """Open an audio file of any format that libsndfile reads.
+def opened(path: str | Path) -> Iterator[AudioFile]:
+    """Open an audio file of any format that libsndfile reads, or ffmpeg where it is installed.
 
     Raises
     ------
@@ -67,45 +142,170 @@ def opened(path: str | Path) -> Iterator[soundfile.SoundFile]:
         saying why the file cannot be read, decoded, or is shorter than its header says
     """
     with ExitStack() as stack:
+        raw = stack.enter_context(_regular(path))
         try:
-            raw = stack.enter_context(open(path, "rb", buffering=0))
-            begins = raw.read(len(_POINTER))
+            begins = os.pread(raw, len(_POINTER), 0)
+            parts, plain = sound_parts(raw)
         except OSError as error:
             raise ValueError(f"cannot be read: {error.strerror}") from error
         if begins == _POINTER:
             raise ValueError("Git LFS pointer: fetch the audio itself with `git lfs pull`")
-        raw.seek(0)
         try:
-            with _OPENING:
-                # By descriptor: libsndfile takes a file named x.raw for samples without a header.
-                file = soundfile.SoundFile(raw.fileno(), closefd=False)
-            with file:
-                _check_header(file.extra_info)
-                yield file
+            source = stack.enter_context(_joined(raw, parts) if plain else _isolated(raw))
+        except DecodingError:
+            if not needs_ffmpeg(raw):
+                raise
+            rate_hz, channels, read = stack.enter_context(by_ffmpeg(raw))
+            source = rate_hz, channels, None, read
+        yield AudioFile(path, *source)
+
+
+@contextmanager
+def _regular(path: str | Path) -> Iterator[int]:
+    """Open a regular file and return its descriptor; anything else could block for ever."""
+    try:
+        _check_kind(os.stat(path).st_mode)
+        # Meanwhile a pipe may have replaced the file: do not wait for somebody to write to it.
+        raw = open(  # noqa: SIM115 (closed below)
+            path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)
+        )
+    except OSError as error:
+        reason = error.strerror
+        if isinstance(error, FileNotFoundError) and os.path.islink(path):
+            reason = f"got a link to {os.readlink(path)}, which is missing"
+        raise ValueError(f"cannot be read: {reason}") from error
+    with raw:
+        _check_kind(os.fstat(raw.fileno()).st_mode)
+        yield raw.fileno()
+
+
+def _check_kind(mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "something else")
+        raise ValueError(f"cannot be decoded: got {kind}, want a regular file")
+
+
+_Source = tuple[int, int, int | None, Callable[[int], np.ndarray]]
+
+
+@contextmanager
+def _joined(raw: int, parts: Sequence[Part]) -> Iterator[_Source]:
+    """Decode the parts of a file one after the other in this process."""
+    with _Joined(raw, parts) as file:
+        alone = file.length if len(parts) == 1 else None
+        yield file.samplerate, file.channels, alone, file.read
+
+
+class _Joined:
+    """Reader of the parts of a file, of which one is open at a time."""
+
+    def __init__(self, raw: int, parts: Sequence[Part]) -> None:
+        self._raw, self._whole = raw, Part(b"", 0, os.fstat(raw).st_size)
+        self._parts = iter(parts)
+        self._open(next(self._parts))
+        self.samplerate, self.channels = self._file.samplerate, self._file.channels
+
+    def __enter__(self) -> _Joined:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def _open(self, part: Part) -> None:
+        # By descriptor: libsndfile takes a file named x.raw for samples without a header.
+        os.lseek(self._raw, 0, os.SEEK_SET)
+        source = self._raw if part == self._whole else View(self._raw, part)
+        try:
+            self._file = Stream(source)
         except soundfile.LibsndfileError as error:
-            raise ValueError(
-                f"cannot be decoded: {error.error_string.strip()} Got "
-                f"{os.fstat(raw.fileno()).st_size} bytes, want WAV, FLAC, OGG, MP3 or similar"
-            ) from error
+            raise _undecodable(error.error_string, self._raw) from error
+        self._read = 0
+        self.length = _length(self._file.frames, self._file.extra_info, self._file.samplerate)
+
+    def read(self, count: int) -> np.ndarray:
+        """Return up to `count` samples per channel, float32 [samples, channels]."""
+        while True:
+            try:
+                samples = self._file.block(count)
+            except soundfile.LibsndfileError as error:
+                raise _undecodable(error.error_string, self._raw) from error
+            self._read += len(samples)
+            if len(samples):
+                return samples
+            _check_length(self._read, self.length, self.samplerate)
+            if (part := next(self._parts, None)) is None:
+                return samples
+            self._file.close()
+            self._open(part)
+            form = self._file.samplerate, self._file.channels
+            if form != (self.samplerate, self.channels):
+                raise ValueError(
+                    f"changes midway: got {form[0]} Hz with {form[1]} channels, want "
+                    f"{self.samplerate} Hz with {self.channels} as at the beginning"
+                )
 
 
-def _check_header(notes: str) -> None:
+@contextmanager
+def _isolated(raw: int) -> Iterator[_Source]:
+    """Decode a file in a process that may be lost."""
+    os.lseek(raw, 0, os.SEEK_SET)
+    with helper() as process:
+        try:
+            told = process.open(raw)
+        except DecodingError as error:
+            raise _undecodable(str(error), raw) from error
+        rate_hz, channels = told["samplerate"], told["channels"]
+        length = _length(told["frames"], told["notes"], rate_hz)
+        done = 0
+
+        def read(count: int) -> np.ndarray:
+            nonlocal done
+            try:
+                samples = np.frombuffer(process.read(count), np.float32).reshape(-1, channels)
+            except DecodingError as error:
+                raise _undecodable(str(error), raw) from error
+            done += len(samples)
+            if not len(samples):
+                _check_length(done, length, rate_hz)
+            return samples
+
+        yield rate_hz, channels, length, read
+
+
+def _undecodable(reason: str, raw: int) -> DecodingError:
+    return DecodingError(
+        f"cannot be decoded: {reason.strip()} Got {os.fstat(raw).st_size} bytes, want WAV, FLAC, "
+        "OGG, MP3 or similar"
+    )
+
+
+def _length(frames: int, notes: str, rate_hz: int) -> int | None:
+    """Length by the header, None if it leaves it open, checked against what libsndfile notes."""
     if declared := _DECLARED.search(notes):
         want, got = map(int, declared.groups())
-        if got < want < _LENGTH_UNKNOWN:
+        slack = TOLERANCE_S * rate_hz * got / frames if 0 < frames < _ENDLESS else 0
+        if got + slack < want < LENGTH_UNKNOWN:
             raise ValueError(f"truncated: {got} bytes of samples, its header says {want}")
     if _UNFINISHED in notes:
         raise ValueError("truncated: its stream has no end")
+    return frames if frames < _ENDLESS else None
+
+
+def _check_length(samples: int, declared: int | None, rate_hz: int) -> None:
+    if declared is not None and samples + TOLERANCE_S * rate_hz < declared:
+        raise ValueError(f"truncated: {samples} samples, its header says {declared}")
 
 
 def read_blocks(
-    file: soundfile.SoundFile, *, tally: Tally, at_most_s: float = math.inf
+    file: AudioFile, *, tally: Tally, at_most_s: float = _BLOCK_S
 ) -> Iterator[np.ndarray]:
     """Read a file as mono blocks, and check it as a whole after the last one.
 
+    A large offset of the first block is subtracted from all; see Sound about smaller ones.
+
     Parameters
     ----------
-    file : SoundFile
+    file : AudioFile
     tally : Tally
         counts what is read
     at_most_s : float
@@ -118,22 +318,29 @@ def read_blocks(
     Raises
     ------
     ValueError
-        if the file is empty, shorter than its header says, or not finite
+        if the file is empty, shorter than its header says, not finite, or silent in mono
     """
-    size = max(1, int(min(_BLOCK // file.channels, at_most_s * file.samplerate)))
-    while tally.samples < file.frames:
-        samples = file.read(size, dtype="float32", always_2d=True)
-        if not len(samples):
-            break
-        tally.add(samples)
+    size = max(1, int(min(_BLOCK // file.channels, min(at_most_s, _BLOCK_S) * file.samplerate)))
+    offset = None
+    while len(samples := file.read(size)):
+        mono = _mixed(samples)
+        tally.add(samples, mono)
+        if tally.samples > _MAX_S * file.samplerate:
+            raise ValueError(f"too long: over {_MAX_S // 3600} hours")
         if not tally.broken:  # a file with broken samples is only counted to its end
-            yield _mixed(samples)
-    if tally.samples < file.frames:
-        raise ValueError(f"truncated: {tally.samples} samples, its header says {file.frames}")
+            if offset is None:
+                # Resampling would make a click of a large offset at both ends.
+                offset = np.float32(tally.offset())
+            yield mono - offset if offset else mono
     if not tally.samples:
         raise ValueError("empty: no samples")
     if tally.broken:
         raise ValueError(f"not finite: {tally.broken} samples are NaN or infinite")
+    if file.channels > 1 and tally.cancels():
+        raise ValueError(
+            f"silent in mono: its {file.channels} channels cancel each other out; invert one of "
+            "them, or keep one alone"
+        )
 
 
 def _mixed(samples: np.ndarray) -> np.ndarray:

@@ -10,6 +10,8 @@ from typing import Literal
 
 import numpy as np
 
+from stages.audio.loudness import constant_offset
+
 _BLOCK = 1 << 18  # samples that are worked on at a time
 _IN_MEMORY = 1 << 22  # bytes; a recording that takes more lies in a temporary file
 # noisereduce's own chunk and margin at 16 kHz: 37 s, and 1.9 s on either side.
@@ -34,7 +36,7 @@ class Sound:
     """
 
     def __init__(self, *, sample_rate: int, folder: Path | None) -> None:
-        self.samples = 0
+        self.samples, self._offset = 0, np.float32(0)
         self._stretch = max(1, sample_rate // 50)  # 20 ms
         place = None if folder is None else str(folder)
         self._file = SpooledTemporaryFile(_IN_MEMORY, dir=place)  # noqa: SIM115 (closed by __exit__)
@@ -46,24 +48,37 @@ class Sound:
         self._file.close()
 
     def fill(self, blocks: Iterable[np.ndarray]) -> None:
-        """Store all samples, float32 blocks of any length, and measure them."""
+        """Store all samples, float32 blocks of any length, and measure them without an offset."""
         for block in blocks:
             self._file.write(np.ascontiguousarray(block, np.float32).data)
             self.samples += len(block)
-        energies, peaks = [np.zeros(0)], [np.zeros(0, np.float32)]
+        totals = self._measure()
+        if self.samples:
+            counts = np.minimum(
+                self._stretch, self.samples - np.arange(0, self.samples, self._stretch)
+            )
+            if offset := constant_offset(totals, self._energies, counts):
+                self._offset = np.float32(offset)
+                self._measure()
+
+    def _measure(self) -> np.ndarray:
+        """Find sum of squares and largest sample of each stretch; return the sum of each."""
+        totals, energies, peaks = [np.zeros(0)], [np.zeros(0)], [np.zeros(0, np.float32)]
         for block in self.blocks(0, self.samples):
             first = np.arange(0, len(block), self._stretch)
+            totals.append(np.add.reduceat(block, first, dtype=np.float64))
             energies.append(np.add.reduceat(np.square(block, dtype=np.float64), first))
             peaks.append(np.maximum.reduceat(np.abs(block), first))
-        # Sum of squares and largest sample of each stretch.
         self._energies, self._peaks = np.concatenate(energies), np.concatenate(peaks)
+        return np.concatenate(totals)
 
     def blocks(self, first: int, stop: int) -> Iterator[np.ndarray]:
         """Yield the samples from `first` to before `stop`, float32, in whole stretches."""
         size = self._stretch * max(1, _BLOCK // self._stretch)
         for start in range(first, stop, size):
             self._file.seek(4 * start)
-            yield np.frombuffer(self._file.read(4 * min(size, stop - start)), np.float32)
+            block = np.frombuffer(self._file.read(4 * min(size, stop - start)), np.float32)
+            yield block - self._offset if self._offset else block
 
     def peak(self) -> float:
         """Largest absolute sample; 0 if there is none."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from stages.running.outputs import complete
+from stages.sources.spelling import printable
 from stages.sources.vocabulary import EMOTIONS
 
 _TEXT = "str"
@@ -83,13 +84,15 @@ def check_clips(clips: pd.DataFrame, name: str) -> pd.DataFrame:
         ("frames", size, usable != (clips["frames"] > 0)),
         ("source", "a clip that is its own source", ~clips["source"].isin(own_sources)),
     ]
+    for column in ("clip", "file", "speaker", "sentence"):
+        rules.append((column, "text on one line", clips[column].map(printable) != clips[column]))
     for column, choices in _CHOICES.items():
         rules.append((column, _one_of(choices), ~clips[column].isin(choices)))
     for column, want, broken in rules:
         if broken.any():
             row = clips[broken].iloc[0]
-            got = str(row[column]) or "nothing"
-            raise ValueError(f"{name}: {row['clip']}: {column}: got {got}, want {want}")
+            got = printable(str(row[column])) or "nothing"
+            raise ValueError(f"{name}: {printable(row['clip'])}: {column}: got {got}, want {want}")
     return clips
 
 

@@ -161,7 +161,7 @@ def _recordings(clips: pd.DataFrame) -> pd.DataFrame:
     """
     clips = clips[clips["variant"] == "clean"]
     named_by_path = clips["clip"] == clips["corpus"] + "/" + clips["file"]
-    copy = clips["excluded"].str.match(r"\w+ copy:")
+    copy = clips["excluded"].str.match(r"(?:\w+ copy|name taken):")
     rows = clips[(clips["emotion"] != "") & ~named_by_path & ~copy]
     rows = rows.assign(usable=rows["excluded"] == "")
     rows = rows.sort_values(["usable", "clip"], ascending=[False, True]).drop_duplicates("file")

@@ -10,6 +10,13 @@ import pandas as pd
 Names = TypeVar("Names", str, pd.Series)
 _SEGMENT = re.compile(r"\+\d{2,}$")
 _VARIANT = re.compile(r"#\w+$")
+# What has a meaning in this grammar, and the escapes themselves, so that each has one reading.
+_MEANING = re.compile(r"#|\+(?=\d{2,}$)|%(?=2[35B])")
+
+
+def escape_name(name: str) -> str:
+    """Write what would read as a segment or a variant in the name of a file as %2B or %23."""
+    return _MEANING.sub(lambda match: f"%{ord(match[0]):02X}", name)
 
 
 def segment_name(clip: str, number: int, *, segments: int) -> str:
@@ -37,9 +44,5 @@ def without_segment(clip: str) -> str:
 
 
 def recording_of(clip: str) -> str:
-    """Name the recording that a clip, a segment or a variant comes from.
-
-    The name of a file may itself end like that of a segment or variant, and is then cut as well:
-    two clips with the same result may come from two recordings.
-    """
+    """Name the recording that a clip, a segment or a variant comes from."""
     return without_segment(_VARIANT.sub("", clip))

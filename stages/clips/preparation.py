@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -19,13 +20,15 @@ from stages.audio.frames import frame_count
 from stages.audio.reading import read_files
 from stages.audio.store import AudioStore
 from stages.clips.clip_table import COLUMNS, DESCRIPTION, count_reasons, write_clips
-from stages.clips.names import segment_name, without_segment
+from stages.clips.names import escape_name, segment_name
 from stages.running.outputs import complete
 from stages.running.resources import check_disk
 from stages.running.settings import processes
+from stages.sources.files import FFMPEG_SUFFIXES
+from stages.sources.spelling import composed, is_utf8, printable, settle_spellings
 
 log = logging.getLogger(__name__)
-_LOSSY = (".mp3", ".ogg", ".oga", ".opus")
+_LOSSY = (".mp3", ".ogg", ".oga", ".opus", *(f".{suffix}" for suffix in FFMPEG_SUFFIXES))
 # Of a task: enough files to hide its overhead, but at most one long file.
 _MAX_FILES, _MAX_BYTES = 32, 1 << 22
 _SOME = 200  # files whose headers tell how long all are
@@ -58,15 +61,13 @@ def prepare_corpus(
     Raises
     ------
     ValueError
-        if a setting is out of range, if a file has the name of a segment of another file, if no
+        if a setting is out of range, if a speaker or sentence is spelled in several ways, if no
         file of the corpus can be used, or if the disk has no room
     """
     settings = conditioning(audio) | segmenting(audio)
     frame_count(0, hop_length=hop_length)  # refuses a bad hop_length before anything is read
-    clips = _describe(rows).assign(segments=None)
-    if settings["segment_s"] is not None:
-        _check_names(clips["clip"], corpus=corpus)
-    _check_disk(clips.loc[clips["excluded"] == "", "file"], root=root, folder=folder, **settings)
+    clips = _describe(settle_spellings(rows, corpus=corpus)).assign(segments=None)
+    _check_disk(clips.loc[clips["excluded"] == "", "path"], root=root, folder=folder, **settings)
     with complete(folder) as part:
         part.mkdir()
         with AudioStore(part / "audio.npy") as store:
@@ -75,7 +76,7 @@ def prepare_corpus(
                 # The first file of each name; the next one only if the first was not usable.
                 chosen = clips.index[waiting & ~clips["clip"].where(waiting).duplicated()]
                 facts = _read(
-                    clips.loc[chosen, "file"],
+                    clips.loc[chosen, "path"],
                     root=root,
                     store=store,
                     folder=part,
@@ -85,8 +86,10 @@ def prepare_corpus(
                 used = clips.loc[chosen].query("excluded == ''").set_index("clip")["file"]
                 waiting[chosen] = False
                 copies = waiting & clips["clip"].isin(used.index)
-                reasons = "second copy: same name as " + clips.loc[copies, "clip"].map(used)
-                clips.loc[copies, "excluded"] = reasons
+                clips.loc[copies, "excluded"] = [
+                    f"name taken: by {first}; rename this file if it is another recording"
+                    for first in clips.loc[copies, "clip"].map(used)
+                ]
                 waiting &= ~copies
         clips = _segmented(_name(clips, corpus=corpus), corpus=corpus)
         usable = clips["excluded"] == ""
@@ -166,14 +169,29 @@ def _batches(files: Iterable[str], *, root: Path) -> Iterator[list[str]]:
 
 
 def _describe(rows: Iterable[dict]) -> pd.DataFrame:
-    """Fill up the rows of the reader to a clip table, sorted by name, lossless files first."""
-    clips = pd.DataFrame(list(rows)).reindex(columns=list(COLUMNS))
+    """Fill up the rows of the reader to a clip table, sorted by name, lossless files first.
+
+    `path` is the file's name on disk, `file` the same in print.
+    """
+    rows = [_in_print(row) for row in rows]
+    clips = pd.DataFrame(rows).reindex(columns=[*COLUMNS, "path"])
     clips[list(DESCRIPTION)] = clips[list(DESCRIPTION)].astype("object").fillna("")
     numbers = [column for column in COLUMNS if column not in (*DESCRIPTION, "level_db")]
     clips[numbers] = clips[numbers].fillna(0)
     lossy = clips["file"].str.lower().str.endswith(_LOSSY)
     clips = clips.astype(COLUMNS).assign(lossy=lossy)
     return clips.sort_values(["clip", "lossy", "file"], ignore_index=True).drop(columns="lossy")
+
+
+def _in_print(row: dict) -> dict:
+    """Write the texts of a row on one line; exclude a file whose name is not UTF-8."""
+    texts = {key: printable(text) if isinstance(text, str) else text for key, text in row.items()}
+    if not is_utf8(row["file"]):
+        reason = "name not UTF-8: rename the file"
+        return texts | {"clip": escape_name(texts["clip"]), "excluded": reason}
+    names = {key: composed(texts[key]) for key in ("speaker", "sentence") if texts.get(key)}
+    names["clip"] = escape_name(composed(texts["clip"]))
+    return texts | names | {"path": row["file"]}
 
 
 def _name(clips: pd.DataFrame, *, corpus: str) -> pd.DataFrame:
@@ -183,7 +201,10 @@ def _name(clips: pd.DataFrame, *, corpus: str) -> pd.DataFrame:
     path.
     """
     first = ~clips.sort_values("excluded", kind="stable").duplicated("clip").sort_index()
-    clips["clip"] = clips["clip"].where(first, clips["file"])
+    taken = set(clips.loc[first, "clip"])
+    for index, file in clips.loc[~first, "file"].items():
+        clips.loc[index, "clip"] = name = _free(escape_name(file), taken)
+        taken.add(name)
     clips["corpus"] = corpus
     clips["variant"] = "clean"
     clips["clip"] = corpus + "/" + clips["clip"]
@@ -193,16 +214,13 @@ def _name(clips: pd.DataFrame, *, corpus: str) -> pd.DataFrame:
     return clips.sort_values("clip", ignore_index=True)
 
 
-def _check_names(clips: pd.Series, *, corpus: str) -> None:
-    """Refuse a file that has the name of a segment of another file."""
-    names = set(clips)
-    for name in sorted(names):
-        whole = without_segment(name)
-        if whole != name and whole in names:
-            raise ValueError(
-                f"audio.segment_s: got files named {whole} and {name} in {corpus}, want null: a "
-                f"segment of {whole} would have the name of the other file"
-            )
+def _free(name: str, taken: set[str]) -> str:
+    """Number a name that is taken."""
+    numbers = itertools.count(2)
+    free = name
+    while free in taken:
+        free = f"{name} ({next(numbers)})"
+    return free
 
 
 def _segmented(clips: pd.DataFrame, *, corpus: str) -> pd.DataFrame:
@@ -223,14 +241,16 @@ def _segmented(clips: pd.DataFrame, *, corpus: str) -> pd.DataFrame:
             clips.loc[cut, "clip"].groupby(clips["source"]).transform("first")
         )
         log.info("%s: %d files cut into %d segments", corpus, files.ngroups, cut.sum())
-    return clips.drop(columns="segments").sort_values("clip", ignore_index=True)
+    return clips.drop(columns=["segments", "path"]).sort_values("clip", ignore_index=True)
 
 
 def _report(clips: pd.DataFrame, *, corpus: str) -> None:
     usable = clips[clips["excluded"] == ""]
     if usable.empty:
         counts = count_reasons(clips)
-        reasons = "; ".join(f"{count} x {reason}" for reason, count in counts.items())
+        reasons = "; ".join(
+            f"{count} x {_example(clips, reason)}" for reason, count in counts.items()
+        )
         raise ValueError(f"{corpus}: no usable clip among {len(clips)} files ({reasons})")
     log.info(
         "%s: %d clips of %d speakers, %.2f h",
@@ -240,7 +260,12 @@ def _report(clips: pd.DataFrame, *, corpus: str) -> None:
         usable["duration_s"].sum() / 3600,
     )
     for reason, count in count_reasons(clips).items():
-        example = clips[clips["excluded"].str.startswith(reason)].iloc[0]
-        log.warning("%s: %d excluded, %s (%s)", corpus, count, example["excluded"], example["file"])
+        log.warning("%s: %d excluded, %s", corpus, count, _example(clips, reason))
     if mixed := usable.loc[usable["channels"] > 1, "file"].nunique():
         log.info("%s: %d files with several channels mixed to mono", corpus, mixed)
+
+
+def _example(clips: pd.DataFrame, reason: str) -> str:
+    """Give the first reason of a kind, with its file."""
+    row = clips[clips["excluded"].str.startswith(reason)].iloc[0]
+    return f"{row['excluded']} ({row['file']})"

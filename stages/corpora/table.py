@@ -4,12 +4,22 @@ stages/sources/vocabulary.py lists the known words for emotions; the setting `em
 """
 
 import logging
+import re
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
-from stages.sources.files import audio_files, read_table
-from stages.sources.vocabulary import UNKNOWN_SPEAKER, age_of, emotion_of, emotion_words, sex_of
+from stages.sources.files import audio_files, find_file, read_table
+from stages.sources.spelling import composed, identity, settle_spellings
+from stages.sources.vocabulary import (
+    UNKNOWN_SPEAKER,
+    age_of,
+    emotion_of,
+    emotion_words,
+    most_common,
+    sex_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -18,13 +28,22 @@ table: your own recordings, listed in a CSV file, table/clips.csv
 The columns file and emotion are required, speaker is recommended; see data/raw/README.md."""
 
 REQUIRED = ("file", "emotion")
-COLUMNS = (*REQUIRED, "speaker", "sex", "age", "language", "sentence")
+COLUMNS = (*REQUIRED, "speaker", "sex", "age", "language", "sentence", "start", "end")
+_TIME = re.compile(r"(?:\d+ days?,? +)?\d+(?::\d+)*(?:[.,]\d*)?")
 
 
 def read(
-    root: Path, *, table: str, columns: Mapping[str, str], emotions: Mapping[str, str]
+    root: Path,
+    *,
+    table: str,
+    columns: Mapping[str, str],
+    emotions: Mapping[str, str],
+    spellings: Literal["refuse", "merge"],
 ) -> list[dict]:
     """Describe each line of the table, and each audio file that the table does not list.
+
+    A path in the table is below root, or absolute. Case, Unicode form and back-slashes in it need
+    not be those of the file on disk, unless two files differ in nothing else.
 
     Parameters
     ----------
@@ -37,15 +56,17 @@ def read(
         ignored.
     emotions : mapping of str to str
         word in the column emotion to emotion of the common vocabulary, for words that are not known
+    spellings : refuse or merge
+        what to do with several spellings of one speaker or sentence, see settle_spellings
 
     Returns
     -------
     list of dict
         columns of the clip table; `clip` is the path without its suffix. A file is excluded if it
-        does not exist, is outside root, has an unknown emotion or no speaker, or is not listed. If
-        a file is listed twice, the second line is excluded, or both if they disagree. Without a
-        column for speakers all files have one speaker, `unknown`, because a split that holds
-        speakers out must keep unknown speakers on one side.
+        does not exist, is outside root, has an unknown emotion or no speaker, has a start or end,
+        or is not listed. If a file is listed twice, the second line is excluded, or both if they
+        disagree. Without a column for speakers all files have one speaker, `unknown`, because a
+        split that holds speakers out must keep unknown speakers on one side.
 
     Raises
     ------
@@ -53,35 +74,43 @@ def read(
         if root is not a folder or the table does not exist
     ValueError
         if there is no audio file below root; if the table is outside root, is not a table or lacks
-        a column; if a setting is wrong
+        a column; if no line names a known emotion; if a speaker or sentence is spelled in several
+        ways; if a setting is wrong
     """
-    files = set(audio_files(root))
+    files = audio_files(root)
     if _climbs(PurePosixPath(table)):
         raise ValueError(f"table: got {table}, want a file below {root}")
     if unknown := [column for column in columns if column not in COLUMNS]:
         raise ValueError(f"columns: got {', '.join(unknown)}, want {', '.join(COLUMNS)}")
-    headers = {column: columns.get(column, column) for column in COLUMNS}
+    headers = {column: composed(columns.get(column, column)) for column in COLUMNS}
     required = [headers[column] for column in COLUMNS if column in REQUIRED or column in columns]
     words = emotion_words(emotions)
+    path = find_file(root, table)
     lines = {
         number: {column: cells[headers[column]] for column in COLUMNS if headers[column] in cells}
-        for number, cells in read_table(root / table, columns=required)
+        for number, cells in read_table(path, columns=required)
     }
-    _warn(root / table, list(lines.values()))
-    rows = {
-        number: _describe(cells, number=number, files=files, words=words)
+    _warn(path, list(lines.values()))
+    _check_words(path, list(lines.values()), words=words)
+    alike = defaultdict(list)
+    for file in files:
+        alike[identity(file)].append(file)
+    described = [
+        _describe(cells, number=number, root=root, alike=alike, words=words)
         for number, cells in lines.items()
-    }
+    ]
+    described = settle_spellings(described, corpus=path, spellings=spellings)
+    rows = dict(zip(lines, described, strict=True))
     _settle_repeated(rows)
     unlisted = [
         {"clip": _stem(file), "file": file, "excluded": f"not listed: want a line in {table}"}
-        for file in sorted(files - {row["file"] for row in rows.values()})
+        for file in sorted(set(files) - {row["file"] for row in rows.values()})
     ]
     return [*rows.values(), *unlisted]
 
 
 def _climbs(path: PurePosixPath) -> bool:
-    return path.is_absolute() or ".." in path.parts
+    return path.is_absolute() or ".." in path.parts or path.parts[0][1:] == ":"
 
 
 def _stem(file: str) -> str:
@@ -103,19 +132,31 @@ def _warn(table: Path, lines: list[dict[str, str]]) -> None:
             log.warning("%s: %s: %r and similar cells count as unknown", table, column, strange[0])
 
 
+def _check_words(table: Path, lines: list[dict[str, str]], *, words: Mapping[str, str]) -> None:
+    """Refuse a table of which no line names a known emotion."""
+    found = [cells["emotion"] for cells in lines]
+    if found and all(emotion_of(word, words)[1] for word in found):
+        raise ValueError(
+            f"{table}: no line names a known emotion: got {most_common(found)}, want words such as "
+            "angry or sad, or an entry for each word in the setting emotions"
+        )
+
+
 def _describe(
-    cells: dict[str, str], *, number: int, files: Collection[str], words: Mapping[str, str]
+    cells: dict[str, str],
+    *,
+    number: int,
+    root: Path,
+    alike: Mapping[str, Sequence[str]],
+    words: Mapping[str, str],
 ) -> dict:
     if not cells["file"]:
         reason = f"no file: got nothing in line {number}, want a path"
         return {"clip": f"line {number}", "file": "", "excluded": reason}
-    path = PurePosixPath(cells["file"].replace("\\", "/"))
-    file = str(path)
+    file, reason = _locate(cells["file"], root=root, alike=alike)
     row = {"clip": _stem(file), "file": file}
-    if _climbs(path):
-        return row | {"excluded": f"outside the folder: got {file}, want a path inside it"}
-    if file not in files:
-        return row | {"excluded": f"no such file: got {file}, want an audio file in the folder"}
+    if reason := reason or _part(cells):
+        return row | {"excluded": reason}
     emotion, reason = emotion_of(cells["emotion"], words)
     speaker = cells.get("speaker", UNKNOWN_SPEAKER)
     if not reason and not speaker:
@@ -129,6 +170,39 @@ def _describe(
         "sentence": cells.get("sentence", ""),
         "excluded": reason,
     }
+
+
+def _locate(cell: str, *, root: Path, alike: Mapping[str, Sequence[str]]) -> tuple[str, str]:
+    """Find the file that a cell names: its path below root and ""; or the cell and the reason."""
+    path = PurePosixPath(cell.replace("\\", "/"))
+    for folder in (root.absolute(), root.resolve()):
+        if path.is_absolute() and path.is_relative_to(folder):
+            path = path.relative_to(folder)
+    found = alike.get(identity(cell), []) or alike.get(identity(str(path)), [])
+    for spelling in (cell, str(path)):
+        if spelling in found:
+            return spelling, ""
+    if len(found) == 1:
+        return found[0], ""
+    if found:
+        return str(path), f"unclear file: got {path}, want one of {', '.join(found)}"
+    if _climbs(path):
+        return str(path), f"outside the folder: got {path}, want a path inside it"
+    return str(path), f"no such file: got {path}, want an audio file in the folder"
+
+
+def _part(cells: Mapping[str, str]) -> str:
+    """Return the reason to exclude a line that takes only a part of its file, or ""."""
+    times = [cells.get(column, "") for column in ("start", "end")]
+    if not all(_TIME.fullmatch(time) or not time for time in times):
+        return ""  # columns of another meaning
+    start, end = times
+    if not end and not start.strip("0.,:"):
+        return ""
+    return (
+        f"part of a recording: got start {start or 'empty'} and end {end or 'empty'}, want whole "
+        "files; cut the recording, or remove both columns if each line is a whole file"
+    )
 
 
 def _settle_repeated(rows: dict[int, dict]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from stages.sources.spelling import in_markdown
+
 _CARD = """# Inflect, model `{model}`
 
 Recognises the emotion that a voice expresses: {labels}.
@@ -71,7 +73,7 @@ def model_card(facts: Mapping[str, Any], held_out: Mapping[str, Any]) -> str:
     return _CARD.format(
         **{name: facts[name] for name in ("model", "sample_rate", "n_clips", "n_speakers")},
         **{name: facts[name] for name in ("ua", "ua_low", "ua_high", "protocol")},
-        labels=", ".join(facts["labels"]),
+        labels=", ".join(map(in_markdown, facts["labels"])),
         n_labels=len(facts["labels"]),
         outside="; ".join(facts["outside_the_graph"]),
         corpora="\n".join(f"| `{name}` | {terms} |" for name, terms in facts["licences"].items()),

@@ -25,7 +25,7 @@ from stages.learning.learner import described, is_network
 from stages.learning.recogniser import Recogniser, load_recogniser
 from stages.running.resources import check_disk
 from stages.running.settings import bind
-from stages.splits.folds import ALL
+from stages.splits.split_table import ALL
 
 log = logging.getLogger(__name__)
 FULL, INT8 = "inflect.onnx", "inflect.int8.onnx"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from configobj import ConfigObj
 from dvc.config import Config
 
+from stages.running.outputs import complete
 from stages.sources.files import REMOTE, locate
 
 ALIAS = "corpora"
@@ -51,6 +53,13 @@ def set_alias(folder: Path) -> str:
         return ""
     if local_url or (url and Path(url).resolve() not in (folder, DEFAULT.resolve())):
         return f"the alias {ALIAS} still points to {url}; to point it to {folder}, run: {command}"
-    with config.edit("local") as local:
-        local["remote"].setdefault(ALIAS, {})["url"] = str(folder)
+    _write_url(Path(config.files["local"]), url=str(folder))
     return f"the alias {ALIAS} now points to {folder}, as after: {command}"
+
+
+def _write_url(path: Path, *, url: str) -> None:
+    """Set the alias in a file of DVC's settings, in UTF-8; DVC itself writes only ASCII."""
+    config = ConfigObj(str(path), encoding="utf-8")
+    config.setdefault(f'remote "{ALIAS}"', {})["url"] = url
+    with complete(path) as part, part.open("wb") as file:
+        config.write(file)

@@ -12,18 +12,21 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple, cast
 
-from stages.running.outputs import complete
+from stages.running.outputs import complete, temporary
 from stages.running.resources import check_disk
 from stages.sources.files import SYSTEM_FOLDERS
 
 _CHUNK = 1 << 20  # bytes
+_NAME = 255  # most bytes in a name
+# Speech is packed to a tenth at best. A compressed tar is read as a whole to list its members.
+_RATIO, _SMALL = 100, 1 << 27
 _UNREADABLE = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -80,8 +83,9 @@ def unpack(path: Path, *, take: str, folder: Path) -> None:
     BrokenArchive
         if it cannot be read to its end, or if the checksum of a member is wrong
     ValueError
-        if a member would be written outside the folder, is a link, a device or encrypted, or occurs
-        twice, naming it; if the disk has no room; if no member matches
+        if a member would be written outside the folder, is a link, a device or encrypted, has too
+        long a name, or occurs twice, naming it; if the content is far larger than any speech can
+        be; if the disk has no room; if no member matches
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _opened(path) as archive:
@@ -156,7 +160,8 @@ def _checked(
     """Check all members and return those to take, by their path below the folder."""
     taken: dict[PurePosixPath, Member] = {}
     files: set[PurePosixPath] = set()
-    size = 0
+    size = listed = 0
+    most = max(_SMALL, _RATIO * path.stat().st_size)
     members = (
         _zip_members(archive) if isinstance(archive, zipfile.ZipFile) else _tar_members(archive)
     )
@@ -165,16 +170,22 @@ def _checked(
         refused = member.refused or _outside(member.name)
         if not refused and not member.folder and file in files:
             refused = "occurs twice"
+        wanted = not member.folder and _wanted(file, take)
+        if not refused and wanted and _too_long(file):
+            refused = "has too long a name"
+        listed += member.size
+        if not refused and isinstance(archive, tarfile.TarFile) and listed > most:
+            refused = f"is too large: got {listed} bytes of content, want at most {most}"
         if refused:
             raise ValueError(f"{path.name}: member {member.name!r} {refused}; nothing was unpacked")
         if member.folder:
             continue
         files.add(file)
-        if _wanted(file, take):
+        if wanted:
             taken[file] = member
             size += member.size
             check_disk(f"{path.name}: its content", need=size, folder=folder)
-    _read_to_the_end(archive)
+    _read_to_the_end(archive, taken=taken, most=most)
     if not taken:
         raise ValueError(f"{path.name}: got {len(files)} files, want some that match {take}")
     for file in taken:
@@ -187,14 +198,25 @@ def _checked(
     return taken
 
 
-def _read_to_the_end(archive: zipfile.ZipFile | tarfile.TarFile) -> None:
-    """Check all checksums: of each member of a zip, and at the end of a compressed tar."""
+def _read_to_the_end(
+    archive: zipfile.ZipFile | tarfile.TarFile,
+    *,
+    taken: Mapping[PurePosixPath, Member],
+    most: int,
+) -> None:
+    """Check the checksums of the members to take from a zip, and of a whole compressed tar."""
     if isinstance(archive, zipfile.ZipFile):
-        if damaged := archive.testzip():
-            raise zipfile.BadZipFile(f"member {damaged!r} is damaged")
+        for info in archive.infolist():
+            try:
+                with archive.open(info) as content:  # compares its two names
+                    while PurePosixPath(info.filename) in taken and content.read(_CHUNK):
+                        pass
+            except zipfile.BadZipFile as error:
+                raise zipfile.BadZipFile(f"member {info.filename!r} is damaged") from error
     else:
         while archive.fileobj.read(_CHUNK):
-            pass
+            if archive.fileobj.tell() > most:
+                raise tarfile.ReadError(f"got more than {most} bytes of content")
 
 
 def _zip_members(archive: zipfile.ZipFile) -> Iterator[Member]:
@@ -232,6 +254,12 @@ def _outside(name: str) -> str:
     if ".." in PurePosixPath(name).parts:
         return "climbs out of its folder"
     return ""
+
+
+def _too_long(file: PurePosixPath) -> bool:
+    """Whether the disk does not take a path, or `complete` cannot write the file beside it."""
+    names = (*file.parts[:-1], str(temporary(Path(file.name))))
+    return any(len(os.fsencode(name)) > _NAME for name in names)
 
 
 def _wanted(file: PurePosixPath, take: str) -> bool:

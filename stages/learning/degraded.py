@@ -23,10 +23,10 @@ from stages.audio.store import FULL_SCALE, AudioReader
 from stages.degradations import Scene
 from stages.learning.checkpoints import Job
 from stages.learning.recogniser import load_recogniser
-from stages.running.checks import check
+from stages.running.parameters import split_levels
 from stages.running.settings import bind, module_of, processes
 from stages.running.workers import spread
-from stages.splits.folds import ALL, folds_of
+from stages.splits.split_table import ALL, folds_of
 
 CLEAN = "clean"
 _TASK_S = 60  # speech per task
@@ -96,10 +96,7 @@ def list_conditions(degradations: Mapping[str, Mapping[str, Any]]) -> list[Condi
     conditions = [Condition(CLEAN, None, "", None)]
     for name, settings in degradations.items():
         units = module_of(settings, "degradations").UNITS
-        lists = {key: value for key, value in settings.items() if isinstance(value, list)}
-        want = f"one list, of {' or '.join(units)}, not empty" if units else "no list"
-        fine = len(lists) == bool(units) and [] not in lists.values() and lists.keys() <= set(units)
-        check(f"degradations.{name}", lists, fine, want)
+        lists = split_levels(name, settings, units)
         if not units:
             conditions.append(Condition(name, None, "", bind(settings, "degradations")))
         for key, levels in lists.items():

@@ -25,14 +25,14 @@ import torch
 
 from stages.learning.batches import ClipData
 from stages.learning.checkpoints import Job, check_start
-from stages.learning.learner import Learner, build_learner, described
+from stages.learning.learner import Learner, build_learner, described, is_network
 from stages.learning.progress import progress_bar, tick
 from stages.learning.training_plan import Plan
 from stages.running.outputs import complete
 from stages.running.resources import check_disk, check_memory, full_disk_named
 from stages.running.settings import bind, processes
 from stages.running.workers import cluster, spread
-from stages.splits.folds import ALL, folds_of
+from stages.splits.split_table import ALL, folds_of
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +115,8 @@ def _check_memory(learner: Learner, data: ClipData, number: int) -> None:
 def _checkpoint_size(plan: Plan, data: ClipData) -> int:
     """Bytes of a network's weights; those of a model of another kind are not counted."""
     settings, size = described(plan.settings), 0
+    if not is_network(settings["model"]):
+        return size
     # A setting that a network refuses is reported by its job.
     with torch.random.fork_rng(devices=[]), suppress(KeyError, ValueError):
         build = bind(settings["model"]["network"], "networks")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from stages.learning.batches import ClipData
 from stages.learning.speaker_statistics import SpeakerCalibration
-from stages.running.checks import check
+from stages.running.checks import check, named
 from stages.running.settings import bind
 
 
@@ -150,16 +150,8 @@ class Part(NamedTuple):
     @contextmanager
     def named(self) -> Iterator[None]:
         """Name the model in a ValueError that it raises."""
-        with _named(self.setting):
+        with named(self.setting):
             yield
-
-
-@contextmanager
-def _named(setting: str) -> Iterator[None]:
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{setting}: {error}") from error
 
 
 def figures(part: str, truth: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
@@ -265,7 +257,7 @@ def _build_parts(settings: Mapping[str, Any], role: str) -> dict[str, Part]:
         own, train = part["model"], part.get("train", {})
         start = train.get("warm_start")
         check(f"{setting}.train.warm_start", start, start is None, "null")
-        with _named(setting):
+        with named(setting):
             learner = build_learner({**part, "calibration": settings.get("calibration")})
         parts[name] = Part(setting, learner, list(part["features"]), is_network(own))
     return parts

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stages.audio.conditioning import conditioning
-from stages.learning.checkpoints import build_network, read_checkpoint
+from stages.audio.store import FULL_SCALE
+from stages.learning.checkpoints import build_network, read_checkpoint, require_sections
 from stages.learning.layers import window_frames, windowed
+from stages.learning.model_facts import check_audio, chirp, explained
 from stages.learning.speaker_head import SpeakerHead
+from stages.running.checks import check, named
 from stages.running.settings import bind
 from stages.signals.spectra import check_waveform
 
@@ -103,12 +106,43 @@ class Recogniser(nn.Module):
 
     def logits(self, waveform: Tensor) -> Tensor:
         """Compute the logits of waveforms that have their level, as segments of a recording do."""
-        features = {name: f(waveform).transpose(1, 2) for name, f in self.features.items()}
+        return self._classified({name: f(waveform) for name, f in self.features.items()})
+
+    def _classified(self, found: Mapping[str, Tensor]) -> Tensor:
+        features = {name: values.transpose(1, 2) for name, values in found.items()}
         first = next(iter(features.values()))  # [batch, frames, dimensions]
         lengths = torch.full(
             first.shape[:1], first.shape[1], dtype=torch.int64, device=first.device
         )
         return windowed(self.network, features, lengths, frames=self._window)
+
+    @torch.inference_mode()
+    def check(self, inputs: Mapping[str, int]) -> None:
+        """Recognise a second of sound, to see whether settings and weights fit each other.
+
+        Parameters
+        ----------
+        inputs : dimensions by feature
+            that the network was built for
+
+        Raises
+        ------
+        ValueError
+            naming the feature or the network that fails
+        """
+        sound = chirp(self.sample_rate).astype(np.float32) / np.float32(FULL_SCALE)
+        waveform = self._levelled(torch.from_numpy(sound)[None])
+        found = {}
+        for name, feature in self.features.items():
+            with explained(f"features.{name}", "settings that compute a feature"):
+                found[name] = feature(waveform)
+                size, want = found[name].shape[-2], inputs.get(name)
+                check("dimensions", size, size == want, f"{want}, as inputs say")
+        with explained("model.network", "settings that fit the features"):
+            logits = self._classified(found)
+            fine = logits.shape == (1, len(self.labels))
+            check("logits", list(logits.shape), fine, f"one of {len(self.labels)} labels")
+            check("logits", logits.tolist(), bool(logits.isfinite().all()), "finite numbers")
 
     def _levelled(self, waveform: Tensor) -> Tensor:
         """Apply the gain of the `prepare` stage; a waveform of zeros stays as it is."""
@@ -143,28 +177,32 @@ def load_recogniser(path: str | Path) -> tuple[Recogniser, dict]:
     FileNotFoundError
         naming the command that writes the file
     ValueError
-        if the file is not a checkpoint of a network, or naming a setting of the audio that the
-        checkpoint lacks
+        if the file is not a checkpoint of a network, or naming the file and the key whose value is
+        missing, out of its range, or does not fit the others
     """
     checkpoint = read_checkpoint(path)
-    network = build_network(checkpoint)
-    if network is None:
-        raise ValueError(
-            f"{path}: holds {checkpoint['model']['name']}, want a network, not a classical model"
-        )
-    try:
-        audio = conditioning(checkpoint["audio"])
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}; train again with `dvc repro`") from error
-    recogniser = Recogniser(
-        network,
-        features={
-            name: bind(feature, "acoustics") for name, feature in checkpoint["features"].items()
-        },
-        labels=checkpoint["labels"],
-        sample_rate=audio["sample_rate"],
-        level=audio["level"],
-        level_db=audio["level_db"],
-        window=window_frames(checkpoint["train"]),
-    )
-    return recogniser.eval(), audio
+    with named(path):
+        network = build_network(checkpoint)
+        if network is None:
+            name = checkpoint["model"]["name"]
+            raise ValueError(f"holds {name}, want a network, not a classical model")
+        require_sections(checkpoint, "audio", "features", "train")
+        try:
+            audio = check_audio(checkpoint["audio"])
+        except ValueError as error:
+            raise ValueError(f"{error}; train again with `dvc repro`") from error
+        features = {}
+        for name, settings in checkpoint["features"].items():
+            with named(f"features.{name}"):
+                features[name] = bind(settings, "acoustics")
+        recogniser = Recogniser(
+            network,
+            features=features,
+            labels=checkpoint["labels"],
+            sample_rate=audio["sample_rate"],
+            level=audio["level"],
+            level_db=audio["level_db"],
+            window=window_frames(checkpoint["train"]),
+        ).eval()
+        recogniser.check(checkpoint["inputs"])
+    return recogniser, audio

@@ -11,7 +11,7 @@ import pandas as pd
 
 from stages.learning.checkpoints import Job
 from stages.learning.training_plan import Plan
-from stages.splits.folds import ALL
+from stages.splits.split_table import ALL
 
 
 def gather(jobs: Sequence[Job], plan: Plan) -> tuple[pd.DataFrame, pd.DataFrame]:

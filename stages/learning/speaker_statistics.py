@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # app.profiles imports this module, and needs no torch
 
 STATISTICS = ("mean", "mean_std")
 _FEWEST = 1e-6  # clips, in place of none
+_LARGEST = 1e30  # number that a file may hold
 #: Variance between speakers over that within them where a single speaker does not tell. Medians
 #: over dimensions are .09 to .35 on RAVDESS and EMO-DB, and means .13 to .55.
 _UNKNOWN = 0.3
@@ -52,6 +53,20 @@ class SpeakerStatistics:
     within: NDArray
     std: bool
 
+    def __post_init__(self) -> None:
+        """Refuse what no speakers have: a ValueError names the attribute."""
+        size = np.shape(self.mean)
+        key = "speaker_statistics"
+        check(f"{key}.mean", size, len(size) == 1 and size[0] > 0, "one number per dimension")
+        for name, low in (("mean", -np.inf), ("between", 0), ("within", 0)):
+            values = getattr(self, name)
+            shape = np.shape(values)
+            check(f"{key}.{name}", shape, shape == size, f"{size}, like the mean")
+            least = float(np.min(values))  # NaN if one of them is
+            want = "finite numbers" if low else "finite numbers of at least 0"
+            fine = bool(np.isfinite(values).all()) and least >= low
+            check(f"{key}.{name}", f"a least one of {least:g}", fine, want)
+
     @classmethod
     def fit(cls, vectors: NDArray, speakers: Sequence[str], *, std: bool) -> SpeakerStatistics:
         """Estimate the variances from vectors [clips, dimensions] and their speakers.
@@ -75,10 +90,25 @@ class SpeakerStatistics:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> SpeakerStatistics:
-        """Restore what `as_json` returned."""
-        names = ("mean", "between", "within")
-        mean, between, within = (np.array(content[name], float) for name in names)
-        return cls(mean, between, within, bool(content["std"]))
+        """Restore what `as_json` returned.
+
+        Raises
+        ------
+        ValueError
+            naming the attribute that is missing, of another type, or impossible
+        """
+        check("speaker_statistics", type(content).__name__, isinstance(content, Mapping), "a group")
+        arrays = []
+        for name in ("mean", "between", "within"):
+            values = content.get(name)
+            fine = isinstance(values, list) and all(
+                type(x) in (int, float) and abs(x) < _LARGEST for x in values
+            )
+            check(f"speaker_statistics.{name}", type(values).__name__, fine, "finite numbers")
+            arrays.append(np.array(values, float))
+        std = content.get("std")
+        check("speaker_statistics.std", std, isinstance(std, bool), "true or false")
+        return cls(arrays[0], arrays[1], arrays[2], bool(std))
 
     def estimate(
         self, *, clips: float | NDArray, mean: NDArray, variance: NDArray

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.learning.layers import AttentiveStatistics, InputLayer, Normalisation, valid_frames
-from stages.running.checks import check
+from stages.running.checks import check, check_range
 from stages.signals import speaker_encoder
 from stages.signals.speaker_encoder import HIDDEN, recurrent_layers
 
@@ -67,6 +67,7 @@ class GE2E(nn.Module):
     ) -> None:
         super().__init__()
         check("features", list(inputs), "melpower" in inputs, "melpower, which ge2e hears")
+        check_range("model.network.layers", layers, low=1, high=speaker_encoder.LAYERS)
         check("model.network.encoder_lr", encoder_lr, encoder_lr >= 0, "at least 0")
         check("model.network.warp", warp, 0 <= warp < 0.5, "at least 0 and less than 0.5")
         self.input = InputLayer(inputs, normalisation=normalisation)

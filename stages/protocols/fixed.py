@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from stages.sources.spelling import identity
+
 log = logging.getLogger(__name__)
 
 
@@ -21,7 +23,8 @@ def assign(
     clips : DataFrame
         clean clips with columns corpus, speaker
     speakers : mapping of corpus to lists of str by part, `validation` and `test`
-        speakers as in the clip table, without the corpus; the validation list may be empty
+        speakers as in the clip table, without the corpus, in any spelling; the validation list may
+        be empty
 
     Returns
     -------
@@ -41,8 +44,15 @@ def assign(
         )
     parts = pd.Series("train", index=clips.index)
     for corpus in sorted(set(clips["corpus"])):
+        known = {
+            identity(speaker.removeprefix(f"{corpus}/")): speaker
+            for speaker in clips.loc[clips["corpus"] == corpus, "speaker"].unique()
+        }
         lists = {
-            part: [f"{corpus}/{name}" for name in speakers[corpus][part]]
+            part: [
+                known.get(identity(str(name)), f"{corpus}/{name}")
+                for name in speakers[corpus][part]
+            ]
             for part in ("validation", "test")
         }
         if both := sorted(set(lists["validation"]) & set(lists["test"])):

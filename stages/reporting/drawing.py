@@ -53,6 +53,7 @@ _STYLE: dict[RcKeyType, Any] = {
     "savefig.dpi": DPI,
     "svg.fonttype": "none",  # text stays text: searchable, small
     "svg.hashsalt": "inflect",  # element names do not change from run to run
+    "text.parse_math": False,  # a name may hold dollar signs
 }
 _METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
 
@@ -109,6 +110,11 @@ def reference_lines(
     _figure(axes).legend(loc="outside lower right", ncols=2)
 
 
+def in_legend(name: str) -> str:
+    """Return a name as a legend shows it: matplotlib leaves out those that begin with _."""
+    return f" {name}" if name.startswith("_") else name
+
+
 def label_right(axes: Axes, places: ArrayLike, texts: Sequence[str]) -> None:
     """Write texts beside the right edge of a panel, at these heights in data coordinates."""
     right = axes.secondary_yaxis("right")
@@ -139,7 +145,7 @@ def stacked_bars(axes: Axes, lengths: pd.DataFrame, *, counts: pd.DataFrame) -> 
             hatch=HATCHES[turn],
             edgecolor="white",
             linewidth=0.8,
-            label=name,
+            label=in_legend(name),
         )
         texts = [
             str(count) if length >= 0.05 * longest else ""

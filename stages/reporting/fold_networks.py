@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from stages.learning.batches import ClipData
 from stages.learning.checkpoints import Job, build_network, read_checkpoint
 from stages.reporting.predictions import Predictions
+from stages.running.checks import named
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ class FoldNetworks:
         for name, want in (("labels", self.predictions.labels), ("inputs", inputs)):
             if checkpoint[name] != want:
                 raise ValueError(f"{path}: {name}: got {checkpoint[name]}, want {want}")
-        return build_network(checkpoint)
+        with named(path):
+            return build_network(checkpoint)
 
     def data(self, clips: pd.DataFrame) -> ClipData:
         """Give clips, with columns first and frames, the form that networks take."""

@@ -35,6 +35,8 @@ class Predictions:
     seeds : list of int
         in the order of the probabilities
     n_folds : int
+    certain : bool
+        whether the answers are labels, of a system that gives no probabilities
     """
 
     clips: pd.DataFrame
@@ -43,6 +45,7 @@ class Predictions:
     probabilities: NDArray[np.float64]
     seeds: list[int]
     n_folds: int
+    certain: bool = False
 
     @property
     def n_seeds(self) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pandas as pd
@@ -61,16 +63,7 @@ SECTIONS = (
 
 
 def evaluate(run: Run) -> dict[str, bytes | dict[str, bytes]]:
-    """Work out everything that the stage `evaluate` writes.
-
-    Parameters
-    ----------
-    run : Run
-
-    Returns
-    -------
-    bytes by file name, or by folder and file name
-        metrics.json, index.html, the files of sections; tables, plots, figures
+    """Work out everything that the stage `evaluate` writes; see `report`.
 
     Raises
     ------
@@ -81,13 +74,32 @@ def evaluate(run: Run) -> dict[str, bytes | dict[str, bytes]]:
         naming the checkpoint that is missing
     """
     check_jobs(run.predictions, folds=run.leakage["folds"], seeds=run.settings["seeds"])
+    return report(run, SECTIONS)
+
+
+def report(run: Run, modules: Sequence[ModuleType]) -> dict[str, bytes | dict[str, bytes]]:
+    """Work out the report of a run.
+
+    Parameters
+    ----------
+    run : Run
+    modules : sequence of module
+        sections in the order of the page, see SECTIONS; their templates lie beside them
+
+    Returns
+    -------
+    bytes by file name, or by folder and file name
+        metrics.json, index.html, the files of sections; tables, plots, figures
+    """
     sections, pictures = {}, {}
+    folders = {}
     with style():
-        for module in SECTIONS:
+        for module in modules:
             if section := module.section(run):
                 name = module.__name__.rpartition(".")[2]
                 sections[name] = section
                 pictures[name] = encode_all(section.figures) | dict(section.pictures)
+                folders[name] = Path(str(module.__file__)).parent
     metrics: dict[str, Any] = {"protocol": run.protocol}
     tables: dict[str, bytes] = {}
     plots: dict[str, bytes] = {}
@@ -99,7 +111,7 @@ def evaluate(run: Run) -> dict[str, bytes | dict[str, bytes]]:
         plots |= _csv_files(section.plots)
         figures |= pictures[name]
         files |= section.files
-    page = _page(run, sections, pictures=pictures, metrics=metrics)
+    page = _page(run, sections, pictures=pictures, folders=folders, metrics=metrics)
     return {
         "tables": tables,
         "plots": plots,
@@ -125,6 +137,7 @@ def _page(
     sections: Mapping[str, Section],
     *,
     pictures: Mapping[str, Mapping[str, bytes]],
+    folders: Mapping[str, Path],
     metrics: Mapping[str, Any],
 ) -> str:
     """Fill in the template of each section, and the page around them."""
@@ -132,6 +145,7 @@ def _page(
         fill(
             f"{name}.html.j2",
             files=pictures[name],
+            folder=folders[name],
             run=run,
             metrics=metrics,
             tables={key: with_intervals(table) for key, table in section.tables.items()},

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def check(setting: str, value: object, fine: bool, want: str) -> None:
@@ -32,3 +34,12 @@ def check_range(setting: str, value: float, *, low: float, high: float = math.in
     """Refuse a number below `low` or above `high`; both ends are fine. See `check`."""
     want = f"at least {low}" if high == math.inf else f"{low} to {high}"
     check(setting, value, low <= value <= high, want)
+
+
+@contextmanager
+def named(thing: object) -> Iterator[None]:
+    """Put the name of a file or a setting before the message of a ValueError."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{thing}: {error}") from error

@@ -87,7 +87,7 @@ def locked(path: Path) -> Iterator[Path]:
     """
     with full_disk_named(path):
         _sweep(path.parent)
-        folder = path.with_name(f"{_PREFIX}{path.name}")
+        folder = temporary(path)
         begun = time.monotonic()
         while (lock := _lock(folder)) is None:
             if time.monotonic() - begun > _WAIT_S:
@@ -175,6 +175,11 @@ def _clear(folder: Path) -> None:
     for path in folder.iterdir():
         if path != _lock_file(folder):
             _remove(path)
+
+
+def temporary(path: Path) -> Path:
+    """Return the name under which `complete` writes an output."""
+    return path.with_name(f"{_PREFIX}{path.name}")
 
 
 def _remove(path: Path) -> None:

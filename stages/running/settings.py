@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 import sys
+import textwrap
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -12,18 +14,70 @@ from types import ModuleType
 from typing import Any, cast
 
 import joblib
+import yaml
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from stages.running.checks import check
+from stages.running.parameters import check_params
 
 #: Settings of a training that have a `_target_` of their own.
 _NESTED = ("augment", "schedule")
+_MAX_BYTES, _DEEPEST = 10_000_000, 50  # of params.yaml; it has 10 kB and 6 levels
 
 
 def load_params(path: str | Path = "params.yaml") -> DictConfig:
-    """Read params.yaml, and send messages to standard error, one line each."""
+    """Read and check params.yaml, and send messages to standard error, one line each.
+
+    Raises
+    ------
+    FileNotFoundError
+        if there is no such file
+    ValueError
+        if the file holds no composed settings, see `_read_composed`; naming the first wrong
+        setting, see stages.running.parameters
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    return cast(DictConfig, OmegaConf.load(path))
+    params = _read_composed(path)
+    check_params(plain(params))
+    return params
+
+
+def _read_composed(path: str | Path) -> DictConfig:
+    """Read a YAML file of settings, which may be of somebody else's experiment.
+
+    Raises
+    ------
+    FileNotFoundError
+        if there is no such file
+    ValueError
+        if the file is no YAML, too large, or no group of settings; or if it has an alias or a
+        reference, which composed settings never have: a few lines of them can expand without limit
+    """
+    if not Path(path).exists():
+        raise FileNotFoundError(f"{path}: no such file")
+    want = "settings that `dvc exp run` has composed"
+    try:
+        size = Path(path).stat().st_size
+        check(
+            "size", size, Path(path).is_file() and size <= _MAX_BYTES, f"up to {_MAX_BYTES} bytes"
+        )
+        text = Path(path).read_text(encoding="utf-8")
+        depth = 0
+        for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            check("nesting", depth, depth <= _DEEPEST, f"at most {_DEEPEST}")
+            alias = isinstance(event, yaml.AliasEvent)
+            check("alias", f"*{getattr(event, 'anchor', '')}", not alias, "the value itself")
+            value = event.value if isinstance(event, yaml.ScalarEvent) else ""
+            check("reference", value, "${" not in value, "the value itself")
+        params = OmegaConf.load(io.StringIO(text))
+        check("content", type(params).__name__, isinstance(params, DictConfig), "a group")
+    except (ValueError, OSError, yaml.YAMLError, OmegaConfBaseException) as error:
+        reason = textwrap.shorten(str(error), 300)
+        raise ValueError(f"{path}: {reason}; want {want}") from error
+    return cast(DictConfig, params)
 
 
 def plain(settings: DictConfig) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from joblib import Parallel, delayed
 
-from stages import end_with_parent
 from stages.running.code import ROOT, STAGES, code_key
+from stages.running.lifetime import end_with_parent
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -1,7 +1,10 @@
 """Words for an emotion, a sex or an age, translated to those of the clip table."""
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from stages.sources.spelling import composed
 
 #: The common vocabulary. Each reader maps the codes of its corpus to these names; a label set
 #: (conf/labels) maps these names to the classes of the model.
@@ -17,10 +20,17 @@ EMOTIONS = (
     "boredom",
     "amused",
     "sleepy",
+    "excited",
+    "frustrated",
+    "anxious",
+    "apologetic",
+    "assertive",
+    "concerned",
+    "encouraging",
     "other",
 )
 
-#: Unambiguous words. The user decides about those with two meanings (excited, tense, content).
+#: Unambiguous words. The user decides about those with two meanings (tense, content).
 SYNONYMS = {
     "angry": ("anger", "ang"),
     "disgust": ("disgusted", "dis"),
@@ -33,6 +43,13 @@ SYNONYMS = {
     "boredom": ("bored",),
     "amused": ("amusement",),
     "sleepy": ("sleepiness",),
+    "excited": ("excitement", "exc"),
+    "frustrated": ("frustration", "fru"),
+    "anxious": ("anxiety",),
+    "apologetic": (),
+    "assertive": (),
+    "concerned": (),
+    "encouraging": (),
     "other": (),
 }
 #: The speaker of all clips whose speaker is not known. It is one speaker, so that a split that
@@ -50,7 +67,7 @@ SEXES = {
 
 def plain(word: str) -> str:
     """Put a word in lower case, with an underscore for each run of blanks and hyphens."""
-    return re.sub(r"[\s_-]+", "_", word.strip()).lower()
+    return re.sub(r"[\s_-]+", "_", composed(word.strip())).lower()
 
 
 def emotion_words(own: Mapping[str, str]) -> dict[str, str]:
@@ -106,6 +123,13 @@ def emotion_of(word: str, words: Mapping[str, str]) -> tuple[str, str]:
         f"emotion unknown: got {word or 'nothing'}, want one of {', '.join(EMOTIONS)}, "
         "or an entry for this word in the setting emotions"
     )
+
+
+def most_common(words: Iterable[str]) -> str:
+    """List words with their counts, the ten most frequent ones, for a message."""
+    counts = Counter(word or "nothing" for word in words)
+    listed = ", ".join(f"{word} ({count})" for word, count in counts.most_common(10))
+    return f"{listed} and {len(counts) - 10} more" if len(counts) > 10 else listed
 
 
 def sex_of(word: str) -> str:

@@ -13,8 +13,8 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from stages.clips.names import variant_name
 from stages.running.checks import check, check_range
-from stages.splits.folds import ALL, PARTS
 from stages.splits.leaks import check_rules
+from stages.splits.split_table import ALL, PARTS
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import pandas as pd
 from stages.clips.names import recording_of
 from stages.running.checks import check
 from stages.sources.vocabulary import UNKNOWN_SPEAKER
-from stages.splits.folds import folds_of
+from stages.splits.split_table import folds_of
 
 log = logging.getLogger(__name__)
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from stages.running.checks import check
+from stages.sources.spelling import printable
 from stages.sources.vocabulary import EMOTIONS
 
 log = logging.getLogger(__name__)
@@ -34,8 +36,13 @@ def label_clips(
     Raises
     ------
     ValueError
-        if an emotion is not in the common vocabulary, or if the clips have fewer than two labels
+        if an emotion is not in the common vocabulary, if a label cannot name a file, or if the
+        clips have fewer than two labels
     """
+    for label in mapping.values():
+        text = isinstance(label, str) and label == printable(label)
+        fine = label is None or (text and not set(str(label)) & set("/\\"))
+        check("labels.map", label, fine, "text on one line without slashes: it names files")
     if unknown := [emotion for emotion in mapping if emotion not in EMOTIONS]:
         raise ValueError(
             f"labels {name}: got {', '.join(unknown)}, want only {', '.join(EMOTIONS)}"

@@ -9,8 +9,9 @@ from typing import Any, Literal
 import pandas as pd
 
 from stages.running.checks import check
+from stages.sources.spelling import identity
 from stages.splits.enrolment import calibration_in_words, count_short
-from stages.splits.folds import folds_of
+from stages.splits.split_table import folds_of
 
 log = logging.getLogger(__name__)
 #: Settings of a split that say what training and test may share.
@@ -45,7 +46,7 @@ def leakage(
 ) -> list[dict]:
     """Count what training and test share in each fold.
 
-    Validation clips count as training clips here.
+    Validation clips count as training clips here. Two spellings of one speaker or sentence are one.
 
     Parameters
     ----------
@@ -79,6 +80,8 @@ def leakage(
     )
     facts = ["clip", "variant", "corpus", "speaker", "sentence", "source", "sha256"]
     table = split.merge(clips[facts], on="clip", validate="one_to_one")
+    for column in ("speaker", "sentence"):
+        table[column] = _one_spelling(table[column])
     allowed = {"speaker": speaker_dependent, "sentence": not sentences_held_out}
     report = []
     for fold in folds_of(split):
@@ -179,6 +182,16 @@ def leakage_report(
 def _shared(learned: pd.Series, tested: pd.Series) -> list[str]:
     """List the values that training and test share, sorted; unknown values ("") do not count."""
     return sorted((set(learned) & set(tested)) - {""})
+
+
+def _one_spelling(names: pd.Series) -> pd.Series:
+    """Replace the spellings of one speaker or sentence by the first of them."""
+    first: dict[tuple[str, str], str] = {}
+    chosen = {}
+    for full in names.unique():
+        corpus, _, name = full.partition("/")
+        chosen[full] = first.setdefault((corpus, identity(name)), full)
+    return names.map(chosen)
 
 
 def shared_in_words(settings: Mapping[str, Any], report: Mapping[str, Any]) -> list[str]:

@@ -17,7 +17,7 @@ from torch import nn
 
 from stages.audio.frames import first_frames
 from stages.learning.batches import ClipData, WholeBatches
-from stages.reporting.drawing import COLOURS, MARKERS, new_figure, set_title
+from stages.reporting.drawing import COLOURS, MARKERS, in_legend, new_figure, set_title
 from stages.reporting.fold_networks import FoldNetworks, record_calls
 from stages.reporting.run import Run
 from stages.reporting.section import Section
@@ -165,7 +165,7 @@ def embedding_figure(
     for number, label in enumerate(labels):
         turn, place = divmod(number, len(COLOURS))
         colour: dict[str, Any] = {"color": COLOURS[place], "linewidth": 0.4 + turn} | line
-        axes.scatter([], [], marker=markers.get(label, "o"), label=label, **colour)
+        axes.scatter([], [], marker=markers.get(label, "o"), label=in_legend(label), **colour)
         for group, rows in clips[clips["label"] == label].groupby(column):
             axes.scatter(rows["x"], rows["y"], marker=markers[group], zorder=3, **colour)
     if column != "label":

@@ -115,13 +115,33 @@ def overall(predictions: Predictions) -> pd.DataFrame:
     DataFrame
         one row per figure: figure, value, low, high (95 % jackknife interval), interval (left out
         in turn: speakers or clips), seed_sd (standard deviation over seeds; empty with one seed).
-        The area under the ROC curve is left out where it is undefined, as all clips have one label
+        The area under the ROC curve is left out where it is undefined, as all clips have one label;
+        so are all figures of probabilities where answers are labels alone
     """
     found: dict[str, tuple[NDArray, Interval]] = {}  # values [seeds], interval of their mean
     confusion = predictions.confusion()
     for name, statistic in _OF_COUNTS.items():
         interval = predictions.interval(statistic, lowest=_LOWEST.get(name, 0.0))
         found[name] = statistic(confusion), interval
+    if not predictions.certain:
+        found |= _of_probabilities(predictions)
+    rows = [
+        {
+            "figure": name,
+            "value": values.mean(),
+            "low": interval.low,
+            "high": interval.high,
+            "interval": interval.unit,
+            "seed_sd": values.std(ddof=1) if predictions.n_seeds > 1 else np.nan,
+        }
+        for name, (values, interval) in found.items()
+    ]
+    return pd.DataFrame(rows).round(6)
+
+
+def _of_probabilities(predictions: Predictions) -> dict[str, tuple[NDArray, Interval]]:
+    """Figures of probabilities, see `overall`: values [seeds], interval of their mean."""
+    found: dict[str, tuple[NDArray, Interval]] = {}
     answers = (predictions.truth, predictions.probabilities)
     for name, values, highest in (
         ("top2", in_top(*answers, k=2), 1.0),
@@ -138,18 +158,7 @@ def overall(predictions: Predictions) -> pd.DataFrame:
     sums = reliability(*answers, groups)
     low, high = jackknife_interval(lambda bins: calibration_error(bins).mean(-1), sums)
     found["ece"] = calibration_error(sums.sum(0)), Interval(float(low), float(high), unit)
-    rows = [
-        {
-            "figure": name,
-            "value": values.mean(),
-            "low": interval.low,
-            "high": interval.high,
-            "interval": interval.unit,
-            "seed_sd": values.std(ddof=1) if predictions.n_seeds > 1 else np.nan,
-        }
-        for name, (values, interval) in found.items()
-    ]
-    return pd.DataFrame(rows).round(6)
+    return found
 
 
 def headline(predictions: Predictions, table: pd.DataFrame) -> dict[str, float | int]:

@@ -1,0 +1,90 @@
+"""First use of a foreign model, in a copy of this process with limits of time and memory."""
+
+from __future__ import annotations
+
+import faulthandler
+import multiprocessing
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+from stages.learning.model_facts import reason
+
+#: CPU time, time on the clock, and memory beyond that of this process.
+CPU_S, WALL_S, MEMORY_MB = 20, 300, 4000
+
+
+def try_out(work: Callable[[], object], *, name: object) -> None:
+    """Call a function in a copy of this process, which may not take more than the limits.
+
+    Only on Linux can a process be copied and limited so; elsewhere nothing is tried.
+
+    Raises
+    ------
+    ValueError, ImportError
+        as the function does; ValueError also for any other error, a limit, or a crash, with `name`
+    """
+    if sys.platform != "linux":
+        return
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_limited, args=(work, sender, name), daemon=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # that threads are not copied
+        process.start()
+    sender.close()
+    try:
+        fault = receiver.recv() if receiver.poll(WALL_S) else _too_slow(name, WALL_S)
+    except EOFError:
+        process.join()
+        slow = process.exitcode == -signal.SIGXCPU
+        fault = _too_slow(name, CPU_S) if slow else _failed(name, "crashed")
+    finally:
+        process.kill()
+        process.join()
+        process.close()
+        receiver.close()
+    if fault is not None:
+        raise fault
+
+
+def _too_slow(name: object, limit_s: float) -> ValueError:
+    return ValueError(f"{name}: got no answer to a second of sound in {limit_s:g} s; want one")
+
+
+def _failed(name: object, fault: str) -> ValueError:
+    want = f"a model that answers a second of sound in at most {MEMORY_MB} MB"
+    return ValueError(f"{name}: {fault}, want {want}")
+
+
+def _limited(work: Callable[[], object], sender: Connection, name: object) -> None:
+    import resource  # is not on every system
+
+    faulthandler.disable()
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 2)  # libraries in C++ say there that they crash
+    with open("/proc/self/statm") as pages:
+        held = int(pages.read().split()[0]) * resource.getpagesize()
+    for limit, value in (
+        (resource.RLIMIT_CPU, CPU_S),
+        (resource.RLIMIT_AS, held + MEMORY_MB * 1_000_000),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        _, most = resource.getrlimit(limit)
+        least = value if most == resource.RLIM_INFINITY else min(value, most)
+        resource.setrlimit(limit, (least, most))
+    fault: Exception | None = None
+    try:
+        work()
+    except ImportError as error:
+        fault = ImportError(str(error))
+    except ValueError as error:
+        fault = ValueError(str(error))
+    except MemoryError:
+        fault = _failed(name, "took more memory")
+    except Exception as error:  # whatever a model of another kind raises
+        fault = _failed(name, f"got {reason(error)}")
+    sender.send(fault)

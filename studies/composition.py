@@ -1,0 +1,25 @@
+"""Settings composed from conf/ as `dvc exp run` composes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+
+
+def compose_params(overrides: Sequence[str]) -> DictConfig:
+    """Compose params.yaml as `dvc exp run -S ...` does.
+
+    Raises
+    ------
+    ValueError
+        if conf/ does not know an override
+    """
+    try:
+        with initialize_config_dir(str(Path("conf").resolve()), version_base=None):
+            return compose("config", list(overrides))
+    except HydraException as error:
+        raise ValueError(str(error).splitlines()[0]) from error

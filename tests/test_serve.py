@@ -1,0 +1,189 @@
+"""The server over a real connection: answers equal those of app.predict, limits have a status."""
+
+import http.client
+import io
+import json
+import threading
+import time
+import uuid
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import soundfile
+import uvicorn
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from app import serve
+from app.models import load_model
+from app.predict import predict
+from tests.support import speech_like
+
+
+@pytest.fixture(scope="module")
+def model(exported):
+    return load_model(exported)
+
+
+@contextmanager
+def running(model, **limits):
+    """The port of a server."""
+    app = serve.build(model, **({"jobs": 1, "waiting": 1, "timeout_s": 20, "streams": 1} | limits))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield server.servers[0].sockets[0].getsockname()[1]
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def port(model):
+    with running(model) as port:
+        yield port
+
+
+def ask(port: int, path: str, body: bytes = b"", kind: str = "", method: str = "POST"):
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+        connection.request(method, path, body, {"Content-Type": kind} if kind else {})
+        with connection.getresponse() as answer:
+            return answer.status, json.loads(answer.read())
+
+
+def send(port: int, files: dict[str, bytes], query: str = ""):
+    mark = uuid.uuid4().hex
+    head = f'--{mark}\r\nContent-Disposition: form-data; name="files"; filename='
+    parts = [f'{head}"{name}"\r\n\r\n'.encode() + data + b"\r\n" for name, data in files.items()]
+    body = b"".join(parts) + f"--{mark}--\r\n".encode()
+    return ask(port, f"/predict{query}", body, f"multipart/form-data; boundary={mark}")
+
+
+def wav(seconds: float = 1.0, rate: int = 16000, **settings) -> bytes:
+    content = io.BytesIO()
+    soundfile.write(content, speech_like(round(seconds * rate), rate=rate), rate, **settings)
+    return content.getvalue()
+
+
+def test_health_says_which_model_answers(port, model):
+    status, found = ask(port, "/health", method="GET")
+    assert status == 200 and found["labels"] == model.labels and found["model"] == "gru"
+
+
+def test_files_are_answered_as_by_predict(port, model, tmp_path):
+    contents = {"a.wav": wav(format="WAV"), "b.flac": wav(2, 22050, format="FLAC")}
+    status, rows = send(port, contents)
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    want = [predict(model, tmp_path / name)[0] | {"file": name} for name in contents]
+    assert status == 200 and rows == want
+
+
+def test_windows_and_raw_samples(port, model, tmp_path):
+    content = wav(4, format="WAV", subtype="PCM_16")
+    (tmp_path / "a.wav").write_bytes(content)
+    want = predict(model, tmp_path / "a.wav", window_s=2, hop_s=1)
+    kind, raw = "audio/pcm", content[44:]
+    status, rows = ask(port, "/predict?window=2&hop=1&rate=16000", raw, kind)
+    assert status == 200 and rows == [row | {"file": ""} for row in want] and len(rows) == 3
+
+
+def test_a_bad_file_beside_a_good_one_has_its_reason(port):
+    status, rows = send(port, {"a.wav": wav(format="WAV"), "b.wav": b"no sound"})
+    assert status == 200 and "emotion" in rows[0] and "cannot be decoded" in rows[1]["error"]
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "words"),
+    [
+        (b"no sound", 422, "cannot be decoded"),
+        (b"", 422, "Got 0 bytes"),
+        (bytes(21_000_000), 413, "want at most 20 MB"),
+        (wav(601, 8000, format="FLAC", subtype="PCM_S8"), 413, "want at most 10 minutes"),
+    ],
+)
+def test_a_file_that_cannot_be_used_has_a_status_and_a_reason(port, content, status, words):
+    found, rows = send(port, {"a.wav": content})
+    assert found == status and words in rows[0]["error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "kind", "status", "words"),
+    [
+        ("/predict", b"x", "text/plain", 415, "`files`"),
+        ("/predict", b"xyz", "audio/pcm", 422, "3 bytes"),
+        ("/predict?rate=1", b"xx", "audio/pcm", 422, "4000"),
+        ("/predict?hop=1", b"xx", "audio/pcm", 422, "window"),
+    ],
+)
+def test_a_bad_request_is_never_an_internal_error(port, path, body, kind, status, words):
+    found, answer = ask(port, path, body, kind)
+    assert found == status and words in json.dumps(answer)
+
+
+def test_a_request_that_is_too_large_is_refused_unread(port):
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
+        connection.putrequest("POST", "/predict")
+        connection.putheader("Content-Length", str(10**9))
+        connection.endheaders()
+        with connection.getresponse() as answer:
+            assert answer.status == 413 and "100 MB" in json.loads(answer.read())["error"]
+
+
+def test_more_files_than_can_wait_are_refused(port):
+    status, answer = send(port, {f"{number}.wav": b"x" for number in range(3)})
+    assert status == 503 and "busy" in answer["error"]
+    status, answer = send(port, {f"{number}.wav": b"x" for number in range(101)})
+    assert status == 413 and "101" in answer["error"]
+
+
+def test_work_that_takes_too_long_is_given_up(model):
+    def slow(waveform, speaker):
+        time.sleep(0.3)
+        return model.run(waveform, speaker)
+
+    with running(replace(model, run=slow), timeout_s=0.2) as port:
+        status, answer = send(port, {"a.wav": wav(format="WAV"), "b.wav": wav(format="WAV")})
+    assert status == 504 and "0.2 s" in answer["error"]
+
+
+def test_a_stream_is_answered_as_it_comes(port, model):
+    samples = (speech_like(16000) * 32767).astype("<i2").tobytes()
+    with connect(f"ws://127.0.0.1:{port}/stream?rate=16000&window=1&step=0.25") as socket:
+        for first in range(0, len(samples), 5000):  # pieces that are no steps
+            socket.send(samples[first : first + 5000])
+        socket.send("end")
+        answers = [json.loads(text) for text in socket]
+    assert answers[-1]["end_s"] == 1.0 and answers[-1]["emotion"] in model.labels
+
+
+@pytest.mark.parametrize(
+    ("query", "message", "code"),
+    [
+        ("?rate=1", None, 1008),
+        ("?window=9&step=10", None, 1008),
+        ("", "hello", 1003),
+        ("", bytes(1_000_000), 1008),
+    ],
+)
+def test_a_bad_stream_is_closed_with_its_reason(port, query, message, code):
+    with connect(f"ws://127.0.0.1:{port}/stream{query}") as socket:
+        if message:
+            socket.send(message)
+        with suppress(ConnectionClosed):
+            list(socket)
+        assert socket.close_code == code and socket.close_reason
+
+
+def test_more_streams_than_there_is_room_for_are_refused(port):
+    address = f"ws://127.0.0.1:{port}/stream"
+    with connect(address) as first:
+        first.send(np.zeros(8000, "<i2").tobytes())
+        assert json.loads(first.recv())["emotion"] is None
+        with connect(address) as second:
+            with suppress(ConnectionClosed):
+                list(second)
+            assert second.close_code == 1013
