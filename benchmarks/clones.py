@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -10,10 +11,11 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import psutil
 from dvc.utils.hydra import compose_and_dump
+from omegaconf import OmegaConf
 
 from benchmarks.processes import ROOT
 
@@ -74,6 +76,27 @@ class Clone:
         with log.open("w") as output:
             code = self.start(*command, output=output).wait()
         return code, log.read_text(errors="replace")
+
+    def outputs(self, stage: str) -> list[Path]:
+        """Paths that a stage has written."""
+        return [self.folder / out["path"] for out in self._locked(stage)]
+
+    def forget(self, stage: str) -> None:
+        """Remove the outputs of a stage from DVC's cache, so that it has to run again."""
+        shutil.rmtree(self.folder / ".dvc" / "cache" / "runs", ignore_errors=True)
+        for out in self._locked(stage):
+            path = self._cached(out["md5"])
+            if path.suffix == ".dir" and path.is_file():
+                for file in json.loads(path.read_text()):
+                    self._cached(file["md5"]).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+
+    def _locked(self, stage: str) -> list[dict[str, Any]]:
+        lock: Any = OmegaConf.to_container(OmegaConf.load(self.folder / "dvc.lock"))
+        return lock["stages"][stage]["outs"]
+
+    def _cached(self, digest: str) -> Path:
+        return self.folder / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:]
 
     def processes(self) -> list[psutil.Process]:
         """List the running processes whose working folder is this one."""

@@ -20,8 +20,6 @@ from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from omegaconf import OmegaConf
-
 from benchmarks.clones import Clone, timed
 
 DISK_MB = 700
@@ -32,12 +30,6 @@ COLUMNS = ("tried", "ended well", "named", "none half", "unharmed", "resumed")
 NAMED = re.compile(r"^(data|models|reports|/)\S*: .*\d [MG]B are free in /", re.M)
 
 
-def outputs_of(clone: Clone, stage: str) -> list[Path]:
-    """Paths that a stage writes."""
-    lock = OmegaConf.load(clone.folder / "dvc.lock")
-    return [clone.folder / out.path for out in lock.stages[stage].outs]
-
-
 def size_of(path: Path) -> int:
     """Bytes of a file, or of all files in a folder."""
     return sum(p.stat().st_size for p in [path, *path.rglob("*")] if p.is_file())
@@ -45,13 +37,13 @@ def size_of(path: Path) -> int:
 
 def without_space(clone: Clone, stage: str, *, fraction: float) -> Counter:
     """Run a stage on a disk with little space, then with enough; count what went well."""
-    want, outputs = clone.digests(), outputs_of(clone, stage)
+    want, outputs = clone.digests(), clone.outputs(stage)
     own = {
         path for path in want if any((clone.folder / path).is_relative_to(out) for out in outputs)
     }
     size = sum(map(size_of, outputs))
     ballast = clone.folder.parent / "ballast"
-    shutil.rmtree(clone.folder / ".dvc" / "cache", ignore_errors=True)
+    clone.forget(stage)
     for out in outputs:
         if out.is_dir():
             shutil.rmtree(out)

@@ -104,6 +104,7 @@ def main() -> None:
             name = min(KILLS, key=lambda kill: counts[kill]["tried"])
             stage = draw.choice(list(took_s))
             moment_s = draw.uniform(0, took_s[stage])
+            clone.forget(stage)
             before = interrupted(clone, stage, kill=KILLS[name], moment_s=moment_s)
             if before is None:
                 continue
