@@ -233,7 +233,7 @@ MISTAKES = {
         ("features.pitch.fmin", 600, "below 500"),
         ("features.pitch.frame_length", 300, "at least 534"),
         ("features.pitch.threshold", 2, "0 to 1"),
-        ("features.rms.frame_length", 100, "256"),
+        ("features.rms.frame_length", 100, "256 to 16000"),
         ("features.zcr.frame_length", 0, "at least 2"),
         ("features.apen.m", 0, "1 to 399"),
         ("features.apen.r", -1, "over 0"),
