@@ -29,7 +29,7 @@ _OPTIONS = (
     "-f au -c:a pcm_f32be pipe:1"
 ).split()
 #: ffmpeg notes these where a file ends too early, and answers all the same.
-_CUT_SHORT = re.compile(r"partial file|prematurely|truncat", re.IGNORECASE)
+_CUT_SHORT = re.compile(r"partial file|prematurely|truncated?", re.IGNORECASE)
 
 
 @contextmanager
