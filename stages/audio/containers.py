@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterator
 
 from stages.audio.mpeg import mpeg_parts
-from stages.audio.views import TOLERANCE_S, Part, Read, reader, tags_end
+from stages.audio.views import TOLERANCE_S, Part, Read, check_rate, reader, tags_end
 
 #: A recorder that does not know the length yet writes a number of at least this into the header.
 LENGTH_UNKNOWN = 0x7FFFF000
@@ -59,9 +59,9 @@ def sound_parts(descriptor: int) -> tuple[list[Part], bool]:
 
 
 def needs_ffmpeg(descriptor: int) -> bool:
-    """Whether a file that libsndfile refuses begins like one that ffmpeg decodes."""
+    """Whether a file begins like one that ffmpeg decodes, but libsndfile does not."""
     read = reader(descriptor)
-    return bool(_FOREIGN.match(read(tags_end(read, 0), 16)))
+    return bool(_FOREIGN.match(read(tags_end(read, 0), 36)))
 
 
 _FOREIGN = re.compile(
@@ -70,7 +70,7 @@ _FOREIGN = re.compile(
     rb"|\x30\x26\xb2\x75\x8e\x66\xcf\x11"  # WMA
     rb"|\xff[\xf0\xf1\xf8\xf9]|ADIF"  # AAC
     rb"|#!AMR|\x0b\x77|\x7f\xfe\x80\x01|wvpk|TTA1|MAC |MP\+|MPCK|FLV\x01|[\x02\x03]ds[s2]|\.RMF"
-    rb"|\x00\x00\x01\xba|G@.\x10|OggS|caff|RIF[FX]....(WAVE|AVI )|RF64|FORM....AIF[FC]|\.snd",
+    rb"|\x00\x00\x01\xba|G@.\x10|RIFF....AVI |OggS.{24}Speex   ",
     re.DOTALL,
 )
 
@@ -157,7 +157,8 @@ def _riff(read: Read, start: int, size: int) -> tuple[Part | None, int | None]:
     if len(kept.get(b"fmt ", b"")) < 16:
         return None, None
     code, _, rate, _, align, _ = struct.unpack(f"{order}HHIIHH", kept[b"fmt "][:16])
-    if code not in _SAMPLES_OF_EQUAL_SIZE or not align or not rate:
+    check_rate(rate)
+    if code not in _SAMPLES_OF_EQUAL_SIZE or not align:
         return None, None
     if long and count == 0xFFFFFFFF:
         count = long
@@ -182,7 +183,7 @@ def _sound_end(
     end = body + count
     end += count & 1 and not _is_name(read(end, 4))
     for name, place, extent in _chunks(read, end, size, order):
-        if name in (b"RIFF", b"RIFX", b"RF64") and read(place + 4, 4) == b"WAVE":
+        if name in (b"RIFF", b"RIFX", b"RF64") and read(place, 4) == b"WAVE":
             return body + count, place - 8
         if place + extent > size + 1:
             break

@@ -21,13 +21,12 @@ from stages.audio.containers import LENGTH_UNKNOWN, needs_ffmpeg, sound_parts
 from stages.audio.foreign import by_ffmpeg
 from stages.audio.isolation import DecodingError, Stream, helper
 from stages.audio.loudness import decibels, large_offset
-from stages.audio.views import TOLERANCE_S, Part, View
+from stages.audio.views import TOLERANCE_S, Part, View, check_rate
 
 #: Largest block that is read from a long file at a time: samples of all channels, and seconds.
 _BLOCK, _BLOCK_S = 1 << 20, 60
-#: What a recording of speech may have. Headers outside it are damaged, and would take hours to
-#: resample, or all memory.
-_RATES_HZ, _MAX_CHANNELS, _MAX_S = (1000, 768_000), 256, 24 * 3600
+#: What a recording may have at most.
+_MAX_CHANNELS, _MAX_S = 256, 24 * 3600
 _POINTER = b"version https://git-lfs"
 #: libsndfile notes this where a file is shorter than its header says.
 _DECLARED = re.compile(r"(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)")
@@ -112,9 +111,7 @@ class AudioFile:
         declared: int | None,
         read: Callable[[int], np.ndarray],
     ) -> None:
-        low, high = _RATES_HZ
-        if not low <= samplerate <= high:
-            raise ValueError(f"sample rate: got {samplerate} Hz, want {low} to {high} Hz")
+        check_rate(samplerate)
         if not 1 <= channels <= _MAX_CHANNELS:
             raise ValueError(f"channels: got {channels}, want 1 to {_MAX_CHANNELS}")
         self.samplerate, self.channels, self.read = samplerate, channels, read
@@ -152,8 +149,9 @@ def opened(path: str | Path) -> Iterator[AudioFile]:
             raise ValueError("Git LFS pointer: fetch the audio itself with `git lfs pull`")
         try:
             source = stack.enter_context(_joined(raw, parts) if plain else _isolated(raw))
-        except DecodingError:
-            if not needs_ffmpeg(raw):
+        except DecodingError as error:
+            # WAV and its like may hold a code that libsndfile does not know.
+            if not needs_ffmpeg(raw) and "unimplemented format" not in str(error):
                 raise
             rate_hz, channels, read = stack.enter_context(by_ffmpeg(raw))
             source = rate_hz, channels, None, read

@@ -58,6 +58,7 @@ def by_ffmpeg(raw: int) -> Iterator[tuple[int, int, Callable[[int], np.ndarray]]
             "cannot be decoded here: its format needs ffmpeg; install ffmpeg, or convert the file "
             "to WAV or FLAC where it is installed, with `ffmpeg -i FILE FILE.wav`"
         )
+    os.lseek(raw, 0, os.SEEK_SET)
     with (
         tempfile.TemporaryFile() as errors,
         subprocess.Popen(

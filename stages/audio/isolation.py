@@ -65,11 +65,9 @@ class _Helper:
         here, there = socket.socketpair()
         with there:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(there.fileno())],
+                [sys.executable, "-m", __name__, str(there.fileno()), str(_CPU_S)],
                 pass_fds=[there.fileno()],
                 cwd=Path(__file__).parents[2],
-                # OpenBLAS takes memory for each of its threads.
-                env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -93,7 +91,7 @@ class _Helper:
 
     def release(self) -> None:
         """Wait for the next file, or end if the process is lost or still at work."""
-        if self._open and not self._asked and self._process.poll() is None:
+        if self._open and not self._asked and not self.ended():
             try:
                 self._ask(0)
             except DecodingError:
@@ -103,6 +101,10 @@ class _Helper:
                 _IDLE.append(self)
                 return
         self.stop()
+
+    def ended(self) -> bool:
+        """Whether somebody has ended the process."""
+        return self._process.poll() is not None
 
     def stop(self) -> None:
         """End the process."""
@@ -136,14 +138,20 @@ class _Helper:
 @contextmanager
 def helper() -> Iterator[_Helper]:
     """Lend a helper process for one file."""
-    try:
-        found = _IDLE.pop()
-    except IndexError:
-        found = _Helper()
+    found = _ready()
     try:
         yield found
     finally:
         found.release()
+
+
+def _ready() -> _Helper:
+    try:
+        while (found := _IDLE.pop()).ended():
+            found.stop()
+    except IndexError:  # none is left
+        return _Helper()
+    return found
 
 
 @atexit.register
@@ -156,8 +164,9 @@ def _stop_all() -> None:
 os.register_at_fork(after_in_child=_IDLE.clear)
 
 
-def _serve(descriptor: int) -> None:
+def _serve(descriptor: int, cpu_s: float) -> None:
     """Answer over a socket until its other end is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Control-C ends the process that asks
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     pipe = Connection(descriptor)
@@ -167,7 +176,7 @@ def _serve(descriptor: int) -> None:
         except EOFError:
             return
         try:
-            _decode(pipe, raw)
+            _decode(pipe, raw, cpu_s)
         except (soundfile.LibsndfileError, MemoryError) as error:
             reason = getattr(error, "error_string", f"It takes over {_MEMORY >> 30} GB of memory.")
             pipe.send_bytes(b"!" + reason.strip().encode())
@@ -177,23 +186,23 @@ def _serve(descriptor: int) -> None:
             os.close(raw)
 
 
-def _decode(pipe: Connection, raw: int) -> None:
-    with _limited():
+def _decode(pipe: Connection, raw: int, cpu_s: float) -> None:
+    with _limited(cpu_s):
         file = Stream(raw)
     with file:
         names = ("samplerate", "channels", "frames")
         told = {name: getattr(file, name) for name in names} | {"notes": file.extra_info}
         pipe.send_bytes(b"=" + json.dumps(told).encode())
         while count := int(pipe.recv_bytes()):
-            with _limited():
+            with _limited(cpu_s):
                 samples = file.block(count)
             pipe.send_bytes(b"=" + samples.tobytes())
 
 
 @contextmanager
-def _limited() -> Iterator[None]:
+def _limited(cpu_s: float) -> Iterator[None]:
     """Let the signal end the process if the block takes too much processor time."""
-    signal.setitimer(signal.ITIMER_PROF, _CPU_S)
+    signal.setitimer(signal.ITIMER_PROF, cpu_s)
     try:
         yield
     finally:
@@ -201,4 +210,4 @@ def _limited() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    _serve(int(sys.argv[1]))
+    _serve(int(sys.argv[1]), float(sys.argv[2]))

@@ -9,6 +9,7 @@ from io import SEEK_CUR, SEEK_END, SEEK_SET
 
 #: Headers may be wrong by this much, in seconds, before a file counts as truncated.
 TOLERANCE_S = 0.1
+_RATES_HZ = 1000, 768_000
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,16 @@ class View:
     def tell(self) -> int:
         """Return the place of the next byte."""
         return self._place
+
+
+def check_rate(rate_hz: int) -> None:
+    """Refuse a sample rate that no recording of speech has: its header is damaged.
+
+    Resampling from it would take hours, or all memory.
+    """
+    low, high = _RATES_HZ
+    if not low <= rate_hz <= high:
+        raise ValueError(f"sample rate: got {rate_hz} Hz, want {low} to {high} Hz")
 
 
 Read = Callable[[int, int], bytes]
