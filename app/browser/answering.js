@@ -99,11 +99,17 @@ function windowsOf(channels) {
   return { samples, windows: windows.filter((waveform) => waveform.length), durationS };
 }
 
+/** Let live speech be answered during long work. */
+function pause() {
+  return new Promise((resolve) => setTimeout(resolve));
+}
+
 /** Average of the answers for windows, by their length. */
 async function mean(windows, speaker) {
   const total = model.labels.map(() => 0);
   let samples = 0;
   for (const waveform of windows) {
+    if (windows.length > 1) await pause();
     const { probabilities } = await run(waveform, speaker);
     probabilities.forEach((value, n) => (total[n] += value * waveform.length));
     samples += waveform.length;
@@ -124,6 +130,7 @@ async function answer({ channels }) {
   const points = [];
   const spans = roll(samples, Math.round(model.span_s * rate), Math.round(hopS * rate));
   for (const span of spans.length > 1 ? spans : []) {
+    await pause();
     const { waveform } = condition(span.samples, model.audio);
     points.push({
       startS: span.start / rate,

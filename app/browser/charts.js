@@ -7,7 +7,8 @@ export function element(name, properties = {}, ...children) {
   return made;
 }
 
-export const percent = (value) => `${Math.round(100 * value)} %`;
+/** A probability in words, which no line break tears. */
+export const percent = (value) => `${Math.round(100 * value)}\u00a0%`;
 
 export class Chart {
   /**
@@ -21,7 +22,7 @@ export class Chart {
     const body = element("tbody");
     this.rows = labels.map((label) => {
       const bar = element("i");
-      const number = element("span");
+      const number = element("data");
       const shown = element("div", {}, element("span", {}, bar), number);
       const row = element("tr", {}, column(label, "row"));
       row.append(element("td", { className: "share" }, shown));
@@ -40,6 +41,7 @@ export class Chart {
     this.rows.forEach(({ row, bar, number }, n) => {
       row.classList.toggle("top", n === top);
       bar.style.transform = `scaleX(${probabilities?.[n] ?? 0})`;
+      number.value = probabilities?.[n] ?? "";
       number.textContent = probabilities ? percent(probabilities[n]) : "–";
     });
   }

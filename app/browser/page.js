@@ -8,8 +8,8 @@ const MAX_S = 600; // of a recording made here
 const STEP_S = 0.25; // between live answers
 const SHOWN_S = 30; // of the live timeline
 const SAID_MS = 3000; // between live answers that a screen reader says
-const SIMD = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0];
-const SIMD_BODY = [65, 0, 253, 15, 253, 98, 11]; // i8x16.splat and i8x16.popcnt
+/** A module whose only function uses vectors: i8x16.splat and i8x16.popcnt. */
+const SIMD = "AGFzbQEAAAABBQFgAAF7AwIBAAoKAQgAQQD9D/1iCw==";
 
 const at = (id) => document.getElementById(id);
 const BUTTONS = { live: "Listen live", record: "Record", teach: "Record your voice" };
@@ -29,7 +29,8 @@ begin().catch((error) => {
 });
 
 async function begin() {
-  if (!WebAssembly?.validate(new Uint8Array([...SIMD, ...SIMD_BODY]))) {
+  acceptDrops();
+  if (!globalThis.WebAssembly?.validate(Uint8Array.from(atob(SIMD), (byte) => byte.charCodeAt(0)))) {
     throw new Error("this browser has no WebAssembly SIMD. Use one of 2023 or newer.");
   }
   worker = new Worker(new URL("answering.js", import.meta.url), { type: "module" });
@@ -51,7 +52,6 @@ async function begin() {
   chosen("files", (files) => files.forEach((file) => enqueue(() => answerFile(file))));
   chosen("own", (files) => enqueue(() => learnFiles(files)));
   at("forget").addEventListener("click", forget);
-  acceptDrops();
   enable();
   at("status").textContent = "Ready.";
 }
@@ -98,8 +98,9 @@ function acceptDrops() {
     event.preventDefault();
     mark(false);
     const files = Array.from(event.dataTransfer.files);
-    if (!files.length) fault("Nothing was dropped that is a file.");
-    files.forEach((file) => enqueue(() => answerFile(file)));
+    if (!model) fault("The model is not loaded yet.");
+    else if (!files.length) fault("No file was dropped.");
+    else files.forEach((file) => enqueue(() => answerFile(file)));
   });
 }
 
@@ -123,7 +124,7 @@ function enable() {
     const on = microphone?.kind === kind;
     at(kind).textContent = on ? STOPS[kind] : text;
     at(kind).setAttribute("aria-pressed", on);
-    at(kind).disabled = opening || (microphone !== null && !on);
+    at(kind).disabled = microphone !== null && !on;
   }
   for (const id of ["files", "own"]) at(id).disabled = false;
 }
@@ -142,8 +143,8 @@ async function answer(name, give) {
     const channels = await give();
     show(card, name, await call("answer", { channels }, transferable(channels)));
   } catch (error) {
-    const text = `${name} cannot be used: ${error.message}`;
-    card.replaceChildren(element("p", { className: "fault" }, text));
+    const text = `${name} cannot be used: ${error.message}.`;
+    card.replaceWith(element("p", { className: "fault" }, text));
     say(text);
   }
 }
@@ -183,8 +184,8 @@ function named(probabilities) {
 // Microphone -------------------------------------------------------------------------------------
 
 async function start(kind) {
+  if (opening) return; // a disabled button would lose the focus
   opening = true;
-  enable();
   fault("");
   const blocks = [];
   try {
@@ -326,7 +327,7 @@ async function forget() {
   await call("forget");
   at("messages").replaceChildren();
   showKnown(0);
-  at("teach").focus();
+  at("voice").firstElementChild.focus();
 }
 
 function showKnown(clips) {
