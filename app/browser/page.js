@@ -123,7 +123,7 @@ function enable() {
   for (const [kind, text] of Object.entries(BUTTONS)) {
     const on = microphone?.kind === kind;
     at(kind).textContent = on ? STOPS[kind] : text;
-    at(kind).setAttribute("aria-pressed", on);
+    at(kind).classList.toggle("on", on);
     at(kind).disabled = microphone !== null && !on;
   }
   for (const id of ["files", "own"]) at(id).disabled = false;
@@ -254,7 +254,7 @@ function joined(blocks) {
 function openStream() {
   const chart = new Chart(model.labels, { now: "now", curve: `last ${SHOWN_S} s` });
   chart.show(null);
-  Object.assign(microphone, { chart, points: [], endS: 0, said: "", saidAt: 0 });
+  Object.assign(microphone, { chart, points: [], endS: 0, said: "", saidAt: -SAID_MS });
   at("stream-chart").replaceChildren(chart.table);
   at("now").textContent = "Listening";
   at("facts").textContent = "";
