@@ -57,7 +57,7 @@ function lengthOf(file) {
 
 /** Resample mono samples as the browser does it. */
 export async function resample(samples, rateHz, sampleRate) {
-  if (rateHz === sampleRate) return samples;
+  if (rateHz === sampleRate || !samples.length) return samples;
   const length = Math.max(1, Math.round((samples.length * sampleRate) / rateHz));
   const context = new OfflineAudioContext(1, length, sampleRate);
   const source = new AudioBufferSourceNode(context, {
