@@ -4,11 +4,13 @@ BIN := .venv/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 PYTEST := python -m pytest --numprocesses logical --dist loadfile --no-loadscope-reorder
 
-.PHONY: repro test check quick lint web
+NPM := app/browser/node_modules/.package-lock.json
+
+.PHONY: repro test check quick lint web browser
 repro: $(BIN)/ready
 	dvc repro
 
-test: $(BIN)/ready lint
+test: $(BIN)/ready lint $(if $(shell command -v npm),$(NPM))
 	$(PYTEST)
 
 # Side by side, as mypy uses one core.
@@ -21,11 +23,18 @@ quick: $(BIN)/ready
 web: $(BIN)/ready
 	streamlit run app/web.py
 
+browser: $(BIN)/ready $(NPM)
+	python -m app.build_browser --serve
+
 lint: $(BIN)/ready
 	ruff check .
 	ruff format --check .
 	git ls-files -z | xargs -0 codespell
 	mypy
+
+# Without these packages, tests that need them are skipped: a failure does not end `make test`.
+$(NPM): app/browser/package-lock.json
+	-npm ci --prefix app/browser --no-audit --no-fund
 
 $(BIN)/ready: requirements.txt requirements-no-deps.txt
 	$(PYTHON) -c 'import sys; sys.exit("want Python 3.11 or newer: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else None'
