@@ -21,6 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.clones import Clone, timed
+from stages.running.entry import run_command
 
 DISK_MB = 700
 #: Space that is left, as a fraction of a stage's outputs: the last holds them, but no copy of them.
@@ -107,4 +108,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

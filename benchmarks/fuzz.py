@@ -28,6 +28,7 @@ import soundfile
 from tabulate import tabulate
 
 from stages.audio.reading import read_file
+from stages.running.entry import run_command
 from stages.synthesis.demo_corpora import write_corpus
 
 _LIMIT_S, _LIMIT_MB = 20, 500
@@ -193,4 +194,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

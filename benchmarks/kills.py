@@ -24,6 +24,7 @@ from tempfile import TemporaryDirectory
 import psutil
 
 from benchmarks.clones import Clone, timed
+from stages.running.entry import run_command
 
 ORPHANS_S = 2  # after a kill, by when all its processes have ended
 COLUMNS = ("tried", "resumed", "identical", "lost", "orphans")
@@ -135,4 +136,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -25,6 +25,7 @@ from typing import Any
 import pandas as pd
 
 from stages.running.checks import check
+from stages.running.entry import run_command
 from stages.running.outputs import complete
 from stages.running.settings import plain
 from studies.answers import NAMES, read_csv
@@ -197,7 +198,7 @@ def verdict(table: pd.DataFrame) -> str:
     return f"In {shared} of {count} folds, speakers stand on both sides.{more}"
 
 
-def main() -> int:
+def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -206,24 +207,22 @@ def main() -> int:
     parser.add_argument("--corpus", required=True, help="whose reader knows the names")
     parser.add_argument("--output", type=Path, help="a new CSV file")
     wanted = parser.parse_args()
-    try:
-        if wanted.output:
-            check("--output", str(wanted.output), not wanted.output.exists(), "a new file")
-        settings = plain(compose_params(["data=real", f"corpora=[{wanted.corpus}]"]))
-        table = count_shared(
-            read_folds(wanted.folds),
-            corpus=wanted.corpus,
-            reader=settings["corpora"][wanted.corpus]["reader"],
-        )
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(str(error))
+    if wanted.output:
+        check("--output", str(wanted.output), not wanted.output.exists(), "a new file")
+    settings = plain(compose_params(["data=real", f"corpora=[{wanted.corpus}]"]))
+    table = count_shared(
+        read_folds(wanted.folds),
+        corpus=wanted.corpus,
+        reader=settings["corpora"][wanted.corpus]["reader"],
+    )
     if wanted.output:
         with complete(wanted.output) as part:
             table.to_csv(part, index=False, lineterminator="\n")
     print(table.to_string(index=False), end="\n\n")
     print(verdict(table))
-    return SHARED if (table["shared_speakers"] > 0).any() else 0
+    if (table["shared_speakers"] > 0).any():
+        sys.exit(SHARED)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

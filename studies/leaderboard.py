@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from tabulate import tabulate
 
 from stages.reporting.sections.references import PATH
+from stages.running.entry import run_command
 from stages.running.outputs import complete
 
 OUTPUT, RESULTS = Path("docs/leaderboard.md"), Path("docs/results.md")
@@ -146,4 +147,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

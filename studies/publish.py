@@ -32,6 +32,7 @@ from stages.learning.recogniser import load_recogniser
 from stages.reporting.predictions import Predictions, read_predictions
 from stages.reporting.systems import ua_row
 from stages.running.checks import check
+from stages.running.entry import run_command
 from stages.running.outputs import complete
 from stages.running.settings import load_params, plain
 from stages.splits.split_table import read_split
@@ -257,4 +258,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,6 +49,7 @@ from stages.reporting.sections import (
     speakers,
 )
 from stages.running.checks import check
+from stages.running.entry import run_command
 from stages.running.outputs import complete
 from stages.running.settings import bind, load_params, plain
 from stages.sources.files import audio_files, locate
@@ -315,10 +315,7 @@ def main() -> None:
         parser.error("--command: got no --name, want one for its answers")
     name = wanted.name or (wanted.answers or wanted.model).stem
     output = wanted.output or OUTPUT / name
-    try:
-        run, table = _scored(wanted, name=name, output=output)
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(str(error))
+    run, table = _scored(wanted, name=name, output=output)
     write(run, table, output)
     print("\n".join(scored.summary(run)))
     print(f"\nFull report: {output / 'index.html'}")
@@ -382,4 +379,4 @@ def write(run: ScoredRun, table: pd.DataFrame, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

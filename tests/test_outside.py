@@ -207,7 +207,7 @@ def test_the_command_writes_a_page_that_compare_reads(tmp_path, monkeypatch):
     assert "sad is behind right by 0.857 UA" in printed
     mine = tmp_path / "mine"
     mine.mkdir()
-    with pytest.raises(SystemExit, match="mine: already exists"):
+    with pytest.raises(ValueError, match="mine: already exists"):
         inside(tmp_path, command.main, "sad.csv", *corpus, "--output", "mine")
 
 
