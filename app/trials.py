@@ -7,6 +7,8 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
+import time
 import warnings
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -15,6 +17,8 @@ from stages.learning.model_facts import reason
 
 #: CPU time, time on the clock, and memory beyond that of this process.
 CPU_S, WALL_S, MEMORY_MB = 20, 300, 4000
+#: How long threads that have been joined may take to end.
+_ENDING_S = 0.05
 
 
 def try_out(work: Callable[[], object], *, name: object) -> None:
@@ -29,6 +33,7 @@ def try_out(work: Callable[[], object], *, name: object) -> None:
     """
     if sys.platform != "linux":
         return
+    _let_threads_end()
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_limited, args=(work, sender, name), daemon=True)
@@ -49,6 +54,15 @@ def try_out(work: Callable[[], object], *, name: object) -> None:
         receiver.close()
     if fault is not None:
         raise fault
+
+
+def _let_threads_end() -> None:
+    """Wait for threads that Python has joined: a lock that one still holds stays held in a copy."""
+    latest = time.monotonic() + _ENDING_S
+    while len(os.listdir("/proc/self/task")) > threading.active_count():
+        if time.monotonic() > latest:  # the rest are threads of libraries
+            return
+        time.sleep(0.001)
 
 
 def _too_slow(name: object, limit_s: float) -> ValueError:
