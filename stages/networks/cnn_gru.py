@@ -64,7 +64,7 @@ class _Block(nn.Module):
     """Convolution, maximum of neighbouring bands, batch norm, GELU; padding becomes zero.
 
     The stride of the convolution shortens time, so that a clip's last frames depend on zeros, not
-    on padding. Slices shorten the bands, as torch's maximum pooling takes longer than the
+    on padding. Pairs of bands are compared here, as torch's maximum pooling takes longer than the
     convolution.
     """
 
@@ -79,9 +79,10 @@ class _Block(nn.Module):
     def forward(self, values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         values = self.convolution(values)
         if values.shape[2] > 1:
-            even, odd = values[:, :, 0::2], values[:, :, 1::2]
-            if even.shape[2] > odd.shape[2]:  # a last band without a neighbour
-                odd = torch.cat([odd, even[:, :, -1:]], dim=2)
+            if values.shape[2] % 2:  # a last band without a neighbour
+                values = torch.cat([values, values[:, :, -1:]], dim=2)
+            pairs = values.reshape(*values.shape[:2], -1, 2, values.shape[3])
+            even, odd = pairs.unbind(3)  # slices have slower gradients
             # Their maximum; the gradient of torch.maximum takes three times as long.
             values = nn.functional.relu(even - odd) + odd
         values = nn.functional.gelu(self.norm(values))
