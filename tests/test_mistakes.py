@@ -186,6 +186,7 @@ MISTAKES = {
     ],
     "own": [
         ("corpora.folder.reader.roots", "a", "a list"),
+        ("corpora.folder.reader.roots", [], "at least one folder"),
         ("corpora.folder.reader.speaker", "(", "regular expression"),
         ("corpora.folder.reader.speaker", "a", "(?P<speaker>"),
         ("corpora.folder.reader.sex", "unknown", "female, male or null"),
@@ -360,6 +361,15 @@ def test_every_setting_of_code_has_a_type_that_is_checked(choice):
         place, _, name = setting.rpartition(".")  # where one of two may be a list, both are named
         with pytest.raises(ValueError, match=rf"{re.escape(place)}(\.{name})?: got "):
             check_params(changed(chosen(choice), setting, {"a": {"b": object()}}))
+
+
+@pytest.mark.parametrize("choice", ["train.patience=3", "train/schedule=plateau"])
+def test_what_watches_validation_needs_some(choice):
+    params = composed(choice, "split.validation=0")
+    setting = choice.partition("=")[0].replace("/", ".")
+    with pytest.raises(ValueError, match=f"{setting}: got .*, want .* with split.validation=0"):
+        check_params(params)
+    check_params(composed(choice))
 
 
 def test_what_several_sections_disagree_about_is_refused():

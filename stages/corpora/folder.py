@@ -104,9 +104,9 @@ def read(
     return settle_spellings(rows, corpus=root, spellings=spellings)
 
 
-def _check(*, roots: object, **texts: object) -> None:
-    if isinstance(roots, str):
-        raise ValueError(f"roots: got {roots!r}, want a list of folders")
+def _check(*, roots: Sequence[str], **texts: object) -> None:
+    if isinstance(roots, str) or not roots:
+        raise ValueError(f"roots: got {roots!r}, want a list of at least one folder")
     for name, text in texts.items():
         if text is not None and not isinstance(text, str):
             raise ValueError(f"{name}: got {text!r}, want text in quotes, or null")

@@ -84,6 +84,7 @@ def check_params(params: Any) -> None:
             check_range(f"features.{name}.{window}", settings[window], low=hop_length, high=longest)
     _check_model("model", params["model"], features=params["features"])
     _check_training("train", params["train"])
+    _check_validation(params["train"], split=params["split"])
     _check_calibration(params["calibration"], params)
     _check_everywhere(params)
 
@@ -262,6 +263,17 @@ def _check_training(setting: str, train: dict) -> None:
     start = train["warm_start"]
     fine = start is None or Path(start).is_file()
     check(f"{setting}.warm_start", start, fine, "null or an existing file")
+
+
+def _check_validation(train: dict, *, split: dict) -> None:
+    """Refuse settings that watch validation clips where there are none."""
+    if split["validation"] or "speakers" in split["protocol"]:  # which may list some that validate
+        return
+    want = "with split.validation=0, where no clip validates"
+    check("train.patience", train["patience"], train["patience"] is None, f"null {want}")
+    _, schedule = _target("train.schedule", train["schedule"], "learning")
+    fine = not schedule.watches_validation
+    check("train.schedule", schedule.__name__, fine, f"another one {want}")
 
 
 def _check_calibration(calibration: dict, params: Mapping[str, Any]) -> None:
