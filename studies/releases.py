@@ -71,7 +71,14 @@ def describe_names(names: Iterable[str], *, corpus: str, reader: Mapping[str, An
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
             given.setdefault(path.relative_to(folder).as_posix(), name)
-        rows = bind(reader, "corpora")(Path(folder))
+        try:
+            rows = bind(reader, "corpora")(Path(folder))
+        except FileNotFoundError as error:
+            missing = str(error).removeprefix(f"{folder}/")
+            raise FileNotFoundError(
+                f"{corpus}: {missing}: names alone do not describe its clips; want --workspace, "
+                "after a run of the stage split"
+            ) from error
     table = pd.DataFrame(rows).reindex(columns=list(COLUMNS))
     table[list(DESCRIPTION)] = table[list(DESCRIPTION)].astype("object").fillna("")
     table = table.assign(corpus=corpus, variant="clean", samples=1, frames=1)
