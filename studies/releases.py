@@ -103,5 +103,5 @@ def parts_of(name: str) -> list[str]:
 
 def without_suffix(name: str) -> str:
     """Strip the suffix of an audio file, and nothing else that follows a dot."""
-    suffix = PurePosixPath(name).suffix
-    return name.removesuffix(suffix) if suffix[1:].lower() in AUDIO_SUFFIXES else name
+    stem, _, suffix = name.rpartition(".")
+    return stem if stem.rpartition("/")[2] and suffix.lower() in AUDIO_SUFFIXES else name

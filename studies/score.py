@@ -34,8 +34,8 @@ import pandas as pd
 from joblib import cpu_count
 
 from stages.clips.clip_table import read_clips
+from stages.reporting.assembly import report
 from stages.reporting.predictions import arrange
-from stages.reporting.report import report
 from stages.reporting.sections import (
     confusion,
     corpus_scores,

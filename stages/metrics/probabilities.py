@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 from sklearn.metrics import roc_curve
 
-from stages.metrics.counts import divide
+from stages.metrics.counts import divide, numbered
 
 #: Lower bound of a probability: a confident mistake costs 16.1 nats instead of infinity.
 LEAST = 1e-7
@@ -91,7 +91,7 @@ def roc_areas(
     sklearn.metrics.roc_auc_score, equal to 1e-12
     """
     truth, probabilities = np.asarray(truth), np.asarray(probabilities)
-    names, group = np.unique(np.asarray(groups), return_inverse=True)
+    names, group = numbered(groups)
     _, runs, classes = probabilities.shape
     areas, replicates = np.empty((runs, classes)), np.empty((len(names), runs, classes))
     for run, label in np.ndindex(runs, classes):
@@ -177,7 +177,7 @@ def reliability(
         number of clips, sum of their confidences, number of clips recognised
     """
     truth, probabilities = np.asarray(truth), np.asarray(probabilities)
-    names, group = np.unique(np.asarray(groups), return_inverse=True)
+    names, group = numbered(groups)
     confidence = probabilities.max(-1)
     place = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
     right = probabilities.argmax(-1) == truth[:, None]

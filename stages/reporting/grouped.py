@@ -29,8 +29,8 @@ def per_group(predictions: Predictions, groups: pd.Series) -> pd.DataFrame:
         in turn: speakers or clips), wa, wa_low, wa_high
     """
     rows = []
-    for group in sorted(groups.unique()):
-        part = predictions.select(groups.to_numpy() == group)
+    for group, places in sorted(groups.groupby(groups).indices.items()):
+        part = predictions.select(places)
         row = {groups.name: group, "clips": part.clips["clip"].nunique()}
         row |= {"speakers": part.clips["speaker"].nunique()}
         row |= {"classes": part.clips["label"].nunique()}

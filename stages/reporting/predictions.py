@@ -72,11 +72,11 @@ class Predictions:
             "n_classes": len(self.labels),
         }
 
-    def select(self, rows: NDArray[np.bool_]) -> Predictions:
-        """Predictions of some clips, with the same labels, seeds and number of folds."""
+    def select(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Predictions:
+        """Predictions of the clips of a mask or at places; labels, seeds and n_folds stay."""
         return replace(
             self,
-            clips=self.clips[rows].reset_index(drop=True),
+            clips=self.clips.iloc[rows].reset_index(drop=True),
             truth=self.truth[rows],
             probabilities=self.probabilities[rows],
         )
