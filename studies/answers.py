@@ -294,8 +294,11 @@ def match(
 
 def _known_end(name: str, known: Mapping[str, str | None]) -> str | None:
     """Clip of the longest end of a path that is known."""
-    parts = parts_of(key_of(name))
-    for first in range(len(parts)):
+    key = key_of(name)
+    if clip := known.get(key):
+        return clip
+    parts = parts_of(key)
+    for first in range(1, len(parts)):
         if clip := known.get("/".join(parts[first:])):
             return clip
     return None

@@ -93,12 +93,13 @@ def describe_names(names: Iterable[str], *, corpus: str, reader: Mapping[str, An
 
 def key_of(name: str) -> str:
     """Name of a clip or path of a file in the form in which both are compared."""
-    return unicodedata.normalize("NFC", without_suffix("/".join(parts_of(name)))).casefold()
+    path = without_suffix("/".join(parts_of(name)))
+    return (path if path.isascii() else unicodedata.normalize("NFC", path)).casefold()
 
 
 def parts_of(name: str) -> list[str]:
     """Parts of a path, with slashes of either kind."""
-    return [part for part in str(name).strip().replace("\\", "/").split("/") if part]
+    return list(filter(None, str(name).strip().replace("\\", "/").split("/")))
 
 
 def without_suffix(name: str) -> str:

@@ -83,7 +83,11 @@ def check_clips(clips: pd.DataFrame, name: str) -> pd.DataFrame:
         ("sha256", "a digest for a usable clip", usable & (clips["sha256"].str.len() != 64)),
         ("samples", size, usable != (clips["samples"] > 0)),
         ("frames", size, usable != (clips["frames"] > 0)),
-        ("source", "a clip that is its own source", ~clips["source"].isin(own_sources)),
+        (
+            "source",
+            "a clip that is its own source",
+            ~clips["source"].astype("object").isin(own_sources),
+        ),
     ]
     for column in ("clip", "file", "speaker", "sentence", "corpus_fold"):
         rules.append((column, "text on one line", clips[column].map(printable) != clips[column]))

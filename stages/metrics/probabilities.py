@@ -105,25 +105,23 @@ def _roc_area(
     scores: NDArray, positive: NDArray[np.bool_], group: NDArray[np.int64], *, n_groups: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Area of one curve and its replicates [groups], from ranks over all and within groups."""
-    ours, theirs = np.sort(scores[positive]), np.sort(scores[~positive])
-    # Of each clip, the number of pairs in which the class has the higher score.
-    over_rest, over_class = (
-        (np.searchsorted(side, scores, "left") + np.searchsorted(side, scores, "right")) / 2
-        for side in (theirs, ours)
-    )
-    won = np.where(positive, over_rest, len(ours) - over_class)
+    dense = rankdata(scores, "dense").astype(np.int64) - 1
+    ours = np.bincount(dense, positive)  # clips of the class with each score
+    theirs = np.bincount(dense) - ours
+    # Of each clip, the number of pairs in which the class has the higher score; ties are halves.
+    over_rest, over_class = ((side.cumsum() - side / 2)[dense] for side in (theirs, ours))
+    won = np.where(positive, over_rest, ours.sum() - over_class)
     n_positive = np.bincount(group, positive, minlength=n_groups)
     n_negative = np.bincount(group, minlength=n_groups) - n_positive
     # Pairs within a group, which its sum counts twice, by the ranks of its clips among each other.
-    dense = rankdata(scores, "dense")
-    within = rankdata(group * (dense.max() + 1) + dense)
+    within = rankdata(group * len(ours) + dense)
     before = np.cumsum(n_positive + n_negative) - (n_positive + n_negative)
     ranks = np.bincount(group[positive], within[positive], minlength=n_groups)
     inner = ranks - n_positive * before - n_positive * (n_positive + 1) / 2
     wins = won[positive].sum()
     left = wins - np.bincount(group, won, minlength=n_groups) + inner
-    pairs = (len(ours) - n_positive) * (len(theirs) - n_negative)
-    area = divide(wins, len(ours) * len(theirs), empty=np.nan)
+    pairs = (ours.sum() - n_positive) * (theirs.sum() - n_negative)
+    area = divide(wins, ours.sum() * theirs.sum(), empty=np.nan)
     return area, divide(left, pairs, empty=np.nan)
 
 
