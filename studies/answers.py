@@ -261,8 +261,8 @@ def match(
     """
     known: dict[str, str | None] = {}
     for clip, corpus, file in zip(clips["clip"], clips["corpus"], clips["file"], strict=True):
-        for name in {clip, clip.removeprefix(f"{corpus}/"), file, f"{corpus}/{file}"}:
-            key = key_of(name)
+        below = {key_of(clip.removeprefix(f"{corpus}/")), key_of(file)}
+        for key in below | {f"{key_of(corpus)}/{key}" for key in below}:
             # A name of clips in two corpora stands for neither.
             known[key] = clip if known.get(key, clip) == clip else None
     found = {name: _known_end(name, known) for name in answers["name"].unique()}
@@ -294,8 +294,11 @@ def match(
 
 def _known_end(name: str, known: Mapping[str, str | None]) -> str | None:
     """Clip of the longest end of a path that is known."""
-    parts = parts_of(key_of(name))
-    for first in range(len(parts)):
+    key = key_of(name)
+    if clip := known.get(key):
+        return clip
+    parts = parts_of(key)
+    for first in range(1, len(parts)):
         if clip := known.get("/".join(parts[first:])):
             return clip
     return None

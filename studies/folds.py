@@ -158,11 +158,13 @@ def count_shared(folds: pd.DataFrame, *, corpus: str, reader: Mapping[str, Any])
     Returns
     -------
     DataFrame
-        fold, train_clips, test_clips, unknown (names that the reader does not know), test_speakers,
-        shared_speakers, shared_sentences, shared_recordings, example (of a recording or speaker)
+        fold, train_clips, test_clips, unknown (names in which the reader finds no speaker),
+        test_speakers, shared_speakers, shared_sentences, shared_recordings, example (of a recording
+        or speaker)
     """
     described = describe_names(folds["name"].unique(), corpus=corpus, reader=reader)
-    described = described[described["excluded"] == ""].drop_duplicates("file").set_index("file")
+    # A name may say the speaker and not the emotion, which IEMOCAP has in tables.
+    described = described[described["speaker"] != ""].drop_duplicates("file").set_index("file")
     if described.empty:
         raise ValueError(
             f"{corpus}: got no name of this corpus among {folds['name'].nunique()}, such as "

@@ -71,7 +71,14 @@ def describe_names(names: Iterable[str], *, corpus: str, reader: Mapping[str, An
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
             given.setdefault(path.relative_to(folder).as_posix(), name)
-        rows = bind(reader, "corpora")(Path(folder))
+        try:
+            rows = bind(reader, "corpora")(Path(folder))
+        except FileNotFoundError as error:
+            missing = str(error).removeprefix(f"{folder}/")
+            raise FileNotFoundError(
+                f"{corpus}: {missing}: names alone do not describe its clips; want --workspace, "
+                "after a run of the stage split"
+            ) from error
     table = pd.DataFrame(rows).reindex(columns=list(COLUMNS))
     table[list(DESCRIPTION)] = table[list(DESCRIPTION)].astype("object").fillna("")
     table = table.assign(corpus=corpus, variant="clean", samples=1, frames=1)
@@ -86,15 +93,16 @@ def describe_names(names: Iterable[str], *, corpus: str, reader: Mapping[str, An
 
 def key_of(name: str) -> str:
     """Name of a clip or path of a file in the form in which both are compared."""
-    return unicodedata.normalize("NFC", without_suffix("/".join(parts_of(name)))).casefold()
+    path = without_suffix("/".join(parts_of(name)))
+    return (path if path.isascii() else unicodedata.normalize("NFC", path)).casefold()
 
 
 def parts_of(name: str) -> list[str]:
     """Parts of a path, with slashes of either kind."""
-    return [part for part in str(name).strip().replace("\\", "/").split("/") if part]
+    return list(filter(None, str(name).strip().replace("\\", "/").split("/")))
 
 
 def without_suffix(name: str) -> str:
     """Strip the suffix of an audio file, and nothing else that follows a dot."""
-    suffix = PurePosixPath(name).suffix
-    return name.removesuffix(suffix) if suffix[1:].lower() in AUDIO_SUFFIXES else name
+    stem, _, suffix = name.rpartition(".")
+    return stem if stem.rpartition("/")[2] and suffix.lower() in AUDIO_SUFFIXES else name

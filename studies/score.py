@@ -34,8 +34,8 @@ import pandas as pd
 from joblib import cpu_count
 
 from stages.clips.clip_table import read_clips
+from stages.reporting.assembly import report
 from stages.reporting.predictions import arrange
-from stages.reporting.report import report
 from stages.reporting.sections import (
     confusion,
     corpus_scores,
@@ -177,8 +177,10 @@ def score(
         ]
     )
     matched = match(answers, task.clips, corpora=task.settings["corpora"], fates=fates)
-    unscored = matched[~matched["clip"].isin(tested["clip"])]
-    labelled = unscored["clip"].isin(task.split["clip"])
+    # As objects, which a hash table compares; texts of Arrow are converted one by one.
+    scored_here = matched["clip"].astype("object").isin(tested["clip"])
+    unscored = matched[~scored_here]
+    labelled = unscored["clip"].astype("object").isin(task.split["clip"])
     label_set = task.settings["labels"]["name"]
     kinds = {
         "tested in no fold of this split, only trained on or enrolled, so not scored": labelled,
@@ -186,7 +188,7 @@ def score(
     }
     for kind, chosen in kinds.items():
         fates.add(kind, unscored["clip"][chosen].tolist())
-    matched = one_each(matched[matched["clip"].isin(tested["clip"])], fates=fates)
+    matched = one_each(matched[scored_here], fates=fates)
     missing = sorted(set(tested["clip"]) - set(matched["clip"]))
     fates.add("tested, but without an answer", missing)
     columns = [column for column in matched if column.startswith("p_")]

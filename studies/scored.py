@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from stages.reporting.run import Run
@@ -39,6 +40,20 @@ class ScoredRun(Run):
         """Notes that every figure carries below its title."""
         return [*super().notes, *self._marks()]
 
+    @cached_property
+    def signs(self) -> dict[str, Any]:
+        """Speakers compared with each other, and the UA with published figures."""
+        known = references(
+            self.predictions,
+            clips=self.clips,
+            completeness=self.completeness,
+            settings=self.settings,
+            dependent=self.dependent,
+            pooled_ua=self.pooled_ua,
+        )
+        above = None if self.dependent else above_known(self.pooled_ua, known)
+        return {"uneven": uneven_speakers(self.predictions), "above": above}
+
     def _marks(self) -> list[str]:
         clips = self.predictions.clips["clip"].nunique()
         partial = [f"{clips} of {self.n_wanted} clips answered"] if clips < self.n_wanted else []
@@ -50,26 +65,12 @@ def section(run: ScoredRun) -> Section:
     tables = {"per_fold": per_fold(run.predictions)}
     if run.heard:
         tables["apart"] = apart(run.predictions, heard=set(run.heard)).round(6)
-    return Section(tables=tables, words={"lines": run.fates.lines(), **signs(run)})
-
-
-def signs(run: ScoredRun) -> dict[str, Any]:
-    """Compare speakers with each other, and the UA with published figures; see contamination."""
-    known = references(
-        run.predictions,
-        clips=run.clips,
-        completeness=run.completeness,
-        settings=run.settings,
-        dependent=run.dependent,
-        pooled_ua=run.pooled_ua,
-    )
-    above = None if run.dependent else above_known(run.pooled_ua, known)
-    return {"uneven": uneven_speakers(run.predictions), "above": above}
+    return Section(tables=tables, words={"lines": run.fates.lines(), **run.signs})
 
 
 def summary(run: ScoredRun) -> list[str]:
     """Say the figure, what it covers, and the signs of contamination, in lines."""
-    ua, found = run.pooled_ua, signs(run)
+    ua, found = run.pooled_ua, run.signs
     clips, n_speakers = (run.predictions.clips[name].nunique() for name in ("clip", "speaker"))
     lines = [
         f"{run.settings['model']['name']}: UA {ua['ua']:.3f} (95 % interval {ua['ua_low']:.3f} to "

@@ -54,6 +54,7 @@ def made_up_clips() -> pd.DataFrame:
         level_db=-20.0,
         **dict.fromkeys(("channels", "rate_hz", "start"), 1),
         **dict.fromkeys(("file", "sex", "age", "language", "intensity", "sentence"), ""),
+        corpus_fold="",
     )[list(COLUMNS)].sort_values("clip")
 
 

@@ -48,7 +48,9 @@ def clip_table(corpus="savee") -> pd.DataFrame:
         duration_s=0.1,
         level_db=-20.0,
         **dict.fromkeys(("channels", "rate_hz", "start"), 1),
-        **dict.fromkeys(("file", "sex", "age", "language", "intensity", "take", "excluded"), ""),
+        **dict.fromkeys(
+            ("file", "sex", "age", "language", "intensity", "take", "corpus_fold", "excluded"), ""
+        ),
     )
     return clips[list(COLUMNS)].sort_values("clip", ignore_index=True)
 

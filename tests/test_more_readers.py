@@ -21,6 +21,11 @@ NAMES = [
     ),
     (
         "subesco",
+        "F_02_MONIKA_S_2_SURPRISE_3]",
+        *("F02_S2_SURPRISE_3", "F02", "female", "bn", "surprise", "2", "3"),
+    ),
+    (
+        "subesco",
         "m_1_tuhin_s_10_happy_1",
         "M01_S10_HAPPY_1",
         "M01",

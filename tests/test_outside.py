@@ -231,6 +231,17 @@ def test_a_planted_speaker_on_both_sides_is_found(tmp_path):
     assert "1 of 2 folds" in folds.verdict(table) and "all 1 folds" in folds.verdict(table.head(1))
 
 
+def test_folds_of_a_corpus_whose_names_say_the_speaker_alone(tmp_path):
+    turns = [f"Ses0{session}F_impro01_{sex}000" for session in (1, 2) for sex in "FM"]
+    write_lists(tmp_path, test=turns[:1], train=[*turns[1:], "Ses01F_impro01"])
+    reader = composed("corpora=[iemocap]")["corpora"]["iemocap"]["reader"]
+    (row,) = folds.count_shared(
+        folds.read_folds(tmp_path), corpus="iemocap", reader=reader
+    ).to_dict("records")
+    assert (row["test_clips"], row["train_clips"], row["unknown"]) == (1, 3, 1)
+    assert (row["test_speakers"], row["shared_speakers"]) == (1, 0)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "sides"),
     [

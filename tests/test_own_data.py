@@ -292,9 +292,9 @@ def listed(root: Path, text: str, *files: str, **changes: object) -> list[dict]:
 
 def test_table_with_all_columns(tmp_path, caplog):
     text = (
-        "sentence,file,emotion,speaker,sex,age,language,notes\n"
-        "s1,anna/1.wav,Anger,anna,F,31,EN,loud\n"
-        "s2,ben\\2.flac,sad,ben,male,,,\n"
+        "sentence,file,emotion,speaker,sex,age,language,fold,notes\n"
+        "s1,anna/1.wav,Anger,anna,F,31,EN,07,loud\n"
+        "s2,ben\\2.flac,sad,ben,male,,,,\n"
     )
     rows = by_file(listed(tmp_path, text, "anna/1.wav", "ben/2.flac"))
     assert rows["anna/1.wav"] == {
@@ -306,9 +306,12 @@ def test_table_with_all_columns(tmp_path, caplog):
         "language": "en",
         "emotion": "angry",
         "sentence": "s1",
+        "corpus_fold": "07",
         "excluded": "",
     }
-    assert (rows["ben/2.flac"]["speaker"], rows["ben/2.flac"]["excluded"]) == ("ben", "")
+    assert [rows["ben/2.flac"][name] for name in ("speaker", "corpus_fold", "excluded")] == [
+        *("ben", "", ""),
+    ]
     assert not caplog.records
 
 

@@ -92,7 +92,7 @@ def _clips() -> pd.DataFrame:
             rows[-1] |= {"corpus": corpus, "speaker": f"{corpus}/{speaker}", "variant": "clean"}
     rows.append(rows[0] | {"clip": "ravdess/x", "excluded": "silent: peak 0.0002, want over 0.001"})
     clips = pd.DataFrame(rows).assign(
-        sex="female", language="en", intensity="", sentence="", take="", channels=1
+        sex="female", language="en", intensity="", sentence="", take="", corpus_fold="", channels=1
     )
     clips["age"] = clips["speaker"].map({"ravdess/1": "29", "ravdess/2": "30", "tess/1": "74"})
     clips["age"] = clips["age"].fillna("")

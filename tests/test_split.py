@@ -19,6 +19,7 @@ from stages.protocols import (
     sentence,
     speaker,
     speaker_sentence,
+    table,
 )
 from stages.splits.assignment import split_clips
 from stages.splits.labels import label_clips, label_order
@@ -459,6 +460,66 @@ def test_fixed_refuses_wrong_lists(caplog):
         fixed.assign(clips_of(), speakers={"x": {"validation": ["01"], "test": ["01"]}})
     with pytest.raises(ValueError, match=r"split\.protocol\.speakers: x has none .* x/9"):
         fixed.assign(clips_of(), speakers={"x": {"validation": [], "test": ["9"]}})
+
+
+# The folds of a corpus -------------------------------------------------------------------------
+
+FOLDS = {"x/01": "10", "x/02": "2", "x/03": "02", "x/04": "b", "x/05": "2.0"}
+
+
+def with_folds(folds, corpora=("x",)):
+    """Six speakers of each corpus; folds by speaker."""
+    clips = clips_of(6, 1, corpora, variants=1)
+    return clips.assign(corpus_fold=clips["speaker"].map(folds).fillna(""))
+
+
+def test_each_value_of_a_table_is_a_fold_in_natural_order_whatever_its_spelling(caplog):
+    clips = with_folds(FOLDS)
+    split = cut(clips, table.assign)
+    assert folds_of(split) == ["0", "1", "2", ALL]
+    tested = [speakers_of(clips, split, fold, "test") for fold in "012"]
+    assert tested == [{"x/02", "x/03", "x/05"}, {"x/01"}, {"x/04"}]
+    for fold in "012":
+        sides = [speakers_of(clips, split, fold, part) for part in ("train", "validation", "test")]
+        assert sides[1] and not sides[1] & (sides[0] | sides[2])
+        assert "x/06" in sides[0] | sides[1]  # has no value
+    report = leakage(clips, split, speaker_dependent=False, sentences_held_out=False)
+    assert [fold["shared_speakers"] for fold in report] == [0] * 4
+    assert "4 clips without a fold train in every fold" in caplog.text
+    assert "in several folds" not in caplog.text
+
+
+def test_speakers_in_several_folds_of_a_table_are_named_and_counted_if_allowed(caplog):
+    clips = with_folds(FOLDS)
+    moved = (clips["speaker"] == "x/01") & (clips["label"] == "sad")
+    clips.loc[moved, "corpus_fold"] = "2"
+    split = cut(clips, table.assign)
+    assert "1 speakers are in several folds, such as x/01" in caplog.text
+    with pytest.raises(ValueError, match=r"fold 0: .* share 1 values of speaker, .*: x/01"):
+        leakage(clips, split, speaker_dependent=False, sentences_held_out=False)
+    rules = {"speaker_dependent": True, "sentences_held_out": False}
+    assert leakage(clips, cut(clips, table.assign, **rules), **rules)[0]["shared_speakers"] >= 1
+
+
+def test_corpora_without_folds_beside_a_table_only_train():
+    clips = with_folds(FOLDS, corpora=("x", "y"))
+    with pytest.raises(ValueError, match="got no folds for y, want a column fold in its table"):
+        cut(clips, table.assign)
+    split = cut(clips, table.assign, train_only=["y"])
+    other = split["clip"].str.startswith("y/")
+    assert set(split.loc[other, ["0", "1", "2"]].to_numpy().flat) == {"train"}
+
+
+@pytest.mark.parametrize(
+    ("folds", "message"),
+    [
+        ({"x/01": "1", "x/02": "01"}, "column fold: got 1 alone, want at least 2"),
+        ({"x/01": "Test", "x/02": "train"}, "column fold: got test, train, want numbers"),
+    ],
+)
+def test_a_table_of_one_fold_or_of_sides_is_refused(folds, message):
+    with pytest.raises(ValueError, match=message):
+        cut(with_folds(folds), table.assign)
 
 
 @pytest.mark.slow

@@ -222,6 +222,7 @@ def test_every_usable_clip_has_each_variant_and_keeps_its_own_samples(prepared, 
     )
     kept = ["corpus", "file", "speaker", "sex", "age", "language", "emotion", "intensity"]
     kept += ["sentence", "take", "channels", "rate_hz", "level_db", "source", "excluded"]
+    kept += ["corpus_fold"]
     for name, row in made.iterrows():
         clip, _, variant = name.partition("#")
         pd.testing.assert_series_equal(row[kept], clean.loc[clip, kept], check_names=False)

@@ -28,6 +28,7 @@ COLUMNS = {
     "intensity": _TEXT,  # low, normal, medium, strong
     "sentence": _TEXT,  # corpus/code of the text
     "take": _TEXT,
+    "corpus_fold": _TEXT,  # in which the corpus tests the clip itself; see protocols/table.py
     "channels": "int64",  # of the file
     "rate_hz": "int64",  # of the file
     "duration_s": "float64",  # of the file, or of the segment or variant
@@ -82,9 +83,13 @@ def check_clips(clips: pd.DataFrame, name: str) -> pd.DataFrame:
         ("sha256", "a digest for a usable clip", usable & (clips["sha256"].str.len() != 64)),
         ("samples", size, usable != (clips["samples"] > 0)),
         ("frames", size, usable != (clips["frames"] > 0)),
-        ("source", "a clip that is its own source", ~clips["source"].isin(own_sources)),
+        (
+            "source",
+            "a clip that is its own source",
+            ~clips["source"].astype("object").isin(own_sources),
+        ),
     ]
-    for column in ("clip", "file", "speaker", "sentence"):
+    for column in ("clip", "file", "speaker", "sentence", "corpus_fold"):
         rules.append((column, "text on one line", clips[column].map(printable) != clips[column]))
     for column, choices in _CHOICES.items():
         rules.append((column, _one_of(choices), ~clips[column].isin(choices)))

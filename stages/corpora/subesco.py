@@ -22,7 +22,7 @@ Unpack it into subesco/, in any folders, so that F_01_OISHI_S_1_ANGRY_1.wav exis
 
 PATTERN = (
     r"(?i:(?P<sex>[FM])_(?P<number>\d{1,2})_(?P<name>[A-Z]+)_S_(?P<sentence>\d{1,2})"
-    r"_(?P<emotion>[A-Z]+)_(?P<take>\d))"
+    r"_(?P<emotion>[A-Z]+)_(?P<take>\d)\]?)"  # the release has F_02_MONIKA_S_2_SURPRISE_3].wav
 )
 FORM = "sex, number and name of the actor, sentence, emotion and take, F_10_FAHMEE_S_6_FEAR_5"
 

@@ -28,7 +28,7 @@ table: your own recordings, listed in a CSV file, table/clips.csv
 The columns file and emotion are required, speaker is recommended; see data/raw/README.md."""
 
 REQUIRED = ("file", "emotion")
-COLUMNS = (*REQUIRED, "speaker", "sex", "age", "language", "sentence", "start", "end")
+COLUMNS = (*REQUIRED, "speaker", "sex", "age", "language", "sentence", "fold", "start", "end")
 _TIME = re.compile(r"(?:\d+ days?,? +)?\d+(?::\d+)*(?:[.,]\d*)?")
 
 
@@ -168,6 +168,7 @@ def _describe(
         "language": cells.get("language", "").lower(),
         "emotion": emotion,
         "sentence": cells.get("sentence", ""),
+        "corpus_fold": cells.get("fold", ""),
         "excluded": reason,
     }
 

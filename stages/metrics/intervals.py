@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from stages.metrics.counts import Statistic, confusion_by_group, divide
+from stages.metrics.counts import Statistic, confusion_by_group, divide, numbered
 
 #: Probability below the upper end of a two-sided 95 % interval.
 _UPPER = 0.975
@@ -66,7 +66,7 @@ def left_out(speakers: ArrayLike, *, clips: ArrayLike | None = None) -> tuple[ND
         the speakers, or the clips of a lone speaker; the unit as a plural noun
     """
     speakers = np.asarray(speakers)
-    if len(np.unique(speakers)) > 1:
+    if (speakers[1:] != speakers[:-1]).any():
         return speakers, "speakers"
     return np.arange(len(speakers)) if clips is None else np.asarray(clips), "clips"
 
@@ -193,7 +193,7 @@ def mean_interval(
     each = np.asarray(values, dtype=float)
     each = each.reshape(len(each), -1).mean(1)
     groups, unit = left_out(speakers)
-    _, group = np.unique(groups, return_inverse=True)
+    _, group = numbered(groups)
     sums, sizes = np.bincount(group, each), np.bincount(group)
     # A lone clip leaves no replicate.
     replicates = divide(sums.sum() - sums, len(each) - sizes, empty=np.nan)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 from sklearn.metrics import roc_curve
 
-from stages.metrics.counts import divide
+from stages.metrics.counts import divide, numbered
 
 #: Lower bound of a probability: a confident mistake costs 16.1 nats instead of infinity.
 LEAST = 1e-7
@@ -91,7 +91,7 @@ def roc_areas(
     sklearn.metrics.roc_auc_score, equal to 1e-12
     """
     truth, probabilities = np.asarray(truth), np.asarray(probabilities)
-    names, group = np.unique(np.asarray(groups), return_inverse=True)
+    names, group = numbered(groups)
     _, runs, classes = probabilities.shape
     areas, replicates = np.empty((runs, classes)), np.empty((len(names), runs, classes))
     for run, label in np.ndindex(runs, classes):
@@ -105,25 +105,23 @@ def _roc_area(
     scores: NDArray, positive: NDArray[np.bool_], group: NDArray[np.int64], *, n_groups: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Area of one curve and its replicates [groups], from ranks over all and within groups."""
-    ours, theirs = np.sort(scores[positive]), np.sort(scores[~positive])
-    # Of each clip, the number of pairs in which the class has the higher score.
-    over_rest, over_class = (
-        (np.searchsorted(side, scores, "left") + np.searchsorted(side, scores, "right")) / 2
-        for side in (theirs, ours)
-    )
-    won = np.where(positive, over_rest, len(ours) - over_class)
+    dense = rankdata(scores, "dense").astype(np.int64) - 1
+    ours = np.bincount(dense, positive)  # clips of the class with each score
+    theirs = np.bincount(dense) - ours
+    # Of each clip, the number of pairs in which the class has the higher score; ties are halves.
+    over_rest, over_class = ((side.cumsum() - side / 2)[dense] for side in (theirs, ours))
+    won = np.where(positive, over_rest, ours.sum() - over_class)
     n_positive = np.bincount(group, positive, minlength=n_groups)
     n_negative = np.bincount(group, minlength=n_groups) - n_positive
     # Pairs within a group, which its sum counts twice, by the ranks of its clips among each other.
-    dense = rankdata(scores, "dense")
-    within = rankdata(group * (dense.max() + 1) + dense)
+    within = rankdata(group * len(ours) + dense)
     before = np.cumsum(n_positive + n_negative) - (n_positive + n_negative)
     ranks = np.bincount(group[positive], within[positive], minlength=n_groups)
     inner = ranks - n_positive * before - n_positive * (n_positive + 1) / 2
     wins = won[positive].sum()
     left = wins - np.bincount(group, won, minlength=n_groups) + inner
-    pairs = (len(ours) - n_positive) * (len(theirs) - n_negative)
-    area = divide(wins, len(ours) * len(theirs), empty=np.nan)
+    pairs = (ours.sum() - n_positive) * (theirs.sum() - n_negative)
+    area = divide(wins, ours.sum() * theirs.sum(), empty=np.nan)
     return area, divide(left, pairs, empty=np.nan)
 
 
@@ -177,7 +175,7 @@ def reliability(
         number of clips, sum of their confidences, number of clips recognised
     """
     truth, probabilities = np.asarray(truth), np.asarray(probabilities)
-    names, group = np.unique(np.asarray(groups), return_inverse=True)
+    names, group = numbered(groups)
     confidence = probabilities.max(-1)
     place = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
     right = probabilities.argmax(-1) == truth[:, None]

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-import pandas as pd
+from functools import partial
 
-from stages.metrics.counts import accuracy, unweighted_accuracy
-from stages.metrics.intervals import as_columns
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from stages.metrics.counts import (
+    Statistic,
+    accuracy,
+    confusion_by_group,
+    numbered,
+    unweighted_accuracy,
+)
+from stages.metrics.intervals import Interval, as_columns, jackknife_interval, left_out
 from stages.reporting.predictions import Predictions
 
 #: Group of the clips of which a fact is not known.
@@ -29,18 +39,32 @@ def per_group(predictions: Predictions, groups: pd.Series) -> pd.DataFrame:
         in turn: speakers or clips), wa, wa_low, wa_high
     """
     rows = []
-    for group in sorted(groups.unique()):
-        part = predictions.select(groups.to_numpy() == group)
-        row = {groups.name: group, "clips": part.clips["clip"].nunique()}
-        row |= {"speakers": part.clips["speaker"].nunique()}
-        row |= {"classes": part.clips["label"].nunique()}
+    predicted = predictions.predicted
+    # Numbers, because there may be hundreds of groups, and comparing names is slow.
+    clips, speakers = (numbered(predictions.clips[name])[1] for name in ("clip", "speaker"))
+    for group, own in sorted(groups.groupby(groups).indices.items()):
+        units, unit = left_out(speakers[own], clips=clips[own])
+        _, counts = confusion_by_group(
+            predictions.truth[own], predicted[own], units, n_classes=len(predictions.labels)
+        )
+        row = {groups.name: group, "interval": unit}
+        for column, facts in (
+            ("clips", clips),
+            ("speakers", speakers),
+            ("classes", predictions.truth),
+        ):
+            row[column] = len(np.unique(facts[own]))
         for name, statistic in (("ua", unweighted_accuracy), ("wa", accuracy)):
-            interval = part.interval(statistic)
-            row |= as_columns(name, statistic(part.confusion()).mean(), interval)
-            row["interval"] = interval.unit
+            ends = jackknife_interval(partial(_over_seeds, statistic=statistic), counts)
+            value = _over_seeds(counts.sum(0), statistic=statistic)
+            row |= as_columns(name, float(value), Interval(*map(float, ends), unit))
         rows.append(row)
     columns = [groups.name, "clips", "speakers", "classes", "ua", "ua_low", "ua_high", "interval"]
     return pd.DataFrame(rows)[[*columns, "wa", "wa_low", "wa_high"]].round(6)
+
+
+def _over_seeds(confusions: NDArray, *, statistic: Statistic) -> NDArray:
+    return statistic(confusions).mean(-1)
 
 
 def per_corpus(predictions: Predictions) -> pd.DataFrame:

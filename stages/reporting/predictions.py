@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from stages.metrics.counts import Statistic, confusion_matrix
-from stages.metrics.intervals import Interval, speaker_interval
+from stages.metrics.intervals import Interval, left_out, speaker_interval
+from stages.metrics.probabilities import roc_areas
 
 _TEXT = ("clip", "corpus", "speaker", "sex", "label")
 _COLUMNS = (*_TEXT, "fold", "seed")
@@ -72,11 +74,16 @@ class Predictions:
             "n_classes": len(self.labels),
         }
 
-    def select(self, rows: NDArray[np.bool_]) -> Predictions:
-        """Predictions of some clips, with the same labels, seeds and number of folds."""
+    @cached_property
+    def roc(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Areas under the curves, and without each speaker or clip: see `roc_areas`, `left_out`."""
+        return roc_areas(self.truth, self.probabilities, left_out(self.speakers)[0])
+
+    def select(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Predictions:
+        """Predictions of the clips of a mask or at places; labels, seeds and n_folds stay."""
         return replace(
             self,
-            clips=self.clips[rows].reset_index(drop=True),
+            clips=self.clips.iloc[rows].reset_index(drop=True),
             truth=self.truth[rows],
             probabilities=self.probabilities[rows],
         )
@@ -242,7 +249,8 @@ def _rules(table: pd.DataFrame, *, known: pd.Series) -> dict[str, pd.Series]:
     valid = (abs(values.sum(1) - 1) <= 1e-3) & ((values >= 0) & (values <= 1)).all(1)
     labels = [column.removeprefix("p_") for column in columns]
     return {
-        "not in the clip table": ~table["clip"].isin(known),
+        # As objects, which a hash table compares; texts of Arrow are converted one by one.
+        "not in the clip table": ~table["clip"].astype("object").isin(known),
         f"its label has no column, want one of {', '.join(columns)}": ~table["label"].isin(labels),
         "want probabilities between 0 and 1 with a sum of 1 (within 0.001)": ~pd.Series(valid),
         "predicted more than once for one seed": table.duplicated(["clip", "fold", "seed"]),

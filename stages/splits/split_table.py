@@ -39,6 +39,6 @@ def read_split(path: str | Path) -> pd.DataFrame:
     """
     split = pd.read_csv(path, dtype="str", keep_default_na=False)
     for fold in folds_of(split):
-        if strange := set(split[fold]) - set(PARTS):
+        if strange := set(split[fold].unique()) - set(PARTS):
             raise ValueError(f"{path}: fold {fold}: got {sorted(strange)}, want {PARTS}")
     return split

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from stages.metrics.counts import confusion_by_group, recall, unweighted_accuracy
+from stages.metrics.counts import confusion_by_group, numbered, recall, unweighted_accuracy
 from stages.metrics.intervals import jackknife_interval
 from stages.reporting.drawing import COLOURS, MAIN, REFERENCE, new_figure, set_title
 from stages.reporting.grouped import UNKNOWN
@@ -59,7 +59,7 @@ def chance_bands(predictions: Predictions) -> pd.DataFrame:
     right = (predictions.predicted == predictions.truth[:, None]).mean(1)
     recalls = np.nan_to_num(recall(predictions.confusion()).mean(0))
     clips = predictions.clips
-    sex = clips["sex"].replace("", UNKNOWN)
+    sex, (_, speakers) = clips["sex"].replace("", UNKNOWN), numbered(clips["speaker"])
     rows = []
     for kind, groups in {
         "sex": sex,
@@ -81,7 +81,7 @@ def chance_bands(predictions: Predictions) -> pd.DataFrame:
                     "by": kind,
                     "group": group,
                     "clips": len(places),
-                    "speakers": clips["speaker"].iloc[places].nunique(),
+                    "speakers": len(np.unique(speakers[places])),
                     "recognised": recognised,
                     "expected": support @ recalls / len(places),
                     "band_low": low,
