@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-_TEXT, _BINARY, _CLOSE = 1, 2, 8  # kinds of frames of a WebSocket
+_TEXT, _BINARY, _CLOSE, _PING, _PONG = 1, 2, 8, 9, 10  # kinds of frames of a WebSocket
 _PATIENCE_S = 30  # for the last answers
 
 
@@ -156,6 +156,8 @@ async def _talk(
                 kind, content = await _received(reader)
                 if kind == _CLOSE:
                     break
+                if kind == _PING:
+                    writer.write(_frame(_PONG, content))
                 if kind != _TEXT:
                     continue
                 # A server that is behind may answer for several steps at once.
