@@ -6,7 +6,9 @@ PYTEST := python -m pytest --numprocesses logical --dist loadfile --no-loadscope
 
 NPM := app/browser/node_modules/.package-lock.json
 
-.PHONY: repro test check quick lint web browser
+.PHONY: setup repro test check quick lint web browser
+setup: $(BIN)/ready
+
 repro: $(BIN)/ready
 	dvc repro
 

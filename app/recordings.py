@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-import time
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -36,7 +36,7 @@ class Turns:
 
     def __init__(self, at_a_time: int) -> None:
         self._at_a_time = at_a_time
-        self._tickets: list[object] = []
+        self._tickets: list[threading.Event] = []
 
     @contextmanager
     def turn(self, waits: Callable[[int], object]) -> Iterator[None]:
@@ -48,15 +48,17 @@ class Turns:
             told one's place in the queue, 1 for the next, while one waits; what it raises leaves
             the queue
         """
-        ticket = object()
+        ticket = threading.Event()
         self._tickets.append(ticket)
         try:
             while (place := self._tickets.index(ticket) + 1 - self._at_a_time) > 0:
                 waits(place)
-                time.sleep(_POLL_S)
+                ticket.wait(_POLL_S)
             yield
         finally:
             self._tickets.remove(ticket)
+            for following in self._tickets[: self._at_a_time]:
+                following.set()
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import queue
 import threading
 import time
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from app import listen as live
 from app.models import DEFAULT, Model, default_model, load_model
 from app.predict import predict
 from app.profiles import Profile
-from app.recordings import MAX_MB, MAX_MILLIONS, MAX_S, Recording, stored, ticking
+from app.recordings import MAX_MB, MAX_MILLIONS, MAX_S, Recording, Turns, stored, ticking
 from stages.running.entry import run_command
 
 #: Files in a request, and its size in MB.
@@ -104,7 +104,7 @@ def build(model: Model, *, jobs: int, waiting: int, timeout_s: float, streams: i
     ----------
     model : Model
     jobs : int
-        files that are answered at a time
+        files, and streams, that are answered at a time
     waiting : int
         files that may wait for their turn; more are refused with status 503
     timeout_s : float
@@ -116,6 +116,7 @@ def build(model: Model, *, jobs: int, waiting: int, timeout_s: float, streams: i
     server.add_middleware(Limits, most=round(MAX_REQUEST_MB * 1e6))
     pool = ThreadPoolExecutor(jobs)
     busy, open_streams = threading.Semaphore(jobs + waiting), threading.Semaphore(streams)
+    turns = Turns(jobs)  # more threads at work would only wait for each other
 
     @server.get("/health")
     async def health() -> dict[str, Any]:
@@ -204,7 +205,7 @@ def build(model: Model, *, jobs: int, waiting: int, timeout_s: float, streams: i
             await socket.close(1013, f"busy: {streams} streams are open; try again")
             return
         try:
-            await _converse(socket, model, rate=rate, window_s=window, step_s=step)
+            await _converse(socket, model, turns=turns, rate=rate, window_s=window, step_s=step)
         finally:
             open_streams.release()
 
@@ -240,40 +241,63 @@ def _as_wav(samples: bytes, *, rate: int) -> bytes:
 
 
 class _Pipe:
-    """Bytes that one thread puts in and another reads, as from a file."""
+    """Raw samples that one thread puts in and another reads, as from a file.
 
-    def __init__(self, *, most: int) -> None:
+    Where the reader falls behind real time, it gets all that waits at once.
+    """
+
+    def __init__(self, *, rate_hz: int) -> None:
         self._pieces: queue.Queue[bytes] = queue.Queue()
-        self._held, self._most, self.waiting = b"", most, 0
+        self._per_s, self._begun = 2 * rate_hz, math.inf
+        self._held, self._done, self._put = b"", 0, 0
 
     def put(self, piece: bytes) -> bool:
         """Add bytes, b"" for the end; whether the reader keeps up."""
-        self.waiting += len(piece)
+        self._begun = min(self._begun, time.monotonic())
+        self._put += len(piece)
         self._pieces.put(piece)
-        return self.waiting <= self._most
+        return self._put - self._done <= self._per_s * _BEHIND_S
 
     def read(self, size: int) -> bytes:
-        """Return as many bytes, fewer only at the end."""
+        """Return as many bytes, fewer only at the end, or a multiple if they are overdue."""
         while len(self._held) < size and (piece := self._pieces.get()):
             self._held += piece
+        due = (time.monotonic() - self._begun) * self._per_s - self._done
+        if due >= 2 * size:
+            while not self._pieces.empty() and len(self._held) < due:
+                if not (piece := self._pieces.get()):
+                    self._pieces.put(piece)
+                    break
+                self._held += piece
+            size *= max(1, int(min(due, len(self._held)) // size))
         found, self._held = self._held[:size], self._held[size:]
-        self.waiting -= len(found)
+        self._done += len(found)
         return found
 
 
 async def _converse(
-    socket: WebSocket, model: Model, *, rate: int, window_s: float, step_s: float
+    socket: WebSocket,
+    model: Model,
+    *,
+    turns: Turns,
+    rate: int,
+    window_s: float,
+    step_s: float,
 ) -> None:
-    """Pass samples from a socket to a thread that listens, and its answers back."""
-    pipe = _Pipe(most=round(2 * rate * _BEHIND_S))
+    """Pass samples from a socket to a thread that listens in turn, and its answers back."""
+    pipe = _Pipe(rate_hz=rate)
     loop, answers = asyncio.get_running_loop(), asyncio.Queue[str | None]()
 
+    def blocks() -> Iterator[live.Block]:
+        for block in live.from_pipe(pipe, rate_hz=rate, step_s=step_s):  # type: ignore[arg-type]
+            with turns.turn(lambda place: None):  # until the next block is asked for
+                yield block
+
     def work() -> None:
-        blocks = live.from_pipe(pipe, rate_hz=rate, step_s=step_s)  # type: ignore[arg-type]
         profile = Profile.empty(model) if model.statistics else None
         try:
             for found in live.listen(
-                model, blocks, rate_hz=rate, window_s=window_s, profile=profile, memory_s=600.0
+                model, blocks(), rate_hz=rate, window_s=window_s, profile=profile, memory_s=600.0
             ):
                 text = live.format_answer(found, model, form="json")
                 loop.call_soon_threadsafe(answers.put_nowait, text)

@@ -17,14 +17,16 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import librosa
 import numpy as np
 import soundfile
 import torch
 from threadpoolctl import threadpool_limits
+from torch import Tensor
 
 from app.listen import listen
 from app.models import Model, load_model
@@ -76,21 +78,41 @@ def streaming_load(model: Model, speech: np.ndarray) -> float:
     return (time.process_time() - begun) / _STREAM_S
 
 
-def against_librosa(model: Model, checkpoint: Path, waveforms: list[np.ndarray]) -> float:
-    """Measure the CPU time of librosa and torch, relative to the exported file."""
+def usual_answer(checkpoint: Path, *, audio: Mapping[str, Any]) -> Callable[[np.ndarray], Tensor]:
+    """Return what most code does with a network: librosa, gammatone and torch, one clip at a time.
+
+    Parameters
+    ----------
+    checkpoint : path
+        of a network that needs only features that librosa or gammatone has
+    audio : mapping
+        see app.models.Model
+
+    Returns
+    -------
+    callable
+        takes float32 [samples] at the model's rate, returns probabilities [labels]
+    """
     described = read_checkpoint(checkpoint)
     network, sizes = build_network(described).eval(), described["inputs"]
-    calls = usual_calls(described["features"], rate=model.audio["sample_rate"])
-    target = 10 ** (model.audio["level_db"] / 20)
+    calls = usual_calls(described["features"], rate=audio["sample_rate"])
+    target = 10 ** (audio["level_db"] / 20)
 
     @torch.inference_mode()
-    def usual(waveform: np.ndarray) -> None:
-        levelled, _ = librosa.effects.trim(waveform, top_db=model.audio["trim_db"] or 60)
+    def usual(waveform: np.ndarray) -> Tensor:
+        levelled, _ = librosa.effects.trim(waveform, top_db=audio["trim_db"] or 60)
         levelled = levelled * (target / np.sqrt(np.mean(levelled**2)))
         found = {name: calls[name](levelled)[:size] for name, size in sizes.items()}
         frames = min(feature.shape[1] for feature in found.values())
         batch = {k: torch.from_numpy(v[:, :frames].T[None]).float() for k, v in found.items()}
-        network(batch, torch.tensor([frames])).softmax(dim=1)
+        return network(batch, torch.tensor([frames])).softmax(dim=1)[0]
+
+    return usual
+
+
+def against_librosa(model: Model, checkpoint: Path, waveforms: list[np.ndarray]) -> float:
+    """Measure the CPU time of librosa and torch, relative to the exported file."""
+    usual = usual_answer(checkpoint, audio=model.audio)
 
     def own(waveform: np.ndarray) -> None:
         model.mean([condition(waveform, **model.audio)[0]])

@@ -69,7 +69,7 @@ def run(arguments: Sequence[str], *, folder: Path) -> Cost:
         stderr=subprocess.DEVNULL,
     )
     while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
-        peak = max(peak, _memory_mb(process.pid))
+        peak = max(peak, memory_mb(process.pid))
         time.sleep(0.05)
     _, status, used = ended
     process.returncode = os.waitstatus_to_exitcode(status)  # os.wait4 has reaped it
@@ -78,7 +78,7 @@ def run(arguments: Sequence[str], *, folder: Path) -> Cost:
     return Cost(time.perf_counter() - begun, used.ru_utime + used.ru_stime, peak)
 
 
-def _memory_mb(pid: int) -> float:
+def memory_mb(pid: int) -> float:
     """Return the memory of a process and its children; shared memory counts once."""
     total = 0
     try:

@@ -4,8 +4,9 @@ dvc exp run -S +experiment=pretrained -S split.validation=0
 python -m studies.publish --unheard tess cremad
 
 Corpora after --unheard took no part in training. Their clips are answered by the 8-bit file one by
-one, as `app.predict` answers. The model card begins with the metadata that model hubs read, so the
-folder can be uploaded as it is.
+one, as `app.predict` answers. With -S 'degradations=[white,telephone,reverberation]' the run also
+recognises degraded clips of held-out speakers, and the card says how well. It begins with the
+metadata that model hubs read, so the folder can be uploaded as it is.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from stages.audio.store import FULL_SCALE, open_audio
 from stages.clips.clip_table import read_clips
 from stages.learning.checkpoints import Job
 from stages.learning.recogniser import load_recogniser
+from stages.reporting.degradation_table import read_robustness
 from stages.reporting.predictions import Predictions, read_predictions
 from stages.reporting.systems import ua_row
 from stages.running.checks import check
@@ -52,7 +54,7 @@ In the first row ten unlabelled clips of each speaker are known, as after gettin
 in the second, none. Both rows score the same clips. The expected calibration error of the
 probabilities is {ece:.3f} (first row; no temperature was fitted).
 
-## Corpora that it never heard
+{degraded}## Corpora that it never heard
 
 {unheard}
 
@@ -67,9 +69,19 @@ of acting and language cost that much, and spontaneous speech costs more.
 ## Making it again
 
 ```sh
-dvc exp run -S +experiment=pretrained -S split.validation=0
+dvc exp run -S +experiment=pretrained -S split.validation=0{degradations}
 python -m studies.publish --unheard {names}
 ```
+"""
+_DEGRADED = """\
+## Degraded speech
+
+{table}
+
+Clips of held-out speakers, of whom nothing is known, were degraded as `docs/robustness.md` says and
+recognised by the network of their fold, which heard no degraded speech in training. The difference
+is to the first row, on the same clips.
+
 """
 
 
@@ -153,9 +165,13 @@ def write_card(
     speakers: Mapping[str, Sequence[str]],
     languages: Sequence[str],
     clips: int,
+    degraded: pd.DataFrame,
     card: str,
 ) -> str:
-    """Join the metadata for hubs, the card of the export, and what was measured here."""
+    """Join the metadata for hubs, the card of the export, and what was measured here.
+
+    `degraded` is reports/robustness.csv; without a row, the card says nothing of degraded speech.
+    """
     known = {
         "voice": "ten unlabelled clips known",
         **{k: metrics[k] for k in ("ua", "ua_low", "ua_high")},
@@ -173,7 +189,10 @@ def write_card(
         "tags": ["speech-emotion-recognition", "audio-classification", "onnx"],
         "model-index": [{"name": f"inflect-{metadata['model']}", "results": results}],
     }
+    chosen = list(dict.fromkeys(degraded["degradation"][1:]))  # the first row is the clean clips
     body = _CARD.format(
+        degraded=_DEGRADED.format(table=_table(_conditions(degraded))) if chosen else "",
+        degradations=f" \\\n  -S 'degradations=[{','.join(chosen)}]'" if chosen else "",
         held_out=_table(rows),
         ece=metrics["ece"],
         unheard=_table(others),
@@ -195,13 +214,31 @@ def _result(dataset: str, ua: float) -> dict[str, Any]:
     }
 
 
+def _conditions(degraded: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of reports/robustness.csv for `_table`: level with its unit, and the difference."""
+    rows = []
+    for row in degraded.to_dict("records"):
+        level = "" if pd.isna(row["level"]) else f"{row['level']:g} {row['unit']}"
+        difference = (
+            ""
+            if pd.isna(row["difference"])
+            else f"{row['difference']:+.3f} "
+            f"({row['difference_low']:+.3f} – {row['difference_high']:+.3f})"
+        )
+        figures = {key: row[key] for key in ("ua", "ua_low", "ua_high")}
+        found = {"degradation": row["degradation"], "level": level, "difference": difference}
+        rows.append(found | figures)
+    return rows
+
+
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows of figures as a table in Markdown, with the interval in one cell."""
     shown = [
         {
-            **{k: v for k, v in row.items() if not k.startswith(("ua", "interval"))},
+            **{k: v for k, v in row.items() if not k.startswith(("ua", "interval", "difference"))},
             "UA": f"{row['ua']:.3f}",
             "95 % interval": f"{row['ua_low']:.3f} – {row['ua_high']:.3f}",
+            **{k: v for k, v in row.items() if k == "difference"},
         }
         for row in rows
     ]
@@ -248,6 +285,7 @@ def main() -> None:
         speakers={c: sorted(set(own)) for c, own in names.groupby(usable["corpus"])},
         languages=sorted(set(usable["language"]) - {""}),
         clips=len(usable),
+        degraded=read_robustness("reports/robustness.csv"),
         card=(EXPORT / "README.md").read_text(encoding="utf-8"),
     )
     with complete(PRETRAINED.parent) as folder:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from stages.running.entry import run_command
 from stages.synthesis.demo_corpora import write_corpus
 from studies import table
 from tests.support import ROOT, inside
+from tests.test_notebook import run_cells
 
 ENVIRONMENT = os.environ | {
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -207,6 +209,22 @@ def test_table_for_other_tools_has_a_row_per_clip(project, real, tmp_path):
     assert "mfcc_39_p95" in written and not any(name.startswith("zcr") for name in written)
     with pytest.raises(SystemExit, match="already exists"):
         inside(project.folder, partial(run_command, table.main), "--output", str(output))
+
+
+def test_the_notebook_shows_what_a_run_left(project, real, monkeypatch, capsys):
+    """Its cells after training, which chapter two has done."""
+    answers = []
+
+    def shell(command: str) -> None:
+        match shlex.split(command):
+            case ["python", "-m", "app.predict", *arguments]:
+                answers.append(project.run("app.predict", *arguments))
+
+    run_cells(monkeypatch, project.folder / "notebooks", shell)
+    metrics = json.loads((project.folder / "reports/metrics.json").read_text())
+    assert f"UA {metrics['ua']:.3f}, 95 %" in capsys.readouterr().out
+    one, windows, own = (answer.splitlines() for answer in answers)
+    assert "03a01" in one[-1] and len(windows) > len(one) and "surprise" in own[0]
 
 
 @pytest.mark.parametrize(

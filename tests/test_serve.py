@@ -19,6 +19,7 @@ from websockets.sync.client import connect
 from app import serve
 from app.models import load_model
 from app.predict import predict
+from benchmarks import clients
 from tests.support import speech_like
 
 
@@ -158,6 +159,30 @@ def test_a_stream_is_answered_as_it_comes(port, model):
         socket.send("end")
         answers = [json.loads(text) for text in socket]
     assert answers[-1]["end_s"] == 1.0 and answers[-1]["emotion"] in model.labels
+
+
+def test_samples_that_are_overdue_come_at_once(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(serve.time, "monotonic", lambda: now[0])
+    pipe = serve._Pipe(rate_hz=1000)
+    for _ in range(6):
+        assert pipe.put(bytes(500))
+    assert len(pipe.read(500)) == 500  # ahead of real time: step by step
+    now[0] = 1.3  # 2600 bytes are due, of which 500 were read
+    assert len(pipe.read(500)) == 2000
+    pipe.put(b"")
+    assert [len(pipe.read(500)) for _ in range(2)] == [500, 0]
+
+
+def test_the_clients_of_the_benchmark_get_answers(model):
+    with running(model, jobs=2, waiting=2, streams=2) as port:
+        posted = clients.upload(port, [wav(format="WAV", subtype="PCM_16")], clients=2, seconds=0.1)
+        samples = (speech_like(16000) * 32767).astype("<i2").tobytes()
+        spoken = clients.stream(port, samples, streams=2, seconds=0.5, step_s=0.25)
+        refused = clients.stream(port, samples, streams=3, seconds=0.25, step_s=0.25)
+    assert posted.faults == spoken.faults == [] and all(posted.latencies_s)
+    assert [len(own) for own in spoken.latencies_s] == [2, 2]
+    assert len(refused.faults) == 1 and "busy" in refused.faults[0]
 
 
 @pytest.mark.parametrize(
