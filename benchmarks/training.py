@@ -28,8 +28,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.processes import run, write_params
 from stages.audio.frames import first_frames
-from stages.clips.cache import open_caches
 from stages.clips.clip_table import read_clips
+from stages.clips.feature_files import open_caches
 from stages.learning.batches import Batch, ClipData, TrainingBatches
 from stages.learning.checkpoints import SECTIONS, Job
 from stages.learning.jobs import run_jobs

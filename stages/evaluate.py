@@ -11,13 +11,10 @@ from pathlib import Path
 import pandas as pd
 
 from stages.audio.store import open_audio
-from stages.clips.cache import open_caches
 from stages.clips.clip_table import read_clips
+from stages.clips.feature_files import open_caches
 from stages.reporting.degradation_table import read_robustness
 from stages.reporting.predictions import read_predictions, read_validation
-from stages.reporting.report import evaluate
-from stages.reporting.run import Run
-from stages.reporting.sections.label_sets import read_label_sets
 from stages.running.entry import run_command
 from stages.running.outputs import complete
 from stages.running.resources import check_disk
@@ -32,6 +29,10 @@ def main() -> None:
     settings, clips = plain(load_params()), read_clips("data/merged/clips.csv")
     known, names, frames = clips["clip"], list(settings["features"]), int(clips["frames"].sum())
     predictions = read_predictions("data/predictions.csv", known=known)
+    from stages.reporting.report import evaluate  # torch and matplotlib take seconds to import
+    from stages.reporting.run import Run
+    from stages.reporting.sections.label_sets import read_label_sets
+
     run = Run(
         predictions=predictions,
         validation=read_validation("data/validation.csv", known=known, predictions=predictions),
@@ -47,12 +48,10 @@ def main() -> None:
     )
     for name, content in evaluate(run).items():
         with complete(REPORTS / name) as part:
-            if isinstance(content, bytes):
-                part.write_bytes(content)
-                continue
-            part.mkdir()
-            for file, file_content in content.items():
-                (part / file).write_bytes(file_content)
+            if isinstance(content, dict):
+                part.mkdir()
+            for file, data in (content if isinstance(content, dict) else {"": content}).items():
+                (part / file).write_bytes(data)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stages.clips.cache import write_cache
 from stages.clips.clip_table import read_clips
 from stages.running.entry import only_argument, run_command
 from stages.running.settings import bind, load_params
@@ -17,10 +16,13 @@ def main() -> None:
     """Write data/features/<feature>.npy."""
     params = load_params()
     name = only_argument("feature", known=params.features)
+    clips = read_clips("data/merged/clips.csv")
+    from stages.clips.cache import write_cache  # torch takes a second to import
+
     write_cache(
         Path("data/features", f"{name}.npy"),
         feature=bind(params.features[name], "acoustics"),
-        clips=read_clips("data/merged/clips.csv"),
+        clips=clips,
         audio=Path("data/merged/audio.npy"),
         sample_rate=params.features[name].sample_rate,
     )

@@ -17,8 +17,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
-from stages.clips.cache import open_caches
 from stages.clips.clip_table import read_clips
+from stages.clips.feature_files import open_caches
 from stages.learning.checkpoints import SECTIONS, read_checkpoint
 from stages.learning.jobs import all_jobs, run_jobs
 from stages.learning.learner import described

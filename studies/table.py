@@ -17,8 +17,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from stages.audio.frames import first_frames
-from stages.clips.cache import open_caches
 from stages.clips.clip_table import read_clips
+from stages.clips.feature_files import open_caches
 from stages.learning.batches import ClipData
 from stages.learning.functionals import available, functional_names, functionals
 from stages.running.entry import run_command

@@ -1,6 +1,8 @@
 """dvc.yaml and the layout: a stage depends on what its code reaches, and on nothing else."""
 
 import re
+import subprocess
+import sys
 from collections import Counter
 from graphlib import TopologicalSorter
 
@@ -148,3 +150,14 @@ def test_every_folder_says_what_lives_in_it():
     for top in ("stages", "app", "studies", "benchmarks"):
         for package in [ROOT / top / "__init__.py", *(ROOT / top).glob("*/__init__.py")]:
             assert len(package.read_text().split()) > 10, package
+
+
+def test_stages_start_without_libraries_that_take_seconds_to_import():
+    # `train` needs torch, and `demo` filters with scipy.
+    stages = sorted({*STAGES, "fetch"} - {"train", "demo"})
+    slow = {"torch", "sklearn", "matplotlib", "scipy.stats", "onnx", "librosa", "noisereduce"}
+    code = "import sys\n"
+    for stage in stages:
+        code += f"import stages.{stage}\nif loaded := {slow!r} & set(sys.modules):\n"
+        code += f"    sys.exit(f'stages.{stage}: {{loaded}}')\n"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -9,7 +9,8 @@ from torch import nn
 from stages.audio.conditioning import conditioning, segmenting
 from stages.audio.frames import frame_count
 from stages.audio.store import FULL_SCALE, AudioStore, open_audio
-from stages.clips.cache import open_caches, write_cache
+from stages.clips.cache import write_cache
+from stages.clips.feature_files import open_caches
 from stages.clips.preparation import prepare_corpus
 from stages.learning.batches import ClipData, WholeBatches
 from stages.learning.recogniser import Recogniser, load_recogniser

@@ -251,7 +251,7 @@ def test_workers_of_no_use_are_named(monkeypatch, workers, threads, reason):
 
 
 def test_dask_is_imported_only_for_a_cluster():
-    code = "import sys, stages.features; print('distributed' in sys.modules)"
+    code = "import sys, stages.clips.cache; print('distributed' in sys.modules)"
     command = [sys.executable, "-c", code]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout == "False\n"

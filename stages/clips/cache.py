@@ -1,11 +1,11 @@
-"""A feature cache: one frame-level feature of all clips, computed once, read by memory map."""
+"""A feature cache: one frame-level feature of all clips, computed once."""
 
 from __future__ import annotations
 
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from numbers import Integral, Real
@@ -254,34 +254,3 @@ def _compute(
         bad = clips[finite.index(False)].clip
         raise ValueError(f"{bad}: the feature is not finite in float16")
     return clips, values.numpy()
-
-
-def open_caches(folder: Path, *, names: Sequence[str], frames: int) -> Mapping[str, np.ndarray]:
-    """Map the caches of some features into memory.
-
-    Parameters
-    ----------
-    folder : Path
-        that holds <name>.npy
-    names : sequence of str
-        the wanted features; other files in the folder are not looked at
-    frames : int
-        number of rows that each must have, the frames of all clips of the table
-
-    Returns
-    -------
-    dict of float16 [frames, dimensions] by name
-
-    Raises
-    ------
-    ValueError
-        naming a file whose number of rows does not fit the clip table
-    """
-    caches = {}
-    for name in names:
-        path = Path(folder, f"{name}.npy")
-        cache = np.load(path, mmap_mode="r").view(np.ndarray)
-        if len(cache) != frames:
-            raise ValueError(f"{path}: got {len(cache)} frames, want {frames} of the clip table")
-        caches[name] = cache
-    return caches

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from stages.audio.frames import first_frames
-from stages.clips.cache import open_caches
+from stages.clips.feature_files import open_caches
 from stages.learning.batches import ClipData
 from stages.running.code import code_key, reached
 

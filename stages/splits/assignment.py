@@ -9,7 +9,6 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from stages.clips.names import variant_name
 from stages.running.checks import check, check_range
@@ -261,6 +260,9 @@ def stratified_pieces(
     ValueError
         if there cannot be two pieces
     """
+    # Takes longer to import than all else here, and not every protocol draws.
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
     available = len(clips) if groups is None else groups.nunique()
     if min(count, available) < 2:
         raise ValueError(
