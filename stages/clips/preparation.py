@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import itertools
 import logging
 import math
@@ -81,12 +82,14 @@ def prepare_corpus(
                     clips.loc[chosen], root=root, store=store, folder=part, settings=settings
                 )
                 clips.loc[facts.index, facts.columns] = facts
-                used = clips.loc[chosen].query("excluded == ''").set_index("clip")["file"]
+                used = clips.loc[chosen].query("excluded == ''").set_index("clip")["path"]
                 waiting[chosen] = False
                 copies = waiting & clips["clip"].isin(used.index)
                 clips.loc[copies, "excluded"] = [
-                    f"name taken: by {first}; rename this file if it is another recording"
-                    for first in clips.loc[copies, "clip"].map(used)
+                    _taken(root, file=file, first=used[clip])
+                    for clip, file in zip(
+                        clips.loc[copies, "clip"], clips.loc[copies, "path"], strict=True
+                    )
                 ]
                 waiting &= ~copies
         clips = _one_source(_name(clips, corpus=corpus))
@@ -142,6 +145,14 @@ def _by_file(clips: pd.DataFrame) -> list[list[int]]:
         sorted(group, key=clips["times"].get) if len(group) > 1 else group
         for group in groups.values()
     ]
+
+
+def _taken(root: Path, *, file: str, first: str) -> str:
+    """Say why a file is not used whose name another one has."""
+    with suppress(OSError):  # the file is gone
+        if filecmp.cmp(root / first, root / file, shallow=False):
+            return f"second copy: of {printable(first)}, the same bytes"
+    return f"name taken: by {printable(first)}; rename this file if it is another recording"
 
 
 def _times(excerpts: pd.Series) -> list[Times] | None:
