@@ -137,7 +137,7 @@ def test_second_copy_of_a_name_is_excluded_and_names_the_first(tmp_path):
         [row("A/x.wav", clip="x"), row("b/A/x.wav", clip="x")], tmp_path, tmp_path / "out"
     )
     assert clips.loc["A/x.wav", "excluded"] == ""
-    assert re.match("name taken: by A/x.wav", clips.loc["b/A/x.wav", "excluded"])
+    assert clips.loc["b/A/x.wav", "excluded"] == "second copy: of A/x.wav, the same bytes"
 
 
 def test_a_copy_replaces_a_broken_file_and_a_lossless_copy_a_lossy_one(tmp_path):
@@ -162,7 +162,7 @@ def test_a_copy_replaces_a_broken_file_and_a_lossless_copy_a_lossy_one(tmp_path)
         "c/z.wav": "toy/c/z.wav",
     }
     assert clips.loc["a/x.wav", "excluded"].startswith("cannot be decoded")
-    assert re.match("name taken: by b/x.wav", clips.loc["c/x.wav", "excluded"])
+    assert re.match("second copy: of b/x.wav", clips.loc["c/x.wav", "excluded"])
     assert re.match("name taken: by c/y.wav", clips.loc["a/y.mp3", "excluded"])
     assert set(clips.index[clips["excluded"] == ""]) == {"b/x.wav", "c/y.wav"}
     audio = open_audio(tmp_path / "out" / "audio.npy")

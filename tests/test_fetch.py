@@ -2,8 +2,10 @@
 
 import hashlib
 import io
+import json
 import logging
 import os
+import re
 import shlex
 import shutil
 import stat
@@ -37,10 +39,12 @@ CLIPS = {"Actor_01/a.wav": b"first clip", "Actor_02/b.wav": b"second clip" * 500
 
 
 class Server(ThreadingHTTPServer):
-    """Serves one file at every address.
+    """Serves one file at every address that has no page of its own.
 
     Attributes
     ----------
+    pages : dict
+        path without a query to content
     answers : list of dict
         how to answer the next requests: `status` to send instead of the file, `cut` for the number
         of bytes after which to break off. Later requests get the whole file.
@@ -50,7 +54,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, content: bytes) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.content = content
+        self.content, self.pages = content, {}
         self.marks = {"ETag": '"1"'}
         self.more_headers = {}
         self.ranges = self.length = True
@@ -73,14 +77,15 @@ class Handler(BaseHTTPRequestHandler):
         asked = self.headers.get("Range", "") if server.ranges else ""
         unchanged = self.headers.get("If-Range") in server.marks.values() or not server.if_range
         start = int(asked[len("bytes=") : -1]) if asked and unchanged else 0
-        if start > len(server.content):
+        content = server.pages.get(self.path.partition("?")[0], server.content)
+        if start > len(content):
             return self.send_error(416)
-        body = server.content[start:]
+        body = content[start:]
         self.send_response(206 if start else 200)
         for header in (server.marks | server.more_headers).items():
             self.send_header(*header)
         if start:
-            end = len(server.content)
+            end = len(content)
             self.send_header("Content-Range", f"bytes {start}-{end - 1}/{end}")
         if server.length:
             self.send_header("Content-Length", str(len(body)))
@@ -656,15 +661,15 @@ def project(tmp_path, monkeypatch, server):
     return root
 
 
-def corpus(name: str, url: str, *, steps: list[str] | None = None, **changes) -> None:
-    file = {"url": url, "name": "a.zip", "checksum": None, "size": None} | changes
+def corpus(corpus: str, address: str, /, *, steps: list[str] | None = None, **changes) -> None:
+    file = {"url": address, "name": "a.zip", "checksum": None, "size": None} | changes
     file = {"take": "*.wav", "into": "."} | file
     settings = {
         "licence": {"name": "CC BY 4.0", "url": "https://example.org/by"},
         "files": [] if steps else [file],
         "steps": steps or [],
     }
-    OmegaConf.save({name: {"download": settings}}, plan.CONF / f"{name}.yaml")
+    OmegaConf.save({corpus: {"download": settings}}, plan.CONF / f"{corpus}.yaml")
 
 
 def run(*names: str, folder: Path | None = None, accepted: bool = True) -> int:
@@ -891,6 +896,126 @@ def test_an_interrupted_command_says_how_to_resume(project, monkeypatch, capsys)
     assert ended.value.code == 130 and "run the same command again" in capsys.readouterr().err
 
 
+# Several addresses
+
+
+def gone(name: str = "a.zip") -> dict:
+    """An address at which nobody listens."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as closed:
+        port = closed.server_port
+    return {"url": f"http://127.0.0.1:{port}/{name}", "name": name, "checksum": None, "size": None}
+
+
+def mirror(server, **changes) -> dict:
+    return {"url": server.url, "name": "b.zip", "checksum": None, "size": None} | changes
+
+
+def test_addresses_are_tried_in_order(project, server, logged):
+    checksum = md5(server.content)
+    corpus("one", "", **gone(), mirrors=[gone("c.zip"), mirror(server, checksum=checksum)])
+    assert run("one") == DONE
+    assert read_all(project / "data/raw/one") == CLIPS
+    assert len(re.findall(r"Connection refused, 5 times.*; next address", logged.text)) == 2
+    assert f"or else 127.0.0.1:{server.server_port}" in logged.text
+    logged.clear()
+    shutil.rmtree(project / "data/raw/one")
+    assert run("one") == DONE  # what is there already comes before addresses that fail
+    assert "next address" not in logged.text and len(server.heard) == 1
+
+
+def test_a_wrong_checksum_leads_to_the_next_address(project, server, logged):
+    wrong = mirror(server, checksum=md5(b"x"), name="a.zip", computed=True)
+    corpus("one", "", **wrong, mirrors=[mirror(server, checksum=md5(server.content))])
+    assert run("one") == DONE
+    assert "does not match" in logged.text
+    assert "the checksum of 1 of them is not the publisher's, but was computed" in logged.text
+    assert "no checksum is published" not in logged.text
+
+
+def test_all_addresses_that_fail_are_named(project, server, logged):
+    server.answers = [{"status": 404}]
+    corpus("one", "", **gone(), mirrors=[mirror(server)])
+    assert run("one") == FAILED
+    (line,) = (text for text in logged.messages if text.startswith("one: http"))
+    assert "refused" in line and f"{server.url}: 404" in line
+
+
+def test_a_part_is_resumed_at_its_own_address(project, server, logged):
+    corpus("one", "", **gone(), mirrors=[mirror(server)])
+    server.answers = [{"cut": 100}, *[{"status": 503}] * TRIES]
+    assert run("one") == FAILED
+    assert run("one") == DONE
+    assert server.heard[-1]["Range"] == "bytes=100-"
+
+
+# Dataverse
+
+
+@pytest.fixture
+def dataverse(project, server):
+    """A corpus that is a data set of two clips and a text; its listing may be changed."""
+    entries = []
+    for number, (path, content) in enumerate({**CLIPS, "readme.txt": b"text"}.items(), start=1):
+        server.pages[f"/api/access/datafile/{number}"] = content
+        folder, _, name = path.rpartition("/")
+        checksum = {"type": "MD5", "value": hashlib.md5(content).hexdigest()}
+        facts = {"id": number, "filesize": len(content), "checksum": checksum}
+        entries.append({"label": name, "directoryLabel": folder, "dataFile": facts})
+    url = f"http://127.0.0.1:{server.server_port}"
+    settings = OmegaConf.load(plan.CONF / "one.yaml")
+    settings.one.download.files = []
+    settings.one.download.dataverse = {"server": url, "doi": "doi:10.1/X", "take": "*.wav"}
+    OmegaConf.save(settings, plan.CONF / "one.yaml")
+
+    def listing() -> None:
+        page = "/api/datasets/:persistentId/versions/:latest-published/files"
+        server.pages[page] = json.dumps({"status": "OK", "data": entries}).encode()
+
+    listing()
+    return SimpleNamespace(entries=entries, listing=listing)
+
+
+def test_a_data_set_is_downloaded_file_by_file(project, server, dataverse, logged):
+    assert run("one", accepted=False) == NOT_ACCEPTED and not server.heard
+    assert "all files of https://doi.org/10.1/X from 127.0.0.1" in logged.text
+    server.answers = [{"status": 503}, {}, {}, *[{"status": 404}]]
+    assert run("one") == FAILED  # the second clip is refused
+    assert run("one") == DONE
+    assert read_all(project / "data/raw/one") == CLIPS
+    assert len(server.heard) == 4 + 2  # the first clip is not downloaded again
+
+
+def test_a_data_set_is_checked(project, server, dataverse, logged):
+    dataverse.entries[0]["dataFile"]["checksum"]["value"] = "0" * 32
+    dataverse.listing()
+    assert run("one") == FAILED
+    assert "does not match" in logged.text and not (project / "data/raw/one").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"label": "../x.wav"}, "want a name inside the data set"),
+        ({"directoryLabel": "a/../.."}, "want a name inside the data set"),
+        ({"directoryLabel": "/etc"}, "want a name inside the data set"),
+        ({"dataFile": {}}, "an answer of another form"),
+        ({"label": "x.txt"}, "want some that match"),
+    ],
+)
+def test_an_odd_listing_is_refused(project, dataverse, logged, change, message):
+    del dataverse.entries[1]
+    dataverse.entries[0].update(change)
+    dataverse.listing()
+    assert run("one") == FAILED and message in logged.text
+    assert not (project / "data/raw/one").exists()
+
+
+def test_a_server_without_a_listing_is_named(project, server, dataverse, logged):
+    server.pages.clear()
+    assert run("one") == FAILED
+    assert "one: http://127.0.0.1" in logged.text
+
+
 def test_a_path_is_not_a_name(project, tmp_path):
     (tmp_path / "x.yaml").write_text("x: {download: null}")
     with pytest.raises(ValueError, match="no such corpus, want one of: one, two"):
@@ -929,14 +1054,18 @@ def test_every_corpus_has_a_valid_plan(path, monkeypatch):
     if found is None:
         return
     assert found.licence.name and found.licence.url.startswith(("http://", "https://"))
-    names = [file.name for file in found.files]
+    if found.dataverse:
+        assert found.dataverse.server.startswith("https://") and found.dataverse.take == "*.wav"
+        assert found.dataverse.doi.startswith("doi:10.")
+    names = [address.name for file in found.files for address in file.addresses]
     assert len(set(names)) == len(names)
     for file in found.files:
-        assert file.url.startswith(("http://", "https://"))
-        assert PurePosixPath(file.name).name == file.name
         assert ".." not in PurePosixPath(file.into).parts and not file.into.startswith("/")
-        if file.checksum:
-            algorithm, _, digest = file.checksum.partition(":")
+    for address in (address for file in found.files for address in file.addresses):
+        assert address.url.startswith(("http://", "https://"))
+        assert PurePosixPath(address.name).name == address.name
+        if address.checksum:
+            algorithm, _, digest = address.checksum.partition(":")
             assert len(bytes.fromhex(digest)) == hashlib.new(algorithm).digest_size
     for step in found.steps:
         shlex.split(step.format(folder="/x/y", downloads="/x/z"))

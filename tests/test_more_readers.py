@@ -1,4 +1,4 @@
-"""Readers of IEMOCAP, ESD, SUBESCO, CaFE, EMOVO, JL-Corpus and ShEMO: names and their traps."""
+"""Readers of corpora beyond the first ones: names, tables and their traps."""
 
 import re
 import unicodedata
@@ -167,6 +167,64 @@ def test_iemocap_turns_without_one_label_keep_the_reason(tmp_path):
     assert re.match("no label: got nothing in EmoEvaluation", reasons[1])
     assert (reasons[2], rows[2]["emotion"]) == ("", "neutral")
     assert re.match("no label: got ang and sad", reasons[3])
+
+
+# Emozionalmente
+
+ANNA, BEN = "0a1b2c3d" + "5" * 56, "4e5f6071" + "6" * 56
+
+
+def emozionalmente(root: Path, *samples: str, numbers: tuple[int, ...], users: str = "") -> list:
+    """Rows of some files whose labels stand in a table."""
+    folder = root / "emozionalmente" / "metadata"
+    folder.mkdir(parents=True, exist_ok=True)
+    header = "file_name,sentence,emotion_expressed,actor,timestamp\n"
+    (folder / "samples.csv").write_text(header + "".join(f"{line}\n" for line in samples))
+    (folder / "evaluations.csv").write_text(
+        f"file_name,emotion_recognized\n{numbers[0]}.wav,fear\n"
+    )
+    (folder / "._samples.csv").write_bytes(b"\0\5\x16\7")
+    if users:
+        (folder / "users.csv").write_text(users)
+    return reader("emozionalmente")(make(root, [f"emozionalmente/audio/{n}" for n in numbers]))
+
+
+def test_emozionalmente_names_speakers_and_labels_in_tables(tmp_path):
+    first, second, third = numbers = (1613655062436, 1613655062437, 1613655062438)
+    lines = (
+        f'{first}.wav,"In quella piccola stanza vuota, c\'era pace",joy,{ANNA},1',
+        f"audio/{second}.wav,Ci vediamo  domani,neutrality,{BEN},2",
+        f"{third}.wav,ci vediamo domani,sadness,{BEN},3",
+    )
+    users = f"username,age,gender,mother_tongue\n{ANNA},31,female,italian\n{BEN},,other,italian\n"
+    rows = emozionalmente(tmp_path, *lines, numbers=numbers, users=users)
+    found = [(row["clip"], row["speaker"], row["emotion"], row["sex"], row["age"]) for row in rows]
+    assert found == [
+        (str(first), "0a1b2c3d", "happy", "female", "31"),
+        (str(second), "4e5f6071", "neutral", "", ""),
+        (str(third), "4e5f6071", "sad", "", ""),
+    ]
+    assert len({row["sentence"] for row in rows}) == 2
+    assert {row["language"] for row in rows} == {"it"}
+    assert all(set(row) <= set(DESCRIPTION) for row in rows)
+
+
+def test_emozionalmente_without_a_label_keeps_the_reason(tmp_path):
+    one, two, three, four, five = numbers = tuple(range(1613655062431, 1613655062436))
+    lines = (
+        f"{one}.wav,a,joy,{ANNA},1",
+        f"{one}.wav,a,fear,{ANNA},1",
+        f"{two}.wav,a,calm,{ANNA},1",
+        f"{three}.wav,a,joy,,1",
+        *[f"{five}.wav,a,anger,{BEN},1"] * 2,  # a nested copy of the release
+    )
+    rows = emozionalmente(tmp_path, *lines, numbers=numbers)
+    wanted = ["no label: got .*, fear and .*, joy in", "emotion .*: got calm, want anger"]
+    wanted += ["speaker unknown", "no label: got nothing in metadata/samples.csv", "$"]
+    for row, reason in zip(rows, wanted, strict=True):
+        assert re.match(reason, row.get("excluded", "")), row
+    (row,) = reader("emozionalmente")(make(tmp_path / "bare", [str(four)]))
+    assert re.match("no label: got nothing as there is no metadata/samples.csv", row["excluded"])
 
 
 def test_excited_is_happy_only_among_four_classes():

@@ -380,22 +380,56 @@ def test_paths_of_other_systems_and_spellings(tmp_path):
     assert re.match(r"outside the folder: got C:/other/y.wav", drive)
 
 
-def test_a_line_for_a_part_of_a_file_is_excluded(tmp_path):
+def test_lines_for_excerpts_in_all_spellings_of_times(tmp_path):
     text = (
         "file;start;end;emotion;speaker\n"
-        "a.wav;0;1,5;sad;x\na.wav;1,5;3;happy;x\n"
-        "b.wav;0.0;;sad;x\nc.wav;;;sad;x\nd.wav;0 days 00:00:01;;sad;x\ne.wav;noon;2;sad;x\n"
+        "a.wav;0;1,5;sad;x\na.wav;1.5;1:02.25;happy;x\na.wav;1e-05;1:01:01;sad;x\n"
+        "a.wav;0 days 00:00:01;1 day, 0:00:01.5;sad;x\n"
+        "b.wav;0.0;;sad;x\nc.wav;;;sad;x\n"
+        "d.wav;noon;2;sad;x\nd.wav;1;;sad;x\nd.wav;;1;sad;x\nd.wav;nan;1;sad;x\n"
+        "d.wav;-1;1;sad;x\nd.wav;2;2,0;sad;x\n"
+        "a.wav;0.00;1.500;sad;x\na.wav;1.5;62,25;sad;x\n"
     )
-    rows = listed(tmp_path, text, *(f"{name}.wav" for name in "abcde"))
-    reasons = [row["excluded"].partition(", want")[0] for row in rows]
-    part = "part of a recording: got start {} and end {}"
-    assert reasons == [
-        part.format("0", "1,5"),
-        part.format("1,5", "3"),
-        *("", ""),
-        part.format("0 days 00:00:01", "empty"),
+    rows = listed(tmp_path, text, *(f"{name}.wav" for name in "abcd"))
+    cut = [row.get("times") for row in rows[:6]]
+    assert cut == [(0, 1.5), (1.5, 62.25), (1e-5, 3661), (1, 86401.5), None, None]
+    unclear = "times unclear: got start {} and end {}"
+    assert [row["excluded"].partition(", want")[0] for row in rows] == [
         "",
+        "listed under another label: line 15 (sad by x)",
+        *("", "", "", ""),
+        unclear.format("noon", "2"),
+        unclear.format("1", "empty"),
+        unclear.format("empty", "1"),
+        unclear.format("nan", "1"),
+        unclear.format("-1", "1"),
+        "times in disorder: got start 2 and end 2,0",
+        "listed twice: already in line 2",
+        "listed under another label: line 3 (happy by x)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("columns", "changes", "message"),
+    [
+        ("start", {}, "times in the column start but no column end, want both"),
+        ("end", {}, "times in the column end but no column start, want both"),
+        ("from,end", {"columns": {"end": "end"}}, "column end but no column start"),
+        ("from,start", {"columns": {"end": "to"}}, "missing or repeated: to"),
+    ],
+)
+def test_one_of_two_columns_of_times_is_refused(tmp_path, columns, changes, message):
+    cells = ",".join("1" for _ in columns.split(","))
+    text = f"file,emotion,{columns}\na.wav,sad,{cells}\n"
+    with pytest.raises(ValueError, match=message):
+        listed(tmp_path, text, "a.wav", **changes)
+
+
+@pytest.mark.parametrize("cell", ["", "0", "2026-05-03", "intro"])
+def test_columns_of_another_meaning_are_ignored(tmp_path, cell):
+    text = f"file,emotion,start\na.wav,sad,{cell}\n"
+    (row,) = listed(tmp_path, text, "a.wav")
+    assert "times" not in row and row["excluded"] == ""
 
 
 def test_a_table_whose_words_are_not_known_lists_them(tmp_path):

@@ -25,6 +25,7 @@ NAMES = sorted(path.stem for path in (ROOT / "conf" / "corpora").glob("*.yaml"))
 OWN = ("folder", "table")
 PUBLIC = [name for name in NAMES if name not in OWN]
 read_ravdess = reader("ravdess")
+read_emodb = reader("emodb")
 
 
 def make(root: Path, names: list[str], *, suffix: str = ".wav") -> Path:
@@ -87,7 +88,7 @@ def row_of(read, root: Path, name: str) -> dict:
             "en",
             240,
         ),
-        (emodb.read, emodb_names(), {"08": "female", "03": "male"}, "de", 49 + 58),
+        (read_emodb, emodb_names(), {"08": "female", "03": "male"}, "de", 49 + 58),
         (
             emovdb.read,
             emovdb_names(("bea", "sam"), layout="{speaker}_{folder}"),
@@ -137,7 +138,7 @@ def test_every_official_name(tmp_path, read, names, sexes, language, number):
         (tess.read, "OAF_back_angry"),
         (cremad.read, "1001_IEO_ANG_HI"),
         (savee.read, "DC_a01"),
-        (emodb.read, "03a01Wa"),
+        (read_emodb, "03a01Wa"),
         (banglaser.read, "03-01-04-02-02-01-12"),
     ],
 )
@@ -474,7 +475,7 @@ def test_savee_sentences(tmp_path):
 
 
 def test_emodb_columns(tmp_path):
-    (row,) = emodb.read(make(tmp_path, ["wav/16b10Td"]))
+    (row,) = read_emodb(make(tmp_path, ["wav/16b10Td"]))
     assert row == {
         "clip": "16b10Td",
         "file": "wav/16b10Td.wav",
@@ -490,7 +491,7 @@ def test_emodb_columns(tmp_path):
 
 def test_emodb_sex_does_not_follow_from_odd_and_even_numbers(tmp_path):
     speakers = ("03", "08", "09", "10", "11", "12", "13", "14", "15", "16")
-    rows = emodb.read(make(tmp_path, [f"{speaker}a01Na" for speaker in speakers]))
+    rows = read_emodb(make(tmp_path, [f"{speaker}a01Na" for speaker in speakers]))
     men = {row["speaker"] for row in rows if row["sex"] == "male"}
     women = {row["speaker"] for row in rows if row["sex"] == "female"}
     assert men == {"03", "10", "11", "12", "15"}
@@ -501,7 +502,7 @@ def test_emodb_sex_does_not_follow_from_odd_and_even_numbers(tmp_path):
     ("letter", "emotion"), [("A", "fear"), ("L", "boredom"), ("T", "sad"), ("F", "happy")]
 )
 def test_emodb_letters_are_german(tmp_path, letter, emotion):
-    (row,) = emodb.read(make(tmp_path, [f"03a01{letter}a"]))
+    (row,) = read_emodb(make(tmp_path, [f"03a01{letter}a"]))
     assert row["emotion"] == emotion
 
 
@@ -519,14 +520,30 @@ def test_emodb_letters_are_german(tmp_path, letter, emotion):
     ],
 )
 def test_emodb_codes_outside_the_scheme_are_excluded(tmp_path, name, reason):
-    (row,) = emodb.read(make(tmp_path, [name]))
+    (row,) = read_emodb(make(tmp_path, [name]))
     assert row["clip"] == name and re.fullmatch(reason, row["excluded"])
 
 
 @pytest.mark.parametrize("name", ["03a01Xa", "03a01wa", "3a01Wa", "amused_57-84_0057"])
 def test_emodb_other_names_do_not_parse(tmp_path, name):
-    row = row_of(emodb.read, make(tmp_path, ["03a01Wa", name]), name)
+    row = row_of(read_emodb, make(tmp_path, ["03a01Wa", name]), name)
     assert re.match(f"name .*: got {name}, want speaker", row["excluded"])
+
+
+def test_emodb_version_2_is_told_apart_by_names(tmp_path):
+    more = ["wav/03a01Wz", "wav/16b10Ax"]
+    root = make(tmp_path, [f"wav/{name}" for name in emodb.names()] + more)
+    (root / "wav" / "notes.wav").touch()
+    rows = by_file(read_emodb(root))
+    used = [row for row in rows.values() if not row.get("excluded")]
+    assert len(used) == 535 and {row["clip"] for row in used} == set(emodb.names())
+    for name in more:
+        assert re.match("of version 2.0: got .*; .*reader.version=2", rows[name]["excluded"])
+        assert rows[name]["emotion"]
+    rows = by_file(reader("emodb", version=2)(root))
+    assert not any(rows[name].get("excluded") for name in more) and len(rows) == 538
+    with pytest.raises(ValueError, match="emodb.reader.version: got 3, want 1 or 2"):
+        reader("emodb", version=3)(root)
 
 
 # EmoV-DB

@@ -211,7 +211,7 @@ def test_a_copy_of_a_long_file_keeps_one_row(tmp_path):
     ).set_index("clip")
     reasons = clips["excluded"].to_dict()
     copy = reasons.pop("toy/b/x.wav")
-    assert copy.startswith("name taken: ") and "a/x.wav" in copy
+    assert copy.startswith(("second copy: ", "name taken: ")) and "a/x.wav" in copy
     assert reasons == {"toy/x+01": "", "toy/x+02": ""}
     assert clips["source"].tolist() == ["toy/b/x.wav", "toy/x+01", "toy/x+01"]
 

@@ -12,11 +12,12 @@ import pytest
 import soundfile
 
 from stages.audio.store import open_audio
+from stages.clips.completeness import compare_release, read_release
 from stages.clips.merging import merge_corpora
 from stages.clips.preparation import prepare_corpus
 from stages.protocols import loso
 from tests.official import banglaser_names, emodb_names, emovdb_names, ravdess_names
-from tests.support import AUDIO, reader
+from tests.support import AUDIO, composed, reader
 
 RATE = 16000
 
@@ -78,30 +79,61 @@ def used(clips: pd.DataFrame) -> list[str]:
 # Duplicate files and wrong corpora
 
 
+_TESS = "TESS Toronto emotional speech set data"
+_RAVDESS = ("Actor_01/03-01-01-01-01-01-01.wav", "Actor_02/03-01-05-01-01-01-02.wav")
+
+
 @pytest.mark.parametrize(
-    ("corpus", "copy", "names"),
+    ("corpus", "files", "copies", "others"),
     [
+        ("ravdess", _RAVDESS, "audio_speech_actors_01-24", ()),
+        ("ravdess", _RAVDESS, "audio_speech_actors_01-24/audio_speech_actors_01-24", ()),
         (
-            "ravdess",
-            "audio_speech_actors_01-24",
-            ("Actor_01/03-01-01-01-01-01-01.wav", "Actor_02/03-01-05-01-01-01-02.wav"),
+            "tess",
+            (f"{_TESS}/OAF_neutral/OA_bite_neutral.wav", f"{_TESS}/YAF_sad/YAF_back_sad.wav"),
+            _TESS,
+            (),
         ),
         (
             "tess",
-            "TESS Toronto emotional speech set data",
-            ("OAF_neutral/OA_bite_neutral.wav", "YAF_sad/YAF_back_sad.wav"),
+            (
+                f"{_TESS}/{_TESS}/OAF_angry/OAF_back_angry.wav",
+                f"{_TESS}/{_TESS}/OAF_Pleasant_surprise/OAF_back_ps.wav",
+            ),
+            "",
+            (),
+        ),
+        ("savee", ("ALL/DC_a01.wav", "ALL/JE_sa03.wav"), "", ()),
+        ("cremad", ("AudioWAV/1001_DFA_ANG_XX.wav", "AudioWAV/1002_IEO_SAD_HI.wav"), "", ()),
+        (
+            "emodb",
+            ("wav/03a01Fa.wav", "wav/16b10Wb.wav"),
+            "",
+            ("erkennung.txt", "labsilb/03a01Fa.lab"),
         ),
     ],
 )
-def test_nested_second_copy(corpora, corpus, copy, names):
-    for seed, name in enumerate(names):
-        corpora.write(corpus, name, noise(seed))
-        corpora.write(corpus, f"{copy}/{name}", noise(seed))
+def test_copies_as_they_unpack(corpora, corpus, files, copies, others):
+    """Layouts of widespread copies, below a folder with two blanks; a nested copy counts once."""
+    files = [f"archive  (1)/{file}" for file in files]
+    for seed, file in enumerate(files):
+        corpora.write(corpus, file, noise(seed))
+        if copies:
+            corpora.write(corpus, f"archive  (1)/{copies}/{file.partition('/')[2]}", noise(seed))
+    for other in others:
+        path = corpora.folder / corpus / "archive  (1)" / other
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("text")
     clips = corpora.prepare(corpus)
-    assert len(used(clips)) == len(set(clips.loc[used(clips), "clip"])) == 2
-    for name in names:
-        first, second = sorted((name, f"{copy}/{name}"))
-        assert re.match(f"name taken: by {first}", clips.loc[second, "excluded"])
+    assert len(clips) == (4 if copies else 2)
+    assert len(used(clips)) == 2 and clips.loc[used(clips), "clip"].is_unique
+    reasons = clips.loc[clips["excluded"] != "", ["clip", "excluded"]]
+    assert sorted(reasons["excluded"]) == [
+        f"second copy: of {first}, the same bytes" for first in sorted(used(clips)) if copies
+    ]
+    release = read_release(composed(f"corpora=[{corpus}]")["corpora"][corpus]["release"])
+    found = compare_release(clips.reset_index(), release=release)
+    assert (found.found, found.surplus, found.missing) == (2, 0, release.clips - 2)
     assert len(used(corpora.merge(corpus))) == 2
 
 

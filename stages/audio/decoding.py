@@ -26,7 +26,7 @@ from stages.audio.views import TOLERANCE_S, Part, View, check_rate
 #: Largest block that is read from a long file at a time: samples of all channels, and seconds.
 _BLOCK, _BLOCK_S = 1 << 20, 60
 #: What a recording may have at most.
-_MAX_CHANNELS, _MAX_S = 256, 24 * 3600
+_MAX_CHANNELS, MAX_S = 256, 24 * 3600
 _POINTER = b"version https://git-lfs"
 #: libsndfile notes this where a file is shorter than its header says.
 _DECLARED = re.compile(r"(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)")
@@ -115,7 +115,7 @@ class AudioFile:
         if not 1 <= channels <= _MAX_CHANNELS:
             raise ValueError(f"channels: got {channels}, want 1 to {_MAX_CHANNELS}")
         self.samplerate, self.channels, self.read = samplerate, channels, read
-        self._path, self._declared = path, declared
+        self.path, self._declared = path, declared
 
     @cached_property
     def frames(self) -> int:
@@ -123,7 +123,7 @@ class AudioFile:
         if self._declared is not None:
             return self._declared
         tally = Tally()
-        with opened(self._path) as file:
+        with opened(self.path) as file:
             for _ in read_blocks(file, tally=tally):
                 pass
         return tally.samples
@@ -323,8 +323,8 @@ def read_blocks(
     while len(samples := file.read(size)):
         mono = _mixed(samples)
         tally.add(samples, mono)
-        if tally.samples > _MAX_S * file.samplerate:
-            raise ValueError(f"too long: over {_MAX_S // 3600} hours")
+        if tally.samples > MAX_S * file.samplerate:
+            raise ValueError(f"too long: over {MAX_S // 3600} hours")
         if not tally.broken:  # a file with broken samples is only counted to its end
             if offset is None:
                 # Resampling would make a click of a large offset at both ends.

@@ -11,14 +11,56 @@ from typing import Any, Literal
 import numpy as np
 
 from stages.audio.conditioning import keep, short, silent
-from stages.audio.decoding import Tally, opened, read_blocks, resampled
+from stages.audio.cutting import excerpts
+from stages.audio.decoding import AudioFile, Tally, opened, read_blocks, resampled
 from stages.audio.segments import cut
 from stages.audio.sound import Sound, denoised
 from stages.audio.store import AudioStore, to_int16
 
+#: Start and end of an excerpt, in seconds.
+Times = tuple[float, float]
 
-def read_file(
-    path: str | Path,
+
+def read_file(path: str | Path, **settings: Any) -> dict:
+    """Read a whole file, of any format: the content decides, not the name; see read_sound."""
+    return read_excerpts(path, None, **settings)[0]
+
+
+def read_excerpts(path: str | Path, times: Sequence[Times] | None, **settings: Any) -> list[dict]:
+    """Read excerpts of a file, each like a recording of its own; the file is decoded once.
+
+    Parameters
+    ----------
+    path : path
+    times : sequence of (float, float) or None
+        see stages.audio.cutting; None for the whole file
+    settings
+        see read_sound
+
+    Returns
+    -------
+    list of dict
+        one per excerpt, see read_sound
+    """
+    found: list[dict] = []
+    try:
+        with opened(path) as file:
+            folder = settings["folder"]
+            sounds = [file] if times is None else excerpts(file, times, folder=folder)
+            found.extend(read_sound(sound, **settings) for sound in sounds)
+    except ValueError as error:
+        missing = len(times or [None]) - len(found)
+        found += [_unread() | {"excluded": str(error)} for _ in range(missing)]
+    return found
+
+
+def _unread() -> dict[str, Any]:
+    facts: dict[str, Any] = {"channels": 0, "rate_hz": 0, "duration_s": 0.0, "level_db": math.nan}
+    return facts | {"sha256": "", "samples": 0, "excluded": "", "segments": []}
+
+
+def read_sound(
+    file: AudioFile,
     *,
     write: Callable[[np.ndarray], object],
     folder: Path | None,
@@ -32,15 +74,15 @@ def read_file(
     segment_s: float | None,
     segment_overlap_s: float | None,
 ) -> dict:
-    """Decode, mix to mono, resample, denoise, trim and level a file into one clip or several.
+    """Decode, mix to mono, resample, denoise, trim and level a recording into one clip or several.
 
     Memory does not grow with the length of the file. All segments of a file share its gain, so a
     soft one beside a loud one stays soft.
 
     Parameters
     ----------
-    path : path
-        of any format that libsndfile reads; the content decides, not the name
+    file : AudioFile
+        of which nothing has been read yet
     write : callable
         receives the samples of the clips in order, as int16 blocks of any length
     folder : Path or None
@@ -61,11 +103,9 @@ def read_file(
         excluded (the reason why nothing was written, or ""). `segments` lists duration_s, sha256,
         samples and excluded of each segment; it is empty if the file is one clip
     """
-    facts: dict[str, Any] = {"channels": 0, "rate_hz": 0, "duration_s": 0.0, "level_db": math.nan}
-    facts |= {"sha256": "", "samples": 0, "excluded": "", "segments": []}
-    tally = Tally()
+    facts, tally = _unread(), Tally()
     try:
-        with opened(path) as file, Sound(sample_rate=sample_rate, folder=folder) as sound:
+        with Sound(sample_rate=sample_rate, folder=folder) as sound:
             mono = read_blocks(file, tally=tally)
             mono = resampled(mono, rate_hz=file.samplerate, sample_rate=sample_rate)
             sound.fill(denoised(mono, sample_rate=sample_rate, denoise=denoise))
@@ -121,24 +161,30 @@ def _segment(sound: Sound, first: int, stop: int, *, sample_rate: int, min_peak:
     }
 
 
-def read_files(root: Path, files: Sequence[str], *, output: Path, **settings) -> list[dict]:
+def read_files(
+    root: Path, files: Sequence[tuple[str, Sequence[Times] | None]], *, output: Path, **settings
+) -> list[dict]:
     """Read some files into an audio store; a file that cannot be used does not stop the others.
 
     Parameters
     ----------
-    root, files : path, names below it
+    root : Path
+    files : sequence of (str, times)
+        names below root, and what to read of each, see read_excerpts
     output : Path
         the store to write, with the clips in the order of the result
     settings
-        of `read_file`
+        see read_sound
 
     Returns
     -------
     list of dict
-        one per file, see `read_file`
+        one per file or excerpt, see read_sound
     """
     with AudioStore(output) as store:
+        settings |= {"write": store.append, "folder": output.parent}
         return [
-            read_file(root / name, write=store.append, folder=output.parent, **settings)
-            for name in files
+            facts
+            for name, times in files
+            for facts in read_excerpts(root / name, times, **settings)
         ]

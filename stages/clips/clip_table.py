@@ -14,8 +14,9 @@ from stages.sources.vocabulary import EMOTIONS
 _TEXT = "str"
 #: Column to type. Text is "" if a fact is unknown.
 COLUMNS = {
-    "clip": _TEXT,  # corpus/name, plus +number of a segment, plus #variant
-    # The clip that a variant changes or a copy repeats; the first of several segments; else itself.
+    "clip": _TEXT,  # see stages.clips.names
+    # The clip that a variant changes or a copy repeats; the first of those that share sound or are
+    # segments of one recording; else itself.
     "source": _TEXT,
     "variant": _TEXT,  # clean, or the variant's name
     "corpus": _TEXT,
@@ -31,8 +32,9 @@ COLUMNS = {
     "corpus_fold": _TEXT,  # in which the corpus tests the clip itself; see protocols/table.py
     "channels": "int64",  # of the file
     "rate_hz": "int64",  # of the file
-    "duration_s": "float64",  # of the file, or of the segment or variant
-    "level_db": "float64",  # RMS of the file relative to full scale; NaN if it was not decoded
+    "duration_s": "float64",  # of the file, or of the excerpt, segment or variant
+    # RMS of the file or excerpt relative to full scale; NaN if it was not decoded.
+    "level_db": "float64",
     # Of the decoded samples; of a segment before its level is set; of a variant in the audio store.
     "sha256": _TEXT,
     "start": "int64",  # first sample in the audio store

@@ -1,4 +1,7 @@
-"""The grammar of clip names: `corpus/name`, then `+NN` for a segment, then `#variant`."""
+"""The grammar of clip names: `corpus/name@START-END+NN#variant`.
+
+Start and end are those of an excerpt in seconds, NN is the number of a segment.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,18 @@ Names = TypeVar("Names", str, pd.Series)
 _SEGMENT = re.compile(r"\+\d{2,}$")
 _VARIANT = re.compile(r"#\w+$")
 # What has a meaning in this grammar, and the escapes themselves, so that each has one reading.
-_MEANING = re.compile(r"#|\+(?=\d{2,}$)|%(?=2[35B])")
+_MEANING = re.compile(r"#|\+(?=\d{2,}$)|@(?=[\d.]+-[\d.]+$)|%(?=2[35B]|40)")
 
 
 def escape_name(name: str) -> str:
-    """Write what would read as a segment or a variant in the name of a file as %2B or %23."""
+    """Escape what would mark an excerpt, a segment or a variant in the name of a file."""
     return _MEANING.sub(lambda match: f"%{ord(match[0]):02X}", name)
+
+
+def excerpt_name(clip: str, start_s: float, end_s: float) -> str:
+    """Name an excerpt of a recording by its times in seconds, to the microsecond."""
+    start, end = (f"{time:.6f}".rstrip("0").rstrip(".") for time in (start_s, end_s))
+    return f"{clip}@{start}-{end}"
 
 
 def segment_name(clip: str, number: int, *, segments: int) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import filecmp
 import itertools
 import logging
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -17,10 +19,10 @@ from tqdm import tqdm
 from stages.audio.conditioning import conditioning, segmenting
 from stages.audio.decoding import opened
 from stages.audio.frames import frame_count
-from stages.audio.reading import read_files
+from stages.audio.reading import Times, read_files
 from stages.audio.store import AudioStore
 from stages.clips.clip_table import COLUMNS, DESCRIPTION, count_reasons, write_clips
-from stages.clips.names import escape_name, segment_name
+from stages.clips.names import escape_name, excerpt_name, segment_name
 from stages.running.outputs import complete
 from stages.running.resources import check_disk
 from stages.running.settings import processes
@@ -43,7 +45,8 @@ def prepare_corpus(
     Parameters
     ----------
     rows : iterable of dict
-        the description of each file by the reader of the corpus
+        the description of each file by the reader of the corpus; `times`, if it has any, are the
+        start and end in seconds of the excerpt that is the clip
     corpus : str
         name of the corpus, which becomes the prefix of its clips, speakers and sentences
     root, folder : Path
@@ -67,7 +70,7 @@ def prepare_corpus(
     settings = conditioning(audio) | segmenting(audio)
     frame_count(0, hop_length=hop_length)  # refuses a bad hop_length before anything is read
     clips = _describe(settle_spellings(rows, corpus=corpus)).assign(segments=None)
-    _check_disk(clips.loc[clips["excluded"] == "", "path"], root=root, folder=folder, **settings)
+    _check_disk(clips[clips["excluded"] == ""], root=root, folder=folder, **settings)
     with complete(folder) as part:
         part.mkdir()
         with AudioStore(part / "audio.npy") as store:
@@ -76,22 +79,21 @@ def prepare_corpus(
                 # The first file of each name; the next one only if the first was not usable.
                 chosen = clips.index[waiting & ~clips["clip"].where(waiting).duplicated()]
                 facts = _read(
-                    clips.loc[chosen, "path"],
-                    root=root,
-                    store=store,
-                    folder=part,
-                    settings=settings,
+                    clips.loc[chosen], root=root, store=store, folder=part, settings=settings
                 )
-                clips.loc[chosen, facts.columns] = facts
-                used = clips.loc[chosen].query("excluded == ''").set_index("clip")["file"]
+                clips.loc[facts.index, facts.columns] = facts
+                used = clips.loc[chosen].query("excluded == ''").set_index("clip")["path"]
                 waiting[chosen] = False
                 copies = waiting & clips["clip"].isin(used.index)
                 clips.loc[copies, "excluded"] = [
-                    f"name taken: by {first}; rename this file if it is another recording"
-                    for first in clips.loc[copies, "clip"].map(used)
+                    _taken(root, file=file, first=used[clip])
+                    for clip, file in zip(
+                        clips.loc[copies, "clip"], clips.loc[copies, "path"], strict=True
+                    )
                 ]
                 waiting &= ~copies
-        clips = _segmented(_name(clips, corpus=corpus), corpus=corpus)
+        clips = _one_source(_name(clips, corpus=corpus))
+        clips = _segmented(clips, corpus=corpus)
         usable = clips["excluded"] == ""
         clips.loc[usable, "frames"] = frame_count(
             clips.loc[usable, "samples"], hop_length=hop_length
@@ -102,13 +104,15 @@ def prepare_corpus(
 
 
 def _read(
-    files: pd.Series, *, root: Path, store: AudioStore, folder: Path, settings: Mapping
+    clips: pd.DataFrame, *, root: Path, store: AudioStore, folder: Path, settings: Mapping
 ) -> pd.DataFrame:
-    """Decode files in parallel into the store; return the facts about each, with its index."""
-    facts = []
+    """Decode files in parallel into the store; return the facts about each clip, with its index."""
+    facts: list[dict] = []
+    groups = _by_file(clips)
+    files = [(clips.loc[group[0], "path"], _times(clips.loc[group, "times"])) for group in groups]
     with (
         TemporaryDirectory(dir=folder) as scratch,
-        tqdm(total=len(files), desc="prepare", unit="clip", disable=None) as progress,
+        tqdm(total=len(clips), desc="prepare", unit="clip", disable=None) as progress,
     ):
         batches = list(_batches(files, root=root))
         outputs = [Path(scratch, str(number)) for number in range(len(batches))]
@@ -129,38 +133,67 @@ def _read(
                     start += clip["samples"]
             facts += read
             progress.update(len(read))
-    return pd.DataFrame(facts, index=files.index)
+    return pd.DataFrame(facts, index=list(itertools.chain(*groups)))
+
+
+def _by_file(clips: pd.DataFrame) -> list[list[int]]:
+    """Collect the indices of the excerpts of each file, by time; a whole file stands alone."""
+    groups: dict[object, list[int]] = {}
+    for index, path, times in zip(clips.index, clips["path"], clips["times"], strict=True):
+        groups.setdefault(path if times else index, []).append(index)
+    return [
+        sorted(group, key=clips["times"].get) if len(group) > 1 else group
+        for group in groups.values()
+    ]
+
+
+def _taken(root: Path, *, file: str, first: str) -> str:
+    """Say why a file is not used whose name another one has."""
+    with suppress(OSError):  # the file is gone
+        if filecmp.cmp(root / first, root / file, shallow=False):
+            return f"second copy: of {printable(first)}, the same bytes"
+    return f"name taken: by {printable(first)}; rename this file if it is another recording"
+
+
+def _times(excerpts: pd.Series) -> list[Times] | None:
+    """Return the times of a file's excerpts, or None if it is read whole."""
+    return list(excerpts) if excerpts.iloc[0] else None
 
 
 def _check_disk(
-    files: pd.Series, *, root: Path, folder: Path, sample_rate: int, **others: object
+    clips: pd.DataFrame, *, root: Path, folder: Path, sample_rate: int, **others: object
 ) -> None:
     """Refuse a corpus that the disk does not hold, by the durations that some files state."""
     read, total, seconds = 0, 0, 0.0
-    for number, path in enumerate(root / file for file in files):
+    files = clips.groupby("path", sort=False)["times"].agg(list)
+    for number, (name, times) in enumerate(files.items()):
         with suppress(ValueError, OSError):  # reading the file will report its error
-            total += (size := path.stat().st_size)
+            total += (size := (root / str(name)).stat().st_size)
             if number % (1 + len(files) // _SOME) == 0:
-                with opened(path) as audio:
+                with opened(root / str(name)) as audio:
                     # A broken header may state any length.
-                    seconds += min(audio.frames, _MAX_FRAMES * size) / audio.samplerate
+                    length = min(audio.frames, _MAX_FRAMES * size) / audio.samplerate
+                for start, end in (excerpt or (0, length) for excerpt in times):
+                    seconds += max(0, min(end, length) - start)
                 read += size
     seconds *= total / max(1, read)
     check_disk(
-        f"{folder}: {len(files)} files of about {seconds:.0f} s",
+        f"{folder}: {len(clips)} clips of about {seconds:.0f} s",
         need=int(seconds * sample_rate) * np.dtype(np.int16).itemsize,
         folder=folder,
     )
 
 
-def _batches(files: Iterable[str], *, root: Path) -> Iterator[list[str]]:
-    """Yield the files of each task, in order."""
-    batch: list[str] = []
+def _batches(
+    files: Iterable[tuple[str, list[Times] | None]], *, root: Path
+) -> Iterator[list[tuple[str, list[Times] | None]]]:
+    """Yield the files of each task, in order, with their excerpts."""
+    batch: list[tuple[str, list[Times] | None]] = []
     size = 0
     for file in files:
         batch.append(file)
         with suppress(OSError):  # reading the file will report the error
-            size += (root / file).stat().st_size
+            size += (root / file[0]).stat().st_size
         if len(batch) == _MAX_FILES or size >= _MAX_BYTES:
             yield batch
             batch, size = [], 0
@@ -171,10 +204,12 @@ def _batches(files: Iterable[str], *, root: Path) -> Iterator[list[str]]:
 def _describe(rows: Iterable[dict]) -> pd.DataFrame:
     """Fill up the rows of the reader to a clip table, sorted by name, lossless files first.
 
-    `path` is the file's name on disk, `file` the same in print.
+    `path` is the file's name on disk, `file` the same in print; `times` are those of an excerpt, or
+    None.
     """
     rows = [_in_print(row) for row in rows]
-    clips = pd.DataFrame(rows).reindex(columns=[*COLUMNS, "path"])
+    clips = pd.DataFrame(rows).reindex(columns=[*COLUMNS, "path", "times"])
+    clips["times"] = clips["times"].astype("object").where(clips["times"].notna(), None)
     clips[list(DESCRIPTION)] = clips[list(DESCRIPTION)].astype("object").fillna("")
     numbers = [column for column in COLUMNS if column not in (*DESCRIPTION, "level_db")]
     clips[numbers] = clips[numbers].fillna(0)
@@ -191,6 +226,8 @@ def _in_print(row: dict) -> dict:
         return texts | {"clip": escape_name(texts["clip"]), "excluded": reason}
     names = {key: composed(texts[key]) for key in ("speaker", "sentence") if texts.get(key)}
     names["clip"] = escape_name(composed(texts["clip"]))
+    if row.get("times"):
+        names["clip"] = excerpt_name(names["clip"], *row["times"])
     return texts | names | {"path": row["file"]}
 
 
@@ -212,6 +249,24 @@ def _name(clips: pd.DataFrame, *, corpus: str) -> pd.DataFrame:
     for column in ("speaker", "sentence"):
         clips[column] = clips[column].mask(clips[column] != "", corpus + "/" + clips[column])
     return clips.sort_values("clip", ignore_index=True)
+
+
+def _one_source(clips: pd.DataFrame) -> pd.DataFrame:
+    """Give the first one's name as source to all clips of a file that share some of its sound."""
+    usable = clips[clips["excluded"] == ""]
+    cut = usable[usable["path"].isin(usable.loc[usable["times"].notna(), "path"])]
+    for _, rows in cut.groupby("path"):
+        groups: list[list[int]] = []
+        reached = 0.0
+        spans = {index: times or (0.0, math.inf) for index, times in rows["times"].items()}
+        for index, (start, end) in sorted(spans.items(), key=lambda item: item[1]):
+            if not groups or start >= reached:
+                groups.append([])
+            groups[-1].append(index)
+            reached = max(reached, end)
+        for group in groups:
+            clips.loc[group, "source"] = clips.loc[min(group), "source"]
+    return clips
 
 
 def _free(name: str, taken: set[str]) -> str:
@@ -237,11 +292,9 @@ def _segmented(clips: pd.DataFrame, *, corpus: str) -> pd.DataFrame:
             segment_name(name, number, segments=count)
             for name, number, count in zip(names, numbers, counts, strict=True)
         ]
-        clips.loc[cut, "source"] = (
-            clips.loc[cut, "clip"].groupby(clips["source"]).transform("first")
-        )
+        clips["source"] = clips.groupby("source")["clip"].transform("first")
         log.info("%s: %d files cut into %d segments", corpus, files.ngroups, cut.sum())
-    return clips.drop(columns=["segments", "path"]).sort_values("clip", ignore_index=True)
+    return clips.drop(columns=["segments", "path", "times"]).sort_values("clip", ignore_index=True)
 
 
 def _report(clips: pd.DataFrame, *, corpus: str) -> None:

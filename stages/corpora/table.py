@@ -1,14 +1,15 @@
-"""Your own recordings, listed in a table: one line per file, with its emotion and who speaks.
+"""Your own recordings, listed in a table: a line per file or excerpt, its emotion and its speaker.
 
 stages/sources/vocabulary.py lists the known words for emotions; the setting `emotions` adds others.
 """
 
 import logging
+import math
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
 from stages.sources.files import audio_files, find_file, read_table
 from stages.sources.spelling import composed, identity, settle_spellings
@@ -28,8 +29,13 @@ table: your own recordings, listed in a CSV file, table/clips.csv
 The columns file and emotion are required, speaker is recommended; see data/raw/README.md."""
 
 REQUIRED = ("file", "emotion")
-COLUMNS = (*REQUIRED, "speaker", "sex", "age", "language", "sentence", "fold", "start", "end")
-_TIME = re.compile(r"(?:\d+ days?,? +)?\d+(?::\d+)*(?:[.,]\d*)?")
+TIMES = ("start", "end")
+COLUMNS = (*REQUIRED, "speaker", "sex", "age", "language", "sentence", "fold", *TIMES)
+# 2.5, 2,5, 1e-05, 1:02.5, 0:01:02,5 and 0 days 00:01:02.5
+_TIME = re.compile(
+    r"(?:(?P<days>\d+) days?,? +)?(?:(?:(?P<h>\d+):)?(?P<min>\d+):)?"
+    r"(?P<s>\d+(?:[.,]\d*)?(?:[eE][+-]?\d+)?)"
+)
 
 
 def read(
@@ -62,10 +68,11 @@ def read(
     Returns
     -------
     list of dict
-        columns of the clip table; `clip` is the path without its suffix. A file is excluded if it
-        does not exist, is outside root, has an unknown emotion or no speaker, has a start or end,
-        or is not listed. If a file is listed twice, the second line is excluded, or both if they
-        disagree. Without a column for speakers all files have one speaker, `unknown`, because a
+        columns of the clip table; `clip` is the path without its suffix. A line with start and end
+        is an excerpt, whose `times` are in seconds. A file is excluded if it does not exist, is
+        outside root, has an unknown emotion or no speaker, has unclear times, or is not listed. If
+        a file or an excerpt is listed twice, the second line is excluded, or both if they disagree.
+        Without a column for speakers all files have one speaker, `unknown`, because a
         split that holds speakers out must keep unknown speakers on one side.
 
     Raises
@@ -74,8 +81,8 @@ def read(
         if root is not a folder or the table does not exist
     ValueError
         if there is no audio file below root; if the table is outside root, is not a table or lacks
-        a column; if no line names a known emotion; if a speaker or sentence is spelled in several
-        ways; if a setting is wrong
+        a column, or one of start and end where the other holds times; if no line names a known
+        emotion; if a speaker or sentence is spelled in several ways; if a setting is wrong
     """
     files = audio_files(root)
     if _climbs(PurePosixPath(table)):
@@ -92,11 +99,12 @@ def read(
     }
     _warn(path, list(lines.values()))
     _check_words(path, list(lines.values()), words=words)
+    timed = _timed(path, list(lines.values()), headers=headers, wanted=columns)
     alike = defaultdict(list)
     for file in files:
         alike[identity(file)].append(file)
     described = [
-        _describe(cells, number=number, root=root, alike=alike, words=words)
+        _describe(cells, number=number, root=root, alike=alike, words=words, timed=timed)
         for number, cells in lines.items()
     ]
     described = settle_spellings(described, corpus=path, spellings=spellings)
@@ -149,13 +157,17 @@ def _describe(
     root: Path,
     alike: Mapping[str, Sequence[str]],
     words: Mapping[str, str],
+    timed: bool,
 ) -> dict:
     if not cells["file"]:
         reason = f"no file: got nothing in line {number}, want a path"
         return {"clip": f"line {number}", "file": "", "excluded": reason}
     file, reason = _locate(cells["file"], root=root, alike=alike)
-    row = {"clip": _stem(file), "file": file}
-    if reason := reason or _part(cells):
+    times, unclear = _times(cells) if timed else (None, "")
+    row: dict[str, Any] = {"clip": _stem(file), "file": file}
+    if times:
+        row["times"] = times
+    if reason := reason or unclear:
         return row | {"excluded": reason}
     emotion, reason = emotion_of(cells["emotion"], words)
     speaker = cells.get("speaker", UNKNOWN_SPEAKER)
@@ -192,25 +204,57 @@ def _locate(cell: str, *, root: Path, alike: Mapping[str, Sequence[str]]) -> tup
     return str(path), f"no such file: got {path}, want an audio file in the folder"
 
 
-def _part(cells: Mapping[str, str]) -> str:
-    """Return the reason to exclude a line that takes only a part of its file, or ""."""
-    times = [cells.get(column, "") for column in ("start", "end")]
-    if not all(_TIME.fullmatch(time) or not time for time in times):
-        return ""  # columns of another meaning
-    start, end = times
-    if not end and not start.strip("0.,:"):
-        return ""
-    return (
-        f"part of a recording: got start {start or 'empty'} and end {end or 'empty'}, want whole "
-        "files; cut the recording, or remove both columns if each line is a whole file"
-    )
+def _timed(
+    table: Path,
+    lines: list[dict[str, str]],
+    *,
+    headers: Mapping[str, str],
+    wanted: Collection[str],
+) -> bool:
+    """Whether the lines are excerpts; the columns start and end may have another meaning."""
+    found = {column: [line[column] for line in lines if column in line] for column in TIMES}
+    if not any(_seconds(cell) for cells in found.values() for cell in cells):
+        return any(column in wanted for column in TIMES)
+    for column, other in (TIMES, TIMES[::-1]):
+        if lines and not found[column]:
+            raise ValueError(
+                f"{table}: got times in the column {headers[other]} but no column "
+                f"{headers[column]}, want both; if lines are whole files, give {headers[other]} "
+                "another name"
+            )
+    return True
+
+
+def _times(cells: Mapping[str, str]) -> tuple[tuple[float, float] | None, str]:
+    """Return start and end of an excerpt in seconds, None for the whole file; or None and why."""
+    start, end = (cells.get(column, "") for column in TIMES)
+    first, last = _seconds(start), _seconds(end)
+    if not end and (not start or first == 0):
+        return None, ""
+    got = f"got start {start or 'empty'} and end {end or 'empty'}"
+    if first is None or last is None:
+        return None, f"times unclear: {got}, want seconds in both, or whole files without times"
+    if last <= first:
+        return None, f"times in disorder: {got}, want an end after the start"
+    return (first, last), ""
+
+
+def _seconds(cell: str) -> float | None:
+    """Read a time, to the microsecond; None if it is none."""
+    time = _TIME.fullmatch(cell)
+    if time is None:
+        return None
+    days, hours, minutes = (int(time[unit] or 0) for unit in ("days", "h", "min"))
+    seconds = float(time["s"].replace(",", "."))
+    total = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+    return round(total, 6) if math.isfinite(total) else None
 
 
 def _settle_repeated(rows: dict[int, dict]) -> None:
     """Exclude lines that repeat others, and make the names of clips unique."""
     same_name = defaultdict(list)
     for number, row in rows.items():
-        same_name[row["clip"]].append(number)
+        same_name[row["clip"], row.get("times")].append(number)
     for numbers in same_name.values():
         labels = {number: _label(rows[number]) for number in numbers}
         conflict = len(set(labels.values())) > 1

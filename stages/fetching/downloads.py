@@ -10,7 +10,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tqdm import tqdm
+
 from stages.fetching.alias import aliased_folder, set_alias
+from stages.fetching.dataverse import list_files
 from stages.fetching.plan import FetchPlan, read_plan
 from stages.fetching.transfer import download
 from stages.fetching.unpack import BrokenArchive, place, unpack
@@ -60,7 +63,7 @@ def fetch_corpora(
             missing.append(name)
     for name, plan in plans.items():
         log.info("%s", describe_plan(name, plan, root=root))
-    automatic = {name: plan for name, plan in plans.items() if plan and plan.files}
+    automatic = {name: plan for name, plan in plans.items() if plan and plan.automatic}
     if automatic and not accepted:
         log.info(
             "Nothing was downloaded. If you accept the licence, add --accept-licence to the command"
@@ -96,16 +99,27 @@ def describe_plan(name: str, plan: FetchPlan | None, *, root: Path) -> str:
         lines.append("cannot be downloaded automatically; follow these steps:")
         lines += [f"{i}. {step.format(**folders)}" for i, step in enumerate(plan.steps, start=1)]
         lines.append("then run this command again to set the alias")
+    elif plan.dataverse:
+        host = urlsplit(plan.dataverse.server).netloc
+        page = plan.dataverse.doi.replace("doi:", "https://doi.org/")
+        lines.append(f"all files of {page} from {host}, each with its published checksum")
     else:
         count = len(plan.files)
         sizes = [file.size for file in plan.files if file.size is not None]
         size = f"{sum(sizes) / 1e6:.0f} MB" if len(sizes) == count else "size unknown"
         files = "1 file" if count == 1 else f"{count} files"
-        lines.append(f"{files}, {size}, from {urlsplit(plan.files[0].url).netloc}")
-        if unchecked := sum(file.checksum is None for file in plan.files):
+        addresses = [address for file in plan.files for address in file.addresses]
+        hosts = dict.fromkeys(urlsplit(address.url).netloc for address in addresses)
+        lines.append(f"{files}, {size}, from {', or else '.join(hosts)}")
+        if unchecked := sum(address.checksum is None for address in addresses):
             lines.append(
                 f"no checksum is published for {unchecked} of them: only the CRC in the archive is "
                 "checked"
+            )
+        if computed := sum(address.computed for address in addresses):
+            lines.append(
+                f"the checksum of {computed} of them is not the publisher's, but was computed from "
+                "a download"
             )
     return "\n  ".join(lines)
 
@@ -120,10 +134,17 @@ def fetch(name: str, plan: FetchPlan, *, root: Path, pause: Callable[[float], No
     """
     downloads = root / DOWNLOADS / name
     unpacked = downloads / "unpacked"
-    paths = [download(file, folder=downloads, pause=pause) for file in plan.files]
+    files = list_files(plan.dataverse, pause=pause) if plan.dataverse else plan.files
+    if plan.dataverse:
+        log.info("%s: %d files, %.0f MB", name, len(files), sum(f.size or 0 for f in files) / 1e6)
+    paths = [
+        # Files of a data set may have one name in two folders.
+        download(file, folder=downloads / file.into if plan.dataverse else downloads, pause=pause)
+        for file in tqdm(files, desc=name, unit="file", disable=None if plan.dataverse else True)
+    ]
     shutil.rmtree(unpacked, ignore_errors=True)  # left by a run that was killed
     try:
-        for file, path in zip(plan.files, paths, strict=True):
+        for file, path in zip(files, paths, strict=True):
             target = unpacked / file.into
             if file.take is None:
                 target.mkdir(parents=True, exist_ok=True)

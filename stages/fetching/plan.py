@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -21,22 +21,43 @@ class Licence:
 
 
 @dataclass
-class File:
-    """One file to download.
+class Address:
+    """Where a file is.
 
     Attributes
     ----------
     url, name : str
         its address, and its name in the folder of downloads
     checksum : str or None
-        as published, with the prefix `md5:` or `sha256:`; None if none is published
+        with the prefix `md5:` or `sha256:`; None if there is none
     size : int or None
         published size in bytes; None if none is published
+    computed : bool
+        whether the checksum is not the publisher's, but was computed from a download
+    """
+
+    url: str
+    name: str
+    checksum: str | None
+    size: int | None
+    computed: bool = False
+
+
+@dataclass
+class File:
+    """One file to download.
+
+    Attributes
+    ----------
+    url, name, checksum, size, computed
+        of its first address, see Address
     take : str or None
         pattern of the archive members to take, in which `*` also matches folders; None if the file
         is not an archive
     into : str
         target folder, below the folder of the corpus
+    mirrors : list of Address
+        tried in order if the first one fails; they hold the same clips, maybe in another archive
     """
 
     url: str
@@ -45,11 +66,36 @@ class File:
     size: int | None
     take: str | None
     into: str
+    computed: bool = False
+    mirrors: list[Address] = field(default_factory=list)
+
+    @property
+    def addresses(self) -> list[Address]:
+        """All addresses, in order."""
+        first = Address(self.url, self.name, self.checksum, self.size, self.computed)
+        return [first, *self.mirrors]
+
+
+@dataclass
+class Dataverse:
+    """A data set on a Dataverse server, all of whose files are downloaded one by one.
+
+    Attributes
+    ----------
+    server, doi : str
+        address of the server; identifier of the data set
+    take : str
+        pattern of the files to take, folders included; `*` also matches folders
+    """
+
+    server: str
+    doi: str
+    take: str
 
 
 @dataclass
 class FetchPlan:
-    """Files to download, or else manual steps.
+    """Files to download or a data set, or else manual steps.
 
     In a step, {folder} is the folder of the corpus and {downloads} a scratch folder next to it.
     """
@@ -57,6 +103,12 @@ class FetchPlan:
     licence: Licence
     files: list[File]
     steps: list[str]
+    dataverse: Dataverse | None = None
+
+    @property
+    def automatic(self) -> bool:
+        """Whether it can be fetched without manual steps."""
+        return bool(self.files or self.dataverse)
 
 
 def read_plan(name: str) -> FetchPlan | None:
@@ -97,6 +149,8 @@ def read_plan(name: str) -> FetchPlan | None:
         plan = cast(FetchPlan, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
         raise ValueError(f"{path}: download: {str(error).splitlines()[0]}") from error
-    if bool(plan.files) == bool(plan.steps):
-        raise ValueError(f"{path}: download: want either files or steps, and the other one empty")
+    if sum(map(bool, (plan.files, plan.dataverse, plan.steps))) != 1:
+        raise ValueError(
+            f"{path}: download: want either files or steps or dataverse, and the others empty"
+        )
     return plan

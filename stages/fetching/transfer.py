@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pooch
 import requests
@@ -16,7 +17,7 @@ import urllib3
 from requests.structures import CaseInsensitiveDict
 from tqdm import tqdm
 
-from stages.fetching.plan import File
+from stages.fetching.plan import Address, File
 from stages.running.outputs import complete
 from stages.running.resources import check_disk
 
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 TRIES = 5  # in a row without a new byte
 TIMEOUT_S = (20, 60)  # to connect, and between two chunks
 CHUNK = 1 << 16  # bytes
+_SMALL = 1 << 20  # bytes; such files come by the thousand, and each has no message of its own
 TOO_BUSY = (408, 429)
 _INTERRUPTED = (
     requests.ConnectionError,
@@ -143,7 +145,10 @@ class Resuming:
 
     def _receive(self, response: requests.Response, *, offset: int, total: int | None) -> None:
         size = total or self.size
-        log.info("%s: downloading%s", self.part.stem, f" from byte {offset}" if offset else "")
+        level = logging.DEBUG if size and size < _SMALL and not offset else logging.INFO
+        log.log(
+            level, "%s: downloading%s", self.part.stem, f" from byte {offset}" if offset else ""
+        )
         if size:
             # The unpacked size is not known yet, but is at least that of the archive.
             check_disk(
@@ -159,7 +164,7 @@ class Resuming:
                 initial=offset,
                 unit="B",
                 unit_scale=True,
-                disable=None,  # unless on a terminal
+                disable=None if not size or size >= _SMALL else True,  # None: unless on a terminal
             ) as bar,
         ):
             # Not decoded: a server may label a .tar.gz as a .tar with gzip encoding.
@@ -170,6 +175,8 @@ class Resuming:
 
 def download(file: File, *, folder: Path, pause: Callable[[float], None] = time.sleep) -> Path:
     """Download a file, unless an earlier run did, and check it.
+
+    Its addresses are tried in order, after those of which something was downloaded before.
 
     Parameters
     ----------
@@ -187,16 +194,59 @@ def download(file: File, *, folder: Path, pause: Callable[[float], None] = time.
     Raises
     ------
     OSError
-        see Resuming
+        see Resuming; of several addresses, the message of each
     ValueError
         see Resuming; or if the checksum is wrong, naming both: the file is removed
     """
-    pooch.get_logger().setLevel(logging.WARNING)  # it advises to note the checksum
     folder.mkdir(parents=True, exist_ok=True)
-    downloader = Resuming(folder / f"{file.name}.part", size=file.size, pause=pause)
-    return Path(
-        pooch.retrieve(file.url, file.checksum, fname=file.name, path=folder, downloader=downloader)
+    addresses = sorted(file.addresses, key=lambda address: _missing(address, folder=folder))
+    errors = []
+    for number, address in enumerate(addresses, start=1):
+        try:
+            return _download(address, folder=folder, pause=pause)
+        except (OSError, ValueError) as error:
+            if len(addresses) == 1:
+                raise
+            errors.append(str(error))
+            if number < len(addresses):
+                log.warning("%s; next address: %s", error, addresses[number].url)
+    raise OSError("; ".join(errors))
+
+
+def _missing(address: Address, *, folder: Path) -> int:
+    """0 if there is a file of an address, 1 if there is a part of it, else 2."""
+    names = (address.name, f"{address.name}.part")
+    return next((i for i, name in enumerate(names) if (folder / name).exists()), 2)
+
+
+def _download(address: Address, *, folder: Path, pause: Callable[[float], None]) -> Path:
+    pooch.get_logger().setLevel(logging.WARNING)  # it advises to note the checksum
+    part = folder / f"{address.name}.part"
+    downloader = Resuming(part, size=address.size, pause=pause)
+    found = pooch.retrieve(
+        address.url, address.checksum, fname=address.name, path=folder, downloader=downloader
     )
+    return Path(found)
+
+
+def read_json(url: str, *, pause: Callable[[float], None] = time.sleep) -> Any:
+    """Read what a server answers in JSON, over its transient errors.
+
+    Raises
+    ------
+    OSError
+        if the server refuses, cannot be reached or answers something else
+    """
+    for failures in range(1, TRIES + 1):
+        try:
+            response = requests.get(url, timeout=TIMEOUT_S)
+            response.raise_for_status()
+            return response.json()
+        except requests.RequestException as error:
+            if failures == TRIES or not _is_transient(error):
+                raise OSError(f"{url}: {_reason(error)}") from error
+            pause(2**failures)
+    raise AssertionError  # the last try returns or raises
 
 
 def _validator(headers: CaseInsensitiveDict) -> str | None:

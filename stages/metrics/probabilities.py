@@ -8,8 +8,8 @@ although different models predicted them.
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 from sklearn.metrics import roc_curve
 
 from stages.metrics.counts import divide, numbered
@@ -105,7 +105,7 @@ def _roc_area(
     scores: NDArray, positive: NDArray[np.bool_], group: NDArray[np.int64], *, n_groups: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Area of one curve and its replicates [groups], from ranks over all and within groups."""
-    dense = rankdata(scores, "dense").astype(np.int64) - 1
+    dense = pd.Series(scores).rank(method="dense").to_numpy(np.int64) - 1
     ours = np.bincount(dense, positive)  # clips of the class with each score
     theirs = np.bincount(dense) - ours
     # Of each clip, the number of pairs in which the class has the higher score; ties are halves.
@@ -114,7 +114,7 @@ def _roc_area(
     n_positive = np.bincount(group, positive, minlength=n_groups)
     n_negative = np.bincount(group, minlength=n_groups) - n_positive
     # Pairs within a group, which its sum counts twice, by the ranks of its clips among each other.
-    within = rankdata(group * len(ours) + dense)
+    within = pd.Series(group * len(ours) + dense).rank().to_numpy()
     before = np.cumsum(n_positive + n_negative) - (n_positive + n_negative)
     ranks = np.bincount(group[positive], within[positive], minlength=n_groups)
     inner = ranks - n_positive * before - n_positive * (n_positive + 1) / 2

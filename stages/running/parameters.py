@@ -403,10 +403,13 @@ def _check_kind(setting: str, value: Any, kind: Any) -> None:
     """Refuse a value that is not of a type, see `_fits`; the fields of a dataclass one by one."""
     if dataclasses.is_dataclass(kind) and isinstance(value, dict):
         space = vars(rehearsed(kind.__module__.removeprefix("rehearsal.")))
-        kinds = {field.name: _kind(field.type, space) for field in dataclasses.fields(kind)}
-        _check_names(setting, value, wanted=tuple(kinds))
-        for name, one in kinds.items():
-            _check_kind(f"{setting}.{name}", value[name], one)
+        fields = dataclasses.fields(kind)
+        kinds = {field.name: _kind(field.type, space) for field in fields}
+        missing = dataclasses.MISSING
+        wanted = [f.name for f in fields if f.default is missing and f.default_factory is missing]
+        _check_names(setting, value, wanted=wanted, optional=tuple(kinds))
+        for name, given in value.items():
+            _check_kind(f"{setting}.{name}", given, kinds[name])
         return
     check(setting, value, _fits(value, kind), _in_words(kind))
 

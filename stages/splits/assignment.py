@@ -30,10 +30,12 @@ def split_clips(
 ) -> pd.DataFrame:
     """Build the split table from the assignment of a protocol.
 
-    The protocol assigns the first clip of each source; all clips of one source follow it. Variants
-    are trained on in the folds that train on their source; they never validate and are never
-    tested. If variants are independent, the protocol assigns each of them like a clip with a source
-    of its own.
+    The protocol assigns the first clip of each source; all clips of one source follow it. Where
+    several held-out speakers or sentences share a source, as people who talk at once, each has a
+    first clip, and a fold that tests one of them leaves out the training clips of the others.
+    Variants are trained on in the folds that train on their source; they never validate and are
+    never tested. If variants are independent, the protocol assigns each of them like a clip with a
+    source of its own.
 
     In a fold without validation clips from the protocol, a fraction of the training clips
     validates: whole speakers, unless the protocol is speaker-dependent or trains on only one
@@ -76,7 +78,11 @@ def split_clips(
         variants=variants,
     )
     check_range("split.validation", validation, low=0, high=0.5)
+    held_out = {"speaker": not speaker_dependent, "sentence": sentences_held_out}
+    columns = [column for column, out in held_out.items() if out]
     unit = clips["source"]
+    for column in columns:
+        unit = unit + "|" + clips[column]
     if variants == "independent":
         unit = variant_name(unit, clips["variant"])
     clips = clips.assign(unit=unit)
@@ -90,11 +96,11 @@ def split_clips(
     table = check_parts(protocol(firsts), clips=firsts["clip"])
     parts = {str(fold): part for fold, part in enumerate(table.T)}
     parts[ALL] = np.full(len(firsts), "train", dtype=object)
-    column = "speaker" if not speaker_dependent else "sentence" if sentences_held_out else None
     for part in parts.values():
         training = firsts[part == "train"]
         if validation and "validation" not in part:
-            chosen = _choose_validation(training, column=column, fraction=validation)
+            group = columns[0] if columns else None
+            chosen = _choose_validation(training, column=group, fraction=validation)
             part[training.index[chosen]] = "validation"
     helping = pd.DataFrame({"unit": helpers["unit"]} | dict.fromkeys(parts, "train"))
     units = pd.concat([pd.DataFrame({"unit": firsts["unit"]} | parts), helping])
@@ -102,7 +108,27 @@ def split_clips(
     only_trains = ~split["clip"].isin(assigned["clip"]).to_numpy()[:, None]
     left_out = only_trains & (split[list(parts)] != "train")
     split[list(parts)] = split[list(parts)].mask(left_out, "")
+    if columns and clips["unit"].nunique() > clips["source"].nunique():
+        split[list(parts)] = _without_shared(split[list(parts)], source=clips["source"])
     return split.drop(columns="unit").sort_values("clip", ignore_index=True)
+
+
+def _without_shared(parts: pd.DataFrame, *, source: pd.Series) -> pd.DataFrame:
+    """Leave out the clips that share their source with a clip on the other side of a fold.
+
+    Tested clips stay, and validating ones rather than training ones.
+    """
+    kept = parts
+    for above, below in (("test", ["validation", "train"]), ("validation", ["train"])):
+        shared = (kept == above).groupby(source.to_numpy()).transform("any")
+        kept = kept.mask(shared & kept.isin(below), "")
+    if count := int((kept != parts).any(axis=1).sum()):
+        log.warning(
+            "split: %d clips share sound with clips on the other side of a fold, and do not train "
+            "in it",
+            count,
+        )
+    return kept
 
 
 def check_parts(parts: np.ndarray, *, clips: pd.Series) -> np.ndarray:

@@ -29,7 +29,7 @@ def mark_enrolment(
     """Take some clips of each held-out speaker out of the score, as enrolment.
 
     Clips are drawn by name, never by label, so the same clips are drawn in every fold and from any
-    order of the table. Segments of one recording are drawn together.
+    order of the table. Clips that share their source are drawn together.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def mark_enrolment(
     if number == "all":
         return split
     table, count = split.copy(), int(number)
-    facts = pd.DataFrame({"speaker": speakers, "recording": split["clip"].map(recording_of)})
+    facts = pd.DataFrame({"speaker": speakers, "recording": _recordings(clips, split)})
     facts["order"] = [
         hashlib.sha256(f"{seed} {recording}".encode()).digest() for recording in facts["recording"]
     ]
@@ -110,13 +110,18 @@ def count_short(clips: pd.DataFrame, split: pd.DataFrame, *, number: int | str) 
     if number == "all":
         return 0
     speakers = split["clip"].map(clips.set_index("clip")["speaker"])
-    recordings = split["clip"].map(recording_of)
+    recordings = _recordings(clips, split)
     short: set[str] = set()
     for fold in folds_of(split):
         known = recordings.where(split[fold] == "enrolment").groupby(speakers).nunique()
         tested = speakers[split[fold] == "test"].unique()
         short |= {speaker for speaker in tested if known[speaker] < int(number)}
     return len(short)
+
+
+def _recordings(clips: pd.DataFrame, split: pd.DataFrame) -> pd.Series:
+    """Name the recording of each row of a split; clips that share sound are of one."""
+    return split["clip"].map(clips.set_index("clip")["source"]).map(recording_of)
 
 
 def calibration_in_words(report: Mapping[str, Any]) -> list[str]:
