@@ -6,10 +6,12 @@ speakers and all replicates of a jackknife. Rows are actual classes, columns pre
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 #: A metric: counts [..., classes, classes] -> values [...], for any leading axes.
@@ -42,7 +44,7 @@ def confusion_by_group(
         if there is no clip, the lengths differ, or an index is not below n_classes
     """
     truth, predicted = np.asarray(truth), np.asarray(predicted)
-    names, group = np.unique(np.asarray(groups), return_inverse=True)
+    group, names = pd.factorize(np.asarray(groups), sort=True)  # names are not sorted one by one
     if not len(truth) == len(predicted) == len(group) > 0:
         got = f"{len(truth)}, {len(predicted)} and {len(group)}"
         raise ValueError(f"truth, predicted, groups: got {got} clips, want one equal length over 0")
@@ -52,8 +54,10 @@ def confusion_by_group(
             raise ValueError(f"{name}: got class indices {got}, want 0 to {n_classes - 1}")
     runs = predicted.shape[1:]
     predicted = predicted.reshape(len(truth), -1)
-    counts = np.zeros((len(names), predicted.shape[1], n_classes, n_classes), dtype=np.int64)
-    np.add.at(counts, (group[:, None], np.arange(predicted.shape[1]), truth[:, None], predicted), 1)
+    shape = (len(names), predicted.shape[1], n_classes, n_classes)
+    places = (group[:, None], np.arange(predicted.shape[1]), truth[:, None], predicted)
+    flat = np.ravel_multi_index(np.broadcast_arrays(*places), shape).ravel()
+    counts = np.bincount(flat, minlength=math.prod(shape))
     return names, counts.reshape(len(names), *runs, n_classes, n_classes)
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
-from sklearn.metrics import roc_curve
 
 from stages.metrics.counts import divide
 
@@ -105,25 +103,26 @@ def _roc_area(
     scores: NDArray, positive: NDArray[np.bool_], group: NDArray[np.int64], *, n_groups: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Area of one curve and its replicates [groups], from ranks over all and within groups."""
-    ours, theirs = np.sort(scores[positive]), np.sort(scores[~positive])
+    values, value = np.unique(scores, return_inverse=True)
     # Of each clip, the number of pairs in which the class has the higher score.
-    over_rest, over_class = (
-        (np.searchsorted(side, scores, "left") + np.searchsorted(side, scores, "right")) / 2
-        for side in (theirs, ours)
+    ours, theirs = (
+        np.bincount(value[side], minlength=len(values)) for side in (positive, ~positive)
     )
-    won = np.where(positive, over_rest, len(ours) - over_class)
+    n_ours, n_theirs = ours.sum(), theirs.sum()
+    over_rest, over_class = np.cumsum(theirs) - theirs / 2, np.cumsum(ours) - ours / 2
+    won = np.where(positive, over_rest[value], n_ours - over_class[value])
     n_positive = np.bincount(group, positive, minlength=n_groups)
     n_negative = np.bincount(group, minlength=n_groups) - n_positive
     # Pairs within a group, which its sum counts twice, by the ranks of its clips among each other.
-    dense = rankdata(scores, "dense")
-    within = rankdata(group * (dense.max() + 1) + dense)
+    _, place, ties = np.unique(group * len(values) + value, return_inverse=True, return_counts=True)
+    within = (np.cumsum(ties) - (ties - 1) / 2)[place]
     before = np.cumsum(n_positive + n_negative) - (n_positive + n_negative)
     ranks = np.bincount(group[positive], within[positive], minlength=n_groups)
     inner = ranks - n_positive * before - n_positive * (n_positive + 1) / 2
     wins = won[positive].sum()
     left = wins - np.bincount(group, won, minlength=n_groups) + inner
-    pairs = (len(ours) - n_positive) * (len(theirs) - n_negative)
-    area = divide(wins, len(ours) * len(theirs), empty=np.nan)
+    pairs = (n_ours - n_positive) * (n_theirs - n_negative)
+    area = divide(wins, n_ours * n_theirs, empty=np.nan)
     return area, divide(left, pairs, empty=np.nan)
 
 
@@ -145,10 +144,18 @@ def roc_curves(truth: ArrayLike, probabilities: ArrayLike) -> dict[int, NDArray[
     for label in range(probabilities.shape[-1]):
         own = truth == label
         if own.any() and not own.all():
-            runs = [roc_curve(own, scores)[:2] for scores in probabilities[..., label].T]
+            runs = [_roc_curve(own, scores) for scores in probabilities[..., label].T]
             hits = np.mean([np.interp(rates, *run) for run in runs], axis=0)
             curves[label] = np.stack([np.append(0, rates), np.append(0, hits)])
     return curves
+
+
+def _roc_curve(positive: NDArray[np.bool_], scores: NDArray) -> tuple[NDArray, NDArray]:
+    """False and true positive rate, rising, of each distinct score as the threshold."""
+    values, value = np.unique(-scores, return_inverse=True)
+    sides = (np.bincount(value[side], minlength=len(values)) for side in (~positive, positive))
+    false, true = (np.append(0, np.cumsum(side)) / side.sum() for side in sides)
+    return false, true
 
 
 def mean_defined(areas: NDArray) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from stages.metrics.intervals import (
     left_out,
     mean_interval,
 )
-from stages.metrics.probabilities import in_top, roc_areas, squared_errors
+from stages.metrics.probabilities import in_top, squared_errors
 from stages.reporting.drawing import MAIN, new_figure, reference_lines, set_title
 from stages.reporting.predictions import Predictions
 from stages.reporting.run import Run
@@ -58,8 +58,8 @@ def per_class(predictions: Predictions) -> pd.DataFrame:
     speakers, confusion = predictions.speakers, predictions.confusion()
     answers = (predictions.truth, predictions.probabilities)
     second, squares = in_top(*answers, k=2), squared_errors(*answers)
-    groups, unit = left_out(speakers)
-    areas, replicates = (found.mean(-2) for found in roc_areas(*answers, groups))
+    _, unit = left_out(speakers)
+    areas, replicates = (found.mean(-2) for found in predictions.roc_areas)
     rows = []
     for label, name in enumerate(predictions.labels):
         own = predictions.truth == label

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from stages.metrics.probabilities import roc_areas, roc_curves
+from stages.metrics.probabilities import roc_curves
 from stages.reporting.drawing import MAIN, REFERENCE, new_canvas, set_title
 from stages.reporting.run import Run
 from stages.reporting.section import Section
@@ -19,7 +19,7 @@ def section(run: Run) -> Section | None:
     curves = roc_curves(predictions.truth, predictions.probabilities)
     if not curves:
         return None
-    areas, _ = roc_areas(predictions.truth, predictions.probabilities, predictions.speakers)
+    areas, _ = predictions.roc_areas
     mean = areas.mean(0).round(6)
     figure = roc_figure(
         {predictions.labels[label]: curve for label, curve in curves.items()},
