@@ -44,7 +44,7 @@ def confusion_by_group(
         if there is no clip, the lengths differ, or an index is not below n_classes
     """
     truth, predicted = np.asarray(truth), np.asarray(predicted)
-    names, group = numbered(groups)
+    group, names = pd.factorize(np.asarray(groups), sort=True)  # names are not sorted one by one
     if not len(truth) == len(predicted) == len(group) > 0:
         got = f"{len(truth)}, {len(predicted)} and {len(group)}"
         raise ValueError(f"truth, predicted, groups: got {got} clips, want one equal length over 0")
@@ -55,19 +55,10 @@ def confusion_by_group(
     runs = predicted.shape[1:]
     predicted = predicted.reshape(len(truth), -1)
     shape = (len(names), predicted.shape[1], n_classes, n_classes)
-    place = (group[:, None], np.arange(predicted.shape[1]), truth[:, None], predicted)
-    cells = np.ravel_multi_index(np.broadcast_arrays(*place), shape).ravel()
-    counts = np.bincount(cells, minlength=math.prod(shape))
+    places = (group[:, None], np.arange(predicted.shape[1]), truth[:, None], predicted)
+    flat = np.ravel_multi_index(np.broadcast_arrays(*places), shape).ravel()
+    counts = np.bincount(flat, minlength=math.prod(shape))
     return names, counts.reshape(len(names), *runs, n_classes, n_classes)
-
-
-def numbered(groups: ArrayLike) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Number groups: their names in sorted order, and the number of each clip's group.
-
-    Unlike `np.unique`, it sorts each name once and not each clip.
-    """
-    group, names = pd.factorize(np.asarray(groups), sort=True)
-    return names, group
 
 
 def confusion_matrix(

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit  # scipy.stats takes ten times as long to import
 
-from stages.metrics.counts import Statistic, confusion_by_group, divide, numbered
+from stages.metrics.counts import Statistic, confusion_by_group, divide
 
 #: Probability below the upper end of a two-sided 95 % interval.
 _UPPER = 0.975
@@ -66,7 +67,7 @@ def left_out(speakers: ArrayLike, *, clips: ArrayLike | None = None) -> tuple[ND
         the speakers, or the clips of a lone speaker; the unit as a plural noun
     """
     speakers = np.asarray(speakers)
-    if (speakers[1:] != speakers[:-1]).any():
+    if (speakers != speakers[:1]).any():
         return speakers, "speakers"
     return np.arange(len(speakers)) if clips is None else np.asarray(clips), "clips"
 
@@ -193,7 +194,7 @@ def mean_interval(
     each = np.asarray(values, dtype=float)
     each = each.reshape(len(each), -1).mean(1)
     groups, unit = left_out(speakers)
-    _, group = numbered(groups)
+    group, _ = pd.factorize(groups, sort=True)
     sums, sizes = np.bincount(group, each), np.bincount(group)
     # A lone clip leaves no replicate.
     replicates = divide(sums.sum() - sums, len(each) - sizes, empty=np.nan)

@@ -10,9 +10,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import roc_curve
 
-from stages.metrics.counts import divide, numbered
+from stages.metrics.counts import divide
 
 #: Lower bound of a probability: a confident mistake costs 16.1 nats instead of infinity.
 LEAST = 1e-7
@@ -91,7 +90,7 @@ def roc_areas(
     sklearn.metrics.roc_auc_score, equal to 1e-12
     """
     truth, probabilities = np.asarray(truth), np.asarray(probabilities)
-    names, group = numbered(groups)
+    group, names = pd.factorize(np.asarray(groups), sort=True)
     _, runs, classes = probabilities.shape
     areas, replicates = np.empty((runs, classes)), np.empty((len(names), runs, classes))
     for run, label in np.ndindex(runs, classes):
@@ -105,23 +104,26 @@ def _roc_area(
     scores: NDArray, positive: NDArray[np.bool_], group: NDArray[np.int64], *, n_groups: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Area of one curve and its replicates [groups], from ranks over all and within groups."""
-    dense = pd.Series(scores).rank(method="dense").to_numpy(np.int64) - 1
-    ours = np.bincount(dense, positive)  # clips of the class with each score
-    theirs = np.bincount(dense) - ours
-    # Of each clip, the number of pairs in which the class has the higher score; ties are halves.
-    over_rest, over_class = ((side.cumsum() - side / 2)[dense] for side in (theirs, ours))
-    won = np.where(positive, over_rest, ours.sum() - over_class)
+    values, value = np.unique(scores, return_inverse=True)
+    # Of each clip, the number of pairs in which the class has the higher score.
+    ours, theirs = (
+        np.bincount(value[side], minlength=len(values)) for side in (positive, ~positive)
+    )
+    n_ours, n_theirs = ours.sum(), theirs.sum()
+    over_rest, over_class = np.cumsum(theirs) - theirs / 2, np.cumsum(ours) - ours / 2
+    won = np.where(positive, over_rest[value], n_ours - over_class[value])
     n_positive = np.bincount(group, positive, minlength=n_groups)
     n_negative = np.bincount(group, minlength=n_groups) - n_positive
     # Pairs within a group, which its sum counts twice, by the ranks of its clips among each other.
-    within = pd.Series(group * len(ours) + dense).rank().to_numpy()
+    _, place, ties = np.unique(group * len(values) + value, return_inverse=True, return_counts=True)
+    within = (np.cumsum(ties) - (ties - 1) / 2)[place]
     before = np.cumsum(n_positive + n_negative) - (n_positive + n_negative)
     ranks = np.bincount(group[positive], within[positive], minlength=n_groups)
     inner = ranks - n_positive * before - n_positive * (n_positive + 1) / 2
     wins = won[positive].sum()
     left = wins - np.bincount(group, won, minlength=n_groups) + inner
-    pairs = (ours.sum() - n_positive) * (theirs.sum() - n_negative)
-    area = divide(wins, ours.sum() * theirs.sum(), empty=np.nan)
+    pairs = (n_ours - n_positive) * (n_theirs - n_negative)
+    area = divide(wins, n_ours * n_theirs, empty=np.nan)
     return area, divide(left, pairs, empty=np.nan)
 
 
@@ -143,10 +145,18 @@ def roc_curves(truth: ArrayLike, probabilities: ArrayLike) -> dict[int, NDArray[
     for label in range(probabilities.shape[-1]):
         own = truth == label
         if own.any() and not own.all():
-            runs = [roc_curve(own, scores)[:2] for scores in probabilities[..., label].T]
+            runs = [_roc_curve(own, scores) for scores in probabilities[..., label].T]
             hits = np.mean([np.interp(rates, *run) for run in runs], axis=0)
             curves[label] = np.stack([np.append(0, rates), np.append(0, hits)])
     return curves
+
+
+def _roc_curve(positive: NDArray[np.bool_], scores: NDArray) -> tuple[NDArray, NDArray]:
+    """False and true positive rate, rising, of each distinct score as the threshold."""
+    values, value = np.unique(-scores, return_inverse=True)
+    sides = (np.bincount(value[side], minlength=len(values)) for side in (~positive, positive))
+    false, true = (np.append(0, np.cumsum(side)) / side.sum() for side in sides)
+    return false, true
 
 
 def mean_defined(areas: NDArray) -> NDArray[np.float64]:
@@ -175,7 +185,7 @@ def reliability(
         number of clips, sum of their confidences, number of clips recognised
     """
     truth, probabilities = np.asarray(truth), np.asarray(probabilities)
-    names, group = numbered(groups)
+    group, names = pd.factorize(np.asarray(groups), sort=True)
     confidence = probabilities.max(-1)
     place = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
     right = probabilities.argmax(-1) == truth[:, None]

@@ -15,10 +15,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.typing import RcKeyType
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
 
 #: Okabe and Ito's colours, ordered so that neighbours also differ in lightness.
 COLOURS = (
@@ -50,12 +52,10 @@ _STYLE: dict[RcKeyType, Any] = {
     "grid.color": "#DDDDDD",
     "grid.linewidth": 0.6,
     "legend.frameon": False,
-    "savefig.dpi": DPI,
     "svg.fonttype": "none",  # text stays text: searchable, small
     "svg.hashsalt": "inflect",  # element names do not change from run to run
     "text.parse_math": False,  # a name may hold dollar signs
 }
-_METADATA = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
 
 
 @contextmanager
@@ -68,10 +68,26 @@ def style() -> Iterator[None]:
 
 
 def encode(figure: Figure, kind: str) -> bytes:
-    """Render as `png` or `svg`, without time stamps or versions, so that bytes repeat."""
+    """Render as `png` or `svg`, without time stamps or versions, so that bytes repeat.
+
+    The figure is laid out once, for the kind that comes first, and drawn once for each kind;
+    `Figure.savefig` would lay it out for each, and draw each twice.
+    """
     stream = io.BytesIO()
-    figure.savefig(stream, format=kind, metadata=_METADATA[kind])
+    if kind == "png":
+        Image.fromarray(drawn(figure)).save(stream, format="png", dpi=(DPI, DPI))
+    else:
+        FigureCanvasSVG(figure).print_svg(stream, metadata={"Date": None, "Creator": None})
+    figure.set_layout_engine("none")
     return stream.getvalue()
+
+
+def drawn(figure: Figure) -> NDArray[np.uint8]:
+    """Draw a figure as pixels, [rows, columns, red, green, blue]."""
+    figure.set_dpi(DPI)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def encode_all(figures: Mapping[str, Figure]) -> dict[str, bytes]:

@@ -8,13 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stages.metrics.counts import (
-    Statistic,
-    accuracy,
-    confusion_by_group,
-    numbered,
-    unweighted_accuracy,
-)
+from stages.metrics.counts import Statistic, accuracy, confusion_by_group, unweighted_accuracy
 from stages.metrics.intervals import Interval, as_columns, jackknife_interval, left_out
 from stages.reporting.predictions import Predictions
 
@@ -41,7 +35,7 @@ def per_group(predictions: Predictions, groups: pd.Series) -> pd.DataFrame:
     rows = []
     predicted = predictions.predicted
     # Numbers, because there may be hundreds of groups, and comparing names is slow.
-    clips, speakers = (numbered(predictions.clips[name])[1] for name in ("clip", "speaker"))
+    clips, speakers = (pd.factorize(predictions.clips[name])[0] for name in ("clip", "speaker"))
     for group, own in sorted(groups.groupby(groups).indices.items()):
         units, unit = left_out(speakers[own], clips=clips[own])
         _, counts = confusion_by_group(
@@ -55,9 +49,9 @@ def per_group(predictions: Predictions, groups: pd.Series) -> pd.DataFrame:
         ):
             row[column] = len(np.unique(facts[own]))
         for name, statistic in (("ua", unweighted_accuracy), ("wa", accuracy)):
-            ends = jackknife_interval(partial(_over_seeds, statistic=statistic), counts)
+            low, high = jackknife_interval(partial(_over_seeds, statistic=statistic), counts)
             value = _over_seeds(counts.sum(0), statistic=statistic)
-            row |= as_columns(name, float(value), Interval(*map(float, ends), unit))
+            row |= as_columns(name, float(value), Interval(float(low), float(high), unit))
         rows.append(row)
     columns = [groups.name, "clips", "speakers", "classes", "ua", "ua_low", "ua_high", "interval"]
     return pd.DataFrame(rows)[[*columns, "wa", "wa_low", "wa_high"]].round(6)

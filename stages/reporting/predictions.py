@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stages.metrics.counts import Statistic, confusion_matrix
-from stages.metrics.intervals import Interval, left_out, speaker_interval
+from stages.metrics.counts import Statistic, confusion_by_group
+from stages.metrics.intervals import Interval, jackknife_interval, left_out
 from stages.metrics.probabilities import roc_areas
 
 _TEXT = ("clip", "corpus", "speaker", "sex", "label")
@@ -54,17 +54,17 @@ class Predictions:
         """Number of seeds."""
         return len(self.seeds)
 
-    @property
+    @cached_property
     def speakers(self) -> NDArray[Any]:
         """Speaker of each clip."""
         return self.clips["speaker"].to_numpy()
 
-    @property
+    @cached_property
     def predicted(self) -> NDArray[np.int64]:
         """Index of the most probable class, [clips, seeds]."""
         return self.probabilities.argmax(-1)
 
-    @property
+    @cached_property
     def tested(self) -> dict[str, Any]:
         """Truth, speakers, clips and n_classes, as `metrics.intervals` takes them."""
         return {
@@ -73,11 +73,6 @@ class Predictions:
             "clips": self.clips["clip"].to_numpy(),
             "n_classes": len(self.labels),
         }
-
-    @cached_property
-    def roc(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Areas under the curves, and without each speaker or clip: see `roc_areas`, `left_out`."""
-        return roc_areas(self.truth, self.probabilities, left_out(self.speakers)[0])
 
     def select(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> Predictions:
         """Predictions of the clips of a mask or at places; labels, seeds and n_folds stay."""
@@ -88,18 +83,29 @@ class Predictions:
             probabilities=self.probabilities[rows],
         )
 
+    @cached_property
+    def _counts(self) -> tuple[NDArray[np.int64], str]:
+        """Confusion counts of what a jackknife leaves out, and what that is, see `left_out`."""
+        groups, unit = left_out(self.speakers, clips=self.tested["clips"])
+        counts = confusion_by_group(self.truth, self.predicted, groups, n_classes=len(self.labels))
+        return counts[1], unit
+
+    @cached_property
+    def roc_areas(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Areas [seeds, classes] and their replicates, see `metrics.probabilities.roc_areas`."""
+        return roc_areas(self.truth, self.probabilities, left_out(self.speakers)[0])
+
     def confusion(self) -> NDArray[np.int64]:
         """Confusion counts, [seeds, actual, predicted]."""
-        return confusion_matrix(self.truth, self.predicted, n_classes=len(self.labels))
+        return self._counts[0].sum(0)
 
     def interval(self, statistic: Statistic, *, lowest: float = 0.0) -> Interval:
         """95 % interval of a statistic of confusion counts, averaged over seeds."""
-        return speaker_interval(
-            lambda confusions: statistic(confusions).mean(-1),
-            predicted=self.predicted,
-            lowest=lowest,
-            **self.tested,
+        counts, unit = self._counts
+        low, high = jackknife_interval(
+            lambda confusions: statistic(confusions).mean(-1), counts, lowest=lowest
         )
+        return Interval(float(low), float(high), unit)
 
 
 def read_predictions(path: str | Path, *, known: pd.Series) -> Predictions:
@@ -249,8 +255,7 @@ def _rules(table: pd.DataFrame, *, known: pd.Series) -> dict[str, pd.Series]:
     valid = (abs(values.sum(1) - 1) <= 1e-3) & ((values >= 0) & (values <= 1)).all(1)
     labels = [column.removeprefix("p_") for column in columns]
     return {
-        # As objects, which a hash table compares; texts of Arrow are converted one by one.
-        "not in the clip table": ~table["clip"].astype("object").isin(known),
+        "not in the clip table": ~table["clip"].astype(object).isin(known),
         f"its label has no column, want one of {', '.join(columns)}": ~table["label"].isin(labels),
         "want probabilities between 0 and 1 with a sum of 1 (within 0.001)": ~pd.Series(valid),
         "predicted more than once for one seed": table.duplicated(["clip", "fold", "seed"]),

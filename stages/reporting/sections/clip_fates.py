@@ -35,6 +35,8 @@ def clip_fates(
     label_map : mapping
         emotion -> label, or None for an emotion outside the label set
     """
+    # Looked up as Python's own strings, as pandas converts all of Arrow's one by one.
+    clips = clips.assign(clip=clips["clip"].astype(object))
     clean = clips[clips["variant"] == "clean"]
     usable = clean[clean["excluded"] == ""]
     outside = usable[usable["emotion"].map(label_map).isna()]

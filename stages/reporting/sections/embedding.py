@@ -12,7 +12,6 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
 from torch import nn
 
 from stages.audio.frames import first_frames
@@ -102,9 +101,12 @@ def embedding(*, clips: pd.DataFrame, networks: FoldNetworks) -> Embedding | Non
     vectors = _last_inputs(network, networks.data(rows))
     if vectors is None or min(vectors.shape) < 2 or not np.ptp(vectors, axis=0).any():
         return None
-    pca = PCA(2, svd_solver="full")
-    x, y = pca.fit_transform(vectors).T
-    first, second = pca.explained_variance_ratio_.tolist()
+    vectors -= vectors.mean(0)
+    _, scales, axes = np.linalg.svd(vectors, full_matrices=False)
+    # A component's sign is arbitrary: as in scikit-learn, its largest weight is positive.
+    largest = np.take_along_axis(axes, abs(axes).argmax(1)[:, None], axis=1)
+    x, y = (vectors @ (axes * np.sign(largest))[:2].T).T
+    first, second = (scales**2 / (scales**2).sum())[:2].tolist()
     return Embedding(
         clips=rows[["clip", "corpus", "speaker", "label"]].assign(x=x, y=y),
         fold=str(fold),

@@ -59,7 +59,7 @@ def per_class(predictions: Predictions) -> pd.DataFrame:
     answers = (predictions.truth, predictions.probabilities)
     second, squares = in_top(*answers, k=2), squared_errors(*answers)
     _, unit = left_out(speakers)
-    areas, replicates = (found.mean(-2) for found in predictions.roc)
+    areas, replicates = (found.mean(-2) for found in predictions.roc_areas)
     rows = []
     for label, name in enumerate(predictions.labels):
         own = predictions.truth == label

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.special import gammaln, xlog1py, xlogy
 
-from stages.metrics.counts import confusion_by_group, numbered, recall, unweighted_accuracy
+from stages.metrics.counts import confusion_by_group, recall, unweighted_accuracy
 from stages.metrics.intervals import jackknife_interval
 from stages.reporting.drawing import COLOURS, MAIN, REFERENCE, new_figure, set_title
 from stages.reporting.grouped import UNKNOWN
@@ -59,7 +59,7 @@ def chance_bands(predictions: Predictions) -> pd.DataFrame:
     right = (predictions.predicted == predictions.truth[:, None]).mean(1)
     recalls = np.nan_to_num(recall(predictions.confusion()).mean(0))
     clips = predictions.clips
-    sex, (_, speakers) = clips["sex"].replace("", UNKNOWN), numbered(clips["speaker"])
+    sex, (speakers, _) = clips["sex"].replace("", UNKNOWN), pd.factorize(clips["speaker"])
     rows = []
     for kind, groups in {
         "sex": sex,
@@ -94,11 +94,18 @@ def chance_bands(predictions: Predictions) -> pd.DataFrame:
 
 def _middle(support: NDArray[np.int64], recalls: NDArray) -> tuple[float, float]:
     """Fractions that enclose the middle LEVEL of a sum of binomial counts, both included."""
-    counts = [binom.pmf(np.arange(n + 1), n, p) for n, p in zip(support, recalls, strict=True) if n]
+    counts = [_binomial(n, p) for n, p in zip(support, recalls, strict=True) if n]
     cumulative = reduce(np.convolve, counts).cumsum()
     ends = np.searchsorted(cumulative, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     low, high = np.minimum(ends, support.sum()) / support.sum()
     return float(low), float(high)
+
+
+def _binomial(n: int, p: float) -> NDArray[np.float64]:
+    """Probabilities of 0 to n successes; scipy.stats, which has them, takes long to import."""
+    k = np.arange(n + 1)
+    ways = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+    return np.exp(ways + xlogy(k, p) + xlog1py(n - k, -p))
 
 
 def sex_gap(predictions: Predictions) -> pd.DataFrame:

@@ -150,7 +150,7 @@ def _of_probabilities(predictions: Predictions) -> dict[str, tuple[NDArray, Inte
         interval = mean_interval(values, predictions.speakers, highest=highest)
         found[name] = values.mean(0), interval
     groups, unit = left_out(predictions.speakers)
-    areas, replicates = map(mean_defined, predictions.roc)
+    areas, replicates = map(mean_defined, predictions.roc_areas)
     if not np.isnan(areas).any():
         low, high = interval_of_replicates(areas.mean(-1), replicates.mean(-1))
         found["roc_area"] = areas, Interval(float(low), float(high), unit)

@@ -19,7 +19,8 @@ def section(run: Run) -> Section | None:
     curves = roc_curves(predictions.truth, predictions.probabilities)
     if not curves:
         return None
-    mean = predictions.roc[0].mean(0).round(6)
+    areas, _ = predictions.roc_areas
+    mean = areas.mean(0).round(6)
     figure = roc_figure(
         {predictions.labels[label]: curve for label, curve in curves.items()},
         areas=dict(zip(predictions.labels, mean, strict=True)),
