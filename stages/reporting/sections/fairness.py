@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import Any
 
 import numpy as np
@@ -94,11 +94,16 @@ def chance_bands(predictions: Predictions) -> pd.DataFrame:
 
 def _middle(support: NDArray[np.int64], recalls: NDArray) -> tuple[float, float]:
     """Fractions that enclose the middle LEVEL of a sum of binomial counts, both included."""
-    counts = [binom.pmf(np.arange(n + 1), n, p) for n, p in zip(support, recalls, strict=True) if n]
+    counts = [_binomial(n, p) for n, p in zip(support, recalls, strict=True) if n]
     cumulative = reduce(np.convolve, counts).cumsum()
     ends = np.searchsorted(cumulative, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     low, high = np.minimum(ends, support.sum()) / support.sum()
     return float(low), float(high)
+
+
+@lru_cache(maxsize=1024)  # speakers have about as many clips of a label
+def _binomial(n: int, p: float) -> NDArray[np.float64]:
+    return binom.pmf(np.arange(n + 1), n, p)
 
 
 def sex_gap(predictions: Predictions) -> pd.DataFrame:
