@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from stages.metrics.counts import Statistic, confusion_matrix
-from stages.metrics.intervals import Interval, left_out, speaker_interval
+from stages.metrics.counts import Statistic, confusion_by_group, confusion_matrix
+from stages.metrics.intervals import Interval, jackknife_interval, left_out
 from stages.metrics.probabilities import roc_areas
 
 _TEXT = ("clip", "corpus", "speaker", "sex", "label")
@@ -94,12 +94,18 @@ class Predictions:
 
     def interval(self, statistic: Statistic, *, lowest: float = 0.0) -> Interval:
         """95 % interval of a statistic of confusion counts, averaged over seeds."""
-        return speaker_interval(
-            lambda confusions: statistic(confusions).mean(-1),
-            predicted=self.predicted,
-            lowest=lowest,
-            **self.tested,
+        counts, unit = self._counts
+        ends = jackknife_interval(
+            lambda confusions: statistic(confusions).mean(-1), counts, lowest=lowest
         )
+        return Interval(*map(float, ends), unit)
+
+    @cached_property
+    def _counts(self) -> tuple[NDArray[np.int64], str]:
+        """Confusion counts of each unit that an interval leaves out, and what the units are."""
+        units, unit = left_out(self.speakers, clips=self.clips["clip"].to_numpy())
+        answers = (self.truth, self.predicted, units)
+        return confusion_by_group(*answers, n_classes=len(self.labels))[1], unit
 
 
 def read_predictions(path: str | Path, *, known: pd.Series) -> Predictions:
