@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from stages.running.checks import check
-from studies.releases import describe_names, key_of, parts_of
+from studies.releases import describe_names, key_of, parts_of, without_suffix
 
 #: Columns that may name the clip, that hold its label, and that number the seed.
 NAMES = ("clip", "file", "filename", "file_name", "path", "name", "wav", "audio", "utterance", "id")
@@ -261,7 +261,7 @@ def match(
     """
     known: dict[str, str | None] = {}
     for clip, corpus, file in zip(clips["clip"], clips["corpus"], clips["file"], strict=True):
-        below = {key_of(clip.removeprefix(f"{corpus}/")), key_of(file)}
+        below = {key_of(n) for n in {clip.removeprefix(f"{corpus}/"), without_suffix(file)}}
         for key in below | {f"{key_of(corpus)}/{key}" for key in below}:
             # A name of clips in two corpora stands for neither.
             known[key] = clip if known.get(key, clip) == clip else None

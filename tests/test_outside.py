@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.svm import SVC
 
 from stages.reporting.predictions import Predictions, arrange
 from studies import asking, compare, contamination, folds, leaderboard
@@ -168,6 +170,56 @@ def test_a_model_that_heard_half_of_the_speakers_is_flagged_and_an_honest_one_is
             found = contamination.uneven_speakers(simulated(rates, seed=seed))
             flagged[name] += found["flagged"]
     assert flagged == {"honest": 0, "leaky": 20}
+
+
+HEARD = np.arange(24 * 60) < 12 * 60  # clips of `even` that leaky models are trained on
+
+
+def spoken(truth: np.ndarray, emotions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Features [clips, dimensions] of 24 new voices.
+
+    Voices differ in how strongly and in which way they express an emotion, so that an honest model
+    recognises some better than others.
+    """
+    strength = np.exp(0.25 * rng.standard_normal((24, 1, 1)))
+    ways = strength * emotions + 0.7 * rng.standard_normal((24, *emotions.shape))
+    voices = ways + 0.5 * rng.standard_normal((24, 1, emotions.shape[1]))
+    clips = voices[np.arange(len(truth)) // 60, truth]
+    return clips + 3 * rng.standard_normal(clips.shape)
+
+
+def signs_of_trained(model, *, seed: int) -> dict[str, dict]:
+    """Signs of a model trained on 24 other voices: alone, or with clips of half of those tested."""
+    rng, truth = np.random.default_rng(seed), even().truth
+    emotions = 2 * rng.standard_normal((8, 12))
+    tested, others = (spoken(truth, emotions, rng) for _ in range(2))
+    found = {}
+    for name, heard in (("honest", HEARD & False), ("leaky", HEARD)):
+        model.fit(np.concatenate([others, tested[heard]]), np.concatenate([truth, truth[heard]]))
+        answers = np.eye(8)[model.predict(tested)][:, None]
+        found[name] = contamination.uneven_speakers(replace(even(), probabilities=answers))
+    return found
+
+
+def test_a_classifier_trained_with_test_speakers_is_flagged_and_one_without_is_not():
+    found = signs_of_trained(RandomForestClassifier(30, random_state=0), seed=0)
+    assert not found["honest"]["flagged"] and found["honest"]["best"] == []
+    assert found["leaky"]["flagged"]
+    assert found["leaky"]["best"] == sorted(set(even().speakers[HEARD]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "least", "most"),
+    [
+        (RandomForestClassifier(30, random_state=0), 19, 20),
+        (SVC(C=1), 0, 8),  # remembers little of the clips, so it hardly shows what it heard
+    ],
+)
+def test_what_trained_classifiers_remember_decides_how_many_are_flagged(model, least, most):
+    found = [signs_of_trained(model, seed=seed) for seed in range(20)]
+    honest, leaky = (sum(signs[name]["flagged"] for signs in found) for name in ("honest", "leaky"))
+    assert honest <= 1 and least <= leaky <= most
 
 
 def test_the_speakers_that_stand_out_are_named_and_scored_apart():

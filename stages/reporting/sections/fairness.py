@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import Any
 
 import numpy as np
@@ -101,6 +101,7 @@ def _middle(support: NDArray[np.int64], recalls: NDArray) -> tuple[float, float]
     return float(low), float(high)
 
 
+@lru_cache(maxsize=1024)  # speakers have about as many clips of a label
 def _binomial(n: int, p: float) -> NDArray[np.float64]:
     """Probabilities of 0 to n successes; scipy.stats, which has them, takes long to import."""
     k = np.arange(n + 1)
