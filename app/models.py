@@ -226,6 +226,8 @@ def _session(graph: bytes) -> InferenceSession:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4  # errors are raised
     options.add_session_config_entry("session.load_model_format", "ONNX")
+    # 8-bit weights become float32 once, when the file is loaded, and not for each answer.
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no other base class
