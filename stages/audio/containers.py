@@ -23,20 +23,7 @@ _MAX_CHUNK = 1 << 12  # bytes of a chunk that describes the samples
 _BLOCK = 1 << 20  # bytes that are searched at a time
 #: Codes of WAV: integers, floats, A-law, mu-law, and the extensible form of all.
 _SAMPLES_OF_EQUAL_SIZE = (1, 3, 6, 7, 0xFFFE)
-#: Encodings of AIFF-C and NIST whose samples have the size that the header gives.
-_AIFF_SAMPLES = (
-    b"NONE",
-    b"raw ",
-    b"twos",
-    b"sowt",
-    b"FL32",
-    b"FL64",
-    b"fl32",
-    b"fl64",
-    b"in24",
-    b"in32",
-)
-_AIFF_BYTES = (b"ulaw", b"alaw")
+#: Encodings of NIST whose samples have the size that the header gives.
 _NIST_SAMPLES = (b"pcm", b"ulaw", b"mu-law", b"alaw")
 
 
@@ -197,21 +184,20 @@ def _unclear(what: str) -> str:
 
 
 def _aiff(read: Read, start: int, size: int) -> list[Part]:
-    """Refuse a file whose two lengths differ; libsndfile takes the shorter one. None is plain."""
-    said = slack = 0.0
+    """Refuse a file with more sound than its header says, where libsndfile stops. None is plain."""
+    slack = 0.0
     for name, body, count in _chunks(read, start + 12, size, ">"):
         if name == b"COMM" and 18 <= count <= _MAX_CHUNK:
-            channels, frames, bits, power, digits = struct.unpack(">HIHHQ", read(body, 18))
-            kind = read(body + 18, 4) if count >= 22 else _AIFF_SAMPLES[0]
-            if kind in (*_AIFF_SAMPLES, *_AIFF_BYTES):
-                width = channels * (1 if kind in _AIFF_BYTES else -(-bits // 8))
-                said = float(frames * width)
-                rate = math.ldexp(digits, min(power, 16446) - 16446)  # 80 bits
-                slack = TOLERANCE_S * width * rate
+            channels, _, _, power, digits = struct.unpack(">HIHHQ", read(body, 18))
+            rate = math.ldexp(digits, min(power, 16446) - 16446)  # a float of 80 bits
+            slack = TOLERANCE_S * rate * channels / 4  # the strongest compression of AIFF-C
         elif name == b"SSND":
-            held = count - 8
-            if 0 < held < LENGTH_UNKNOWN and held + slack < said:
-                raise ValueError(_unclear(f"{said:.0f} bytes of samples, and {held}"))
+            if 8 < count < LENGTH_UNKNOWN and body + count <= size:
+                stop, _ = _sound_end(read, body, count, size, ">", slack=slack)
+                if stop - body > count + slack:
+                    raise ValueError(
+                        _unclear(f"{count} bytes of samples, and {stop - body} are there")
+                    )
             break
     return []
 
