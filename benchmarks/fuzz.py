@@ -54,7 +54,7 @@ _FORMATS = {
     "voc": ("VOC", "PCM_16"),
 }
 _OUTCOMES = ("read", "refused", "crashed", "hung", "over memory", "printed")
-_SETTINGS = {
+SETTINGS = {
     "sample_rate": _RATE_HZ,
     "denoise": None,
     "trim_db": 40,
@@ -113,7 +113,7 @@ def _work(pipe: Connection, printed: str) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     while path := pipe.recv():
         try:
-            facts = read_file(path, write=lambda _: None, folder=None, **_SETTINGS)
+            facts = read_file(path, write=lambda _: None, folder=None, **SETTINGS)
             outcome = "refused" if facts["excluded"] else "read"
         except MemoryError:
             outcome = "over memory"

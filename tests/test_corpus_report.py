@@ -4,6 +4,7 @@ import io
 import math
 import re
 
+import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,12 +12,13 @@ import soundfile
 
 from stages.audio.loudness import rms_db
 from stages.audio.store import FULL_SCALE, open_audio
-from stages.clips.clip_table import read_clips
+from stages.clips.clip_table import read_clips, write_clips
 from stages.clips.completeness import Release, compare_release
 from stages.clips.preparation import prepare_corpus
 from stages.reporting import drawing
 from stages.reporting.sections import corpus_facts, label_sets
 from stages.sources.vocabulary import EMOTIONS
+from studies.sounds import draw_sounds
 from tests.support import AUDIO, ROOT, composed, run_of_clips
 
 SETTINGS = composed("data=real")
@@ -293,3 +295,15 @@ def test_speakers_of_unknown_sex_are_drawn_and_counted(clips):
     assert ">not known<" in drawn["corpora_voices"] and ">women<" not in drawn["corpora_voices"]
     facts = found["overview"].set_index("fact")
     assert facts.loc["women, men", "emodb"] == "0, 0, 2 not known"
+
+
+def test_levels_and_durations_are_drawn_without_training(clips, tmp_path):
+    table, store = clips
+    write_clips(table, tmp_path / "clips.csv")
+    np.save(tmp_path / "audio.npy", store)
+    drawn = draw_sounds(tmp_path, sample_rate=16000)
+    assert list(drawn) == ["corpora_durations.png", "corpora_levels.png"]
+    for content in drawn.values():
+        height, width = matplotlib.image.imread(io.BytesIO(content)).shape[:2]
+        assert width == 7 * drawing.DPI and height > drawing.DPI
+    assert drawn == draw_sounds(tmp_path, sample_rate=16000)

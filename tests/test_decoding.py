@@ -259,6 +259,51 @@ def test_rare_formats_give_the_same_samples(tmp_path, kind):
     assert got[0] == wanted[0] and np.array_equal(got[1], wanted[1])
 
 
+@pytest.mark.parametrize("said", [0, 0.5, 0.7])
+@pytest.mark.parametrize("subtype", ["IMA_ADPCM", "MS_ADPCM", "GSM610"])
+def test_compressed_samples_beyond_what_the_header_says_are_named(tmp_path, subtype, said):
+    """libsndfile would stop there without a word; where they end it alone knows."""
+    content = encoded(tmp_path / "x.wav", format="WAV", subtype=subtype)
+    assert seconds(tmp_path / "x.wav") == pytest.approx(1, abs=0.07)
+    place = content.find(b"data") + 4
+    size = struct.unpack("<I", content[place : place + 4])[0]
+    for count, after, reason in (
+        (int(said * size), b"", "length unclear: its header says"),
+        (size + 44, b"", ""),
+        (0xFFFFFFFF, b"", ""),
+        (size, chunk(b"LIST", bytes(4000)), ""),
+    ):
+        head = content[:place] + struct.pack("<I", count) + content[place + 4 :]
+        (tmp_path / "x.wav").write_bytes(head + after)
+        if reason:
+            assert reason in refusal(tmp_path / "x.wav")
+        else:
+            assert seconds(tmp_path / "x.wav") == pytest.approx(1, abs=0.07)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT", "ULAW"])
+def test_an_aiff_of_two_lengths_is_refused(tmp_path, subtype):
+    content = encoded(tmp_path / "x.aiff", format="AIFF", subtype=subtype)
+    assert seconds(tmp_path / "x.aiff") == 1
+    place = content.find(b"SSND") + 4
+    (size,) = struct.unpack(">I", content[place : place + 4])
+    for count, fine in ((0, True), (0xFFFFFFFF, True), (size - 100, True), (size // 2, False)):
+        head = content[:place] + struct.pack(">I", count) + content[place + 4 :]
+        (tmp_path / "x.aiff").write_bytes(head)
+        if fine:
+            assert seconds(tmp_path / "x.aiff") == pytest.approx(1, abs=0.1)
+        else:
+            assert "length unclear" in refusal(tmp_path / "x.aiff")
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "ULAW"])
+def test_a_short_nist_file_is_truncated(tmp_path, subtype):
+    content = encoded(tmp_path / "x.sph", format="NIST", subtype=subtype)
+    assert seconds(tmp_path / "x.sph") == 1
+    (tmp_path / "x.sph").write_bytes(content[: len(content) * 3 // 4])
+    assert refusal(tmp_path / "x.sph").startswith("truncated: ")
+
+
 def test_a_file_that_libsndfile_never_comes_back_from_is_given_up(tmp_path, helpers, monkeypatch):
     monkeypatch.setattr(isolation, "_CPU_S", 0.3)
     (tmp_path / "x.wav").write_bytes(wav(ENDLESS, chunk(b"note", b"", 1 << 30)))
@@ -362,6 +407,33 @@ def test_what_ffmpeg_refuses_has_its_reason(tmp_path, fake_ffmpeg, sound, errors
     fake_ffmpeg(sound, errors=errors, code=code)
     (tmp_path / "x.m4a").write_bytes(FOREIGN)
     assert reason in refusal(tmp_path / "x.m4a") and "0x5" not in refusal(tmp_path / "x.m4a")
+
+
+@pytest.mark.parametrize(
+    ("head", "fine"),
+    [
+        (b"TTA1" + struct.pack("<HHHII", 1, 1, 16, RATE, RATE), True),
+        (b"TTA1" + struct.pack("<HHHII", 1, 1, 16, RATE, 2 * RATE), False),
+        (b"wvpk" + struct.pack("<IHBBI", 0, 0x410, 0, 0, RATE), True),
+        (b"wvpk" + struct.pack("<IHBBI", 0, 0x410, 0, 0, 2 * RATE), False),
+        (b"wvpk" + struct.pack("<IHBBI", 0, 0x410, 0, 0, 0xFFFFFFFF), True),
+    ],
+)
+def test_what_ffmpeg_does_not_miss_is_compared_with_the_header(tmp_path, fake_ffmpeg, head, fine):
+    fake_ffmpeg(au(VOICE[:, None], RATE))
+    (tmp_path / "x").write_bytes(head + bytes(64))
+    if fine:
+        assert seconds(tmp_path / "x") == 1
+    else:
+        assert refusal(tmp_path / "x") == f"truncated: {RATE} samples, its header says {2 * RATE}"
+
+
+def test_a_caf_of_another_code_is_decoded_by_ffmpeg(tmp_path, fake_ffmpeg):
+    """Voice messages of phones are AAC or Opus in CAF."""
+    content = encoded(tmp_path / "x.caf", format="CAF", subtype="PCM_16")
+    (tmp_path / "x.caf").write_bytes(content.replace(b"lpcm", b"opus", 1))
+    fake_ffmpeg(au(VOICE[:, None], RATE))
+    assert seconds(tmp_path / "x.caf") == 1
 
 
 @pytest.mark.parametrize(

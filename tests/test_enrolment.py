@@ -63,6 +63,20 @@ def test_some_clips_of_each_held_out_speaker_are_enrolled_and_none_of_them_is_sc
     assert [fold["enrolment_clips"] for fold in report["folds"]][:3] == [9, 9, 9]
 
 
+def test_clips_that_share_sound_are_enrolled_together():
+    """Else a clip would be scored of which a part is known."""
+    clips = clip_table()
+    pairs = clips.groupby("speaker").cumcount() // 2
+    first = clips.groupby([clips["speaker"], pairs])["clip"].transform("first")
+    clips = clips.assign(source=first)
+    split = marked(clips)
+    source = split["clip"].map(clips.set_index("clip")["source"])
+    for fold in folds_of(split):
+        enrolled = split[fold] == "enrolment"
+        assert (enrolled.groupby(source).nunique() == 1).all()
+        assert enrolled.any() == (fold != "all")
+
+
 def test_the_draw_heeds_names_and_the_seed_alone():
     clips = clip_table()
     chosen = marked(clips)

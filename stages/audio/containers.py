@@ -7,6 +7,7 @@ that is right. Chunks other than sound are left out; malformed ones make libsndf
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import struct
@@ -22,6 +23,8 @@ _MAX_CHUNK = 1 << 12  # bytes of a chunk that describes the samples
 _BLOCK = 1 << 20  # bytes that are searched at a time
 #: Codes of WAV: integers, floats, A-law, mu-law, and the extensible form of all.
 _SAMPLES_OF_EQUAL_SIZE = (1, 3, 6, 7, 0xFFFE)
+#: Encodings of NIST whose samples have the size that the header gives.
+_NIST_SAMPLES = (b"pcm", b"ulaw", b"mu-law", b"alaw")
 
 
 def sound_parts(descriptor: int) -> tuple[list[Part], bool]:
@@ -41,7 +44,8 @@ def sound_parts(descriptor: int) -> tuple[list[Part], bool]:
     Raises
     ------
     ValueError
-        if the file is shorter than its header says, or changes its format midway
+        if the file is shorter than its header says, changes its format midway, or if its header
+        gives two lengths
     """
     size = os.fstat(descriptor).st_size
     whole = [Part(b"", 0, size)]
@@ -52,6 +56,8 @@ def sound_parts(descriptor: int) -> tuple[list[Part], bool]:
         (rb"fLaC", _flac),
         (rb"OggS", _ogg),
         (rb"" if start else rb"\xff[\xe2-\xff]", mpeg_parts),
+        (rb"FORM....AIF[FC]", _aiff),
+        (rb"NIST_1A\n", _nist),
     ):
         if re.match(begin, read(start, 12), re.DOTALL) and (found := walk(read, start, size)):
             return found, True
@@ -156,9 +162,14 @@ def _riff(read: Read, start: int, size: int) -> tuple[Part | None, int | None]:
         return None, None
     if len(kept.get(b"fmt ", b"")) < 16:
         return None, None
-    code, _, rate, _, align, _ = struct.unpack(f"{order}HHIIHH", kept[b"fmt "][:16])
+    code, _, rate, per_s, align, _ = struct.unpack(f"{order}HHIIHH", kept[b"fmt "][:16])
     check_rate(rate)
     if code not in _SAMPLES_OF_EQUAL_SIZE or not align:
+        slack = TOLERANCE_S * per_s
+        stop, following = _sound_end(read, body, count, size, order, slack=slack)
+        if following is None and stop - body > count + slack:
+            # Where compressed samples end is for their decoder to say, which believes the header.
+            raise ValueError(_unclear(f"{count} bytes of samples, and {stop - body} are there"))
         return None, None
     if long and count == 0xFFFFFFFF:
         count = long
@@ -166,6 +177,51 @@ def _riff(read: Read, start: int, size: int) -> tuple[Part | None, int | None]:
     if start == 0 and stop == size == body + count and set(names) <= {b"fmt ", b"fact", b"data"}:
         return Part(b"", 0, size), following
     return Part(_wav_head(kept, stop - body, order), body, stop), following
+
+
+def _unclear(what: str) -> str:
+    return f"length unclear: its header says {what}; convert the file with a program that reads it"
+
+
+def _aiff(read: Read, start: int, size: int) -> list[Part]:
+    """Refuse a file with more sound than its header says, where libsndfile stops. None is plain."""
+    slack = 0.0
+    for name, body, count in _chunks(read, start + 12, size, ">"):
+        if name == b"COMM" and 18 <= count <= _MAX_CHUNK:
+            channels, _, _, power, digits = struct.unpack(">HIHHQ", read(body, 18))
+            rate = math.ldexp(digits, min(power, 16446) - 16446)  # a float of 80 bits
+            slack = TOLERANCE_S * rate * channels / 4  # the strongest compression of AIFF-C
+        elif name == b"SSND":
+            if 8 < count < LENGTH_UNKNOWN and body + count <= size:
+                stop, _ = _sound_end(read, body, count, size, ">", slack=slack)
+                if stop - body > count + slack:
+                    raise ValueError(
+                        _unclear(f"{count} bytes of samples, and {stop - body} are there")
+                    )
+            break
+    return []
+
+
+def _nist(read: Read, start: int, size: int) -> list[Part]:
+    """Refuse a file that is shorter than its header says, which libsndfile reads. None is plain."""
+    head = read(start, 1 << 12)
+    found = dict(re.findall(rb"^(\w+) -[irs]\d* (\S+)", head[: head.find(b"end_head")], re.M))
+    try:
+        skip, count, width, channels, rate = (
+            int(value)
+            for value in (
+                head.split(b"\n", 2)[1],
+                *(found[b"sample_count"], found[b"sample_n_bytes"]),
+                *(found.get(b"channel_count", b"1"), found[b"sample_rate"]),
+            )
+        )
+    except (IndexError, KeyError, ValueError):
+        return []
+    have, want = size - start - skip, count * width * channels
+    slack = TOLERANCE_S * rate * width * channels
+    if found.get(b"sample_coding", b"pcm") in _NIST_SAMPLES and have + slack < want:
+        raise ValueError(f"truncated: {have} bytes of samples, its header says {want}")
+    return []
 
 
 def _sound_end(

@@ -30,6 +30,7 @@ _MAX_CHANNELS, MAX_S = 256, 24 * 3600
 _POINTER = b"version https://git-lfs"
 #: libsndfile notes this where a file is shorter than its header says.
 _DECLARED = re.compile(r"(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)")
+_UNKNOWN_CODE = re.compile("unimplemented format|unsupported encoding")
 _UNFINISHED = "Last page lacks an end-of-stream bit"
 #: libsndfile gives this or more where a header leaves the length open.
 _ENDLESS = 1 << 62
@@ -150,8 +151,8 @@ def opened(path: str | Path) -> Iterator[AudioFile]:
         try:
             source = stack.enter_context(_joined(raw, parts) if plain else _isolated(raw))
         except DecodingError as error:
-            # WAV and its like may hold a code that libsndfile does not know.
-            if not needs_ffmpeg(raw) and "unimplemented format" not in str(error):
+            # WAV, CAF and their like may hold a code that libsndfile does not know.
+            if not needs_ffmpeg(raw) and not _UNKNOWN_CODE.search(str(error)):
                 raise
             rate_hz, channels, read = stack.enter_context(by_ffmpeg(raw))
             source = rate_hz, channels, None, read

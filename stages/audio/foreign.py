@@ -15,6 +15,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from stages.audio.isolation import DecodingError
+from stages.audio.views import TOLERANCE_S
 
 _WAIT_S = 30  # for the next samples
 #: What ffmpeg may take a file for: none of them can name other files or addresses.
@@ -76,11 +77,16 @@ def by_ffmpeg(raw: int) -> Iterator[tuple[int, int, Callable[[int], np.ndarray]]
                 raise DecodingError(f"cannot be decoded: ffmpeg says {_last_line(errors)}")
             offset, _, _, rate_hz, channels = struct.unpack(">5I", header[4:])
             take(offset - 24)
+            declared, done = _declared(raw), 0
 
             def read(count: int) -> np.ndarray:
+                nonlocal done
                 content = take(4 * channels * count)
+                done += len(content) // (4 * channels)
                 if len(content) < 4 * channels * count:
                     _check_end(process, errors)
+                    if done + TOLERANCE_S * rate_hz < declared:
+                        raise ValueError(f"truncated: {done} samples, its header says {declared}")
                 whole = len(content) // (4 * channels) * channels
                 samples = np.frombuffer(content, ">f4", whole).astype(np.float32)
                 return samples.reshape(-1, channels)
@@ -88,6 +94,19 @@ def by_ffmpeg(raw: int) -> Iterator[tuple[int, int, Callable[[int], np.ndarray]]
             yield rate_hz, channels, read
         finally:
             process.kill()
+
+
+def _declared(raw: int) -> int:
+    """Samples per channel by the header of TTA and WavPack, 0 for others.
+
+    ffmpeg reads such a file without a word as far as it goes.
+    """
+    head = os.pread(raw, 18, 0)
+    place = {b"TTA1": 14, b"wvpk": 12}.get(head[:4])
+    if place is None or len(head) < 18:
+        return 0
+    (count,) = struct.unpack("<I", head[place : place + 4])
+    return 0 if count == 0xFFFFFFFF else count
 
 
 def _taker(descriptor: int) -> Callable[[int], bytes]:
