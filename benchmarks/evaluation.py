@@ -2,7 +2,7 @@
 
 python -m benchmarks.evaluation [--clips 5000 100000] [--keep DIR]
 
-The script reads the same predictions, resamples speakers 1000 times for the interval of the UA with
+The script reads the same predictions, resamples speakers 200 times for the interval of the UA with
 scikit-learn, and draws a confusion matrix and a ROC curve per label. The last line is a JSON
 object.
 """
@@ -41,7 +41,7 @@ truth, answers = table["label"].to_numpy(), np.array(labels)[shares.argmax(1)]
 print(classification_report(truth, answers))
 rows = list(table.groupby("speaker").indices.values())
 rng, figures = np.random.default_rng(0), []
-for _ in range(1000):
+for _ in range(200):
     drawn = np.concatenate([rows[i] for i in rng.integers(len(rows), size=len(rows))])
     figures.append(balanced_accuracy_score(truth[drawn], answers[drawn]))
 print(np.percentile(figures, (2.5, 97.5)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import librosa.filters
+import librosa
 import numpy as np
 import torch
 from torch import Tensor

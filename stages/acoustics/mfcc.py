@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-import scipy.fft
-import scipy.signal
+import scipy
 import torch
 import torch.nn.functional as F
 from torch import Tensor

@@ -6,7 +6,7 @@ import math
 from functools import lru_cache
 
 import numpy as np
-import scipy.signal
+import scipy
 import torch
 from torch import Tensor
 

@@ -12,7 +12,7 @@ import importlib.util
 from functools import cache, lru_cache
 from pathlib import Path
 
-import librosa.filters
+import librosa
 import numpy as np
 import torch
 from torch import Tensor, nn
