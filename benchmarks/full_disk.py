@@ -28,7 +28,7 @@ DISK_MB = 700
 FRACTIONS = (0.0, 0.4, 0.95, 1.3)
 OWN_MB = 0.5  # left for DVC's own files
 COLUMNS = ("tried", "ended well", "named", "none half", "unharmed", "resumed")
-NAMED = re.compile(r"^(data|models|reports|/)\S*: .*\d [MG]B are free in /", re.M)
+NAMED = re.compile(r"^(data|models|reports|features|/)\S*: .*\d [MG]B are free in /", re.M)
 
 
 def size_of(path: Path) -> int:

@@ -670,7 +670,7 @@ def test_the_scratch_folder_is_named_after_what_is_trained(tmp_path):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_class_that_training_lacks_is_survived(tmp_path, model):
-    plan, jobs = experiment(tmp_path, model, lacking="sad", epochs=1)
+    plan, jobs = experiment(tmp_path, model, lacking="sad", epochs=2)
     run_jobs(jobs[:1], plan)
     probabilities = np.load(plan.scratch / jobs[0].name / "probabilities.npy")
     assert np.isfinite(probabilities).all() and probabilities.shape == (32, 3)
@@ -683,7 +683,7 @@ def test_test_clips_have_no_part_in_what_is_learned(tmp_path):
     states = []
     for run in "ab":
         (tmp_path / run).mkdir()
-        plan, jobs = experiment(tmp_path / run, "bigru", epochs=1)
+        plan, jobs = experiment(tmp_path / run, "bigru", epochs=2)
         if run == "b":
             tested = plan.clips["0"] == "test"
             plan.clips.loc[tested, "label"] = "sad"
@@ -765,7 +765,7 @@ def test_weights_are_averaged_over_the_steps(tmp_path):
 
 @pytest.mark.parametrize("model", ["gru", "svm"])
 def test_without_validation_clips_all_others_are_learned(tmp_path, model):
-    plan, jobs = experiment(tmp_path, model, epochs=1)
+    plan, jobs = experiment(tmp_path, model, epochs=2)
     plan.clips.loc[plan.clips["0"] == "validation", "0"] = "train"
     run_jobs(jobs[:1], plan)
     history = pd.DataFrame(json.loads((plan.scratch / jobs[0].name / "history.json").read_text()))
@@ -862,7 +862,7 @@ def test_gradients_are_clipped(tmp_path, monkeypatch):
 
 
 def test_a_batch_larger_than_the_training_set_is_one_batch(tmp_path):
-    history, _, _ = learned(tmp_path, batch_size=1000, epochs=1)
+    history, _, _ = learned(tmp_path, batch_size=1000, epochs=2)
     assert len(history) == 2 and np.isfinite(history).all(axis=None)
 
 
@@ -964,7 +964,7 @@ def test_the_best_epoch_before_a_loss_that_is_not_finite_is_kept(tmp_path, monke
 def trained(tmp_path_factory):
     """A checkpoint of the first fold, which has heard all clips that the second holds out."""
     folder = tmp_path_factory.mktemp("trained")
-    plan, jobs = experiment(folder, "gru", epochs=1)
+    plan, jobs = experiment(folder, "gru", epochs=2)
     run_jobs(jobs[:1], plan)
     return plan.scratch / jobs[0].name / "model.pt"
 

@@ -63,10 +63,9 @@ def run_jobs(jobs: Sequence[Job], plan: Plan) -> None:
             inputs=data.inputs,
             held_out=_held_out(jobs, plan.clips),
         )
-    plan.scratch.mkdir(parents=True, exist_ok=True)
     # Listed at once: a shared folder denies for a while that a file exists which was asked for
     # before it was written.
-    finished = {path.name for path in plan.scratch.iterdir()}
+    finished = {path.name for path in plan.scratch.glob("*")}
     todo = [job for job in jobs if job.name not in finished]
     todo.sort(key=lambda job: job.fold != ALL)  # the longest job first
     _check_memory(learner, data, processes(len(todo)))
@@ -75,6 +74,7 @@ def run_jobs(jobs: Sequence[Job], plan: Plan) -> None:
         need=len(todo) * (_checkpoint_size(plan, data) + 8 * len(plan.clips) * data.n_classes),
         folder=plan.scratch,
     )
+    plan.scratch.mkdir(parents=True, exist_ok=True)
     if len(todo) < len(jobs):
         log.info("train: %d of %d jobs were finished before", len(jobs) - len(todo), len(jobs))
     with (
