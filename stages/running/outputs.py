@@ -113,11 +113,13 @@ def resumable(folder: Path) -> Iterator[None]:
 
     See `locked` for the errors.
     """
-    with locked(folder):
-        yield
-        shutil.rmtree(folder)
-    with suppress(OSError):  # another run was interrupted, and may go on
-        folder.parent.rmdir()
+    try:
+        with locked(folder):
+            yield
+            shutil.rmtree(folder)
+    finally:
+        with suppress(OSError):  # unless parts of this run or another wait there to be gone on with
+            folder.parent.rmdir()
 
 
 def _lock_file(folder: Path) -> Path:
