@@ -102,6 +102,7 @@ def _clips(number: int) -> pd.DataFrame:
         intensity=np.where(each % 3, "normal", "strong"),
         sentence=[f"ravdess/{i % 2}" for i in each],
         take=[str(1 + i % 4) for i in each],
+        corpus_fold="",
         channels=1,
         rate_hz=16000,
         duration_s=_FRAMES * _HOP / 16000,
