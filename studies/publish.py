@@ -250,7 +250,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--unheard", nargs="+", required=True, metavar="CORPUS")
+    parser.add_argument("--unheard", nargs="+", action="extend", required=True, metavar="CORPUS")
     wanted = parser.parse_args()
     params = plain(load_params())
     report = json.loads(Path("reports/export.json").read_text(encoding="utf-8"))

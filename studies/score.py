@@ -286,14 +286,21 @@ def main() -> None:
     source.add_argument("answers", type=Path, nargs="?", metavar="ANSWERS.csv")
     source.add_argument("--model", type=Path, metavar="FILE.onnx", help="asked for each clip")
     source.add_argument("--command", help="asked for each clip; {file} stands for its path")
-    parser.add_argument("--corpus", nargs="+", default=[], help="the corpus, or several")
+    parser.add_argument(
+        "--corpus", nargs="+", action="extend", default=[], help="the corpus, or several"
+    )
     parser.add_argument("--split", default="speaker", help="see conf/split; default: %(default)s")
     parser.add_argument("--labels", default="eight", help="see conf/labels; default: %(default)s")
     parser.add_argument(
         "--workspace", action="store_true", help="clips, folds and labels of the last run"
     )
     parser.add_argument(
-        "--rename", nargs="+", default=[], metavar="NAME=LABEL", help="fearful=fear"
+        "--rename",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=LABEL",
+        help="fearful=fear",
     )
     parser.add_argument(
         "--trained-on",
@@ -307,7 +314,11 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=cpu_count(), help="clips asked for at a time")
     parser.add_argument("--timeout", type=float, default=60, metavar="S", help="of --command")
     parser.add_argument(
-        "--classes", nargs="+", default=[], help="outputs of a --model of another project"
+        "--classes",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="outputs of a --model of another project",
     )
     parser.add_argument("--sample-rate", type=int, default=16000, help="of such a --model, in Hz")
     wanted = parser.parse_args()

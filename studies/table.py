@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=OUTPUT, help=f"default: {OUTPUT}")
     chosen = f"default: {' '.join(FUNCTIONALS)}"
-    parser.add_argument("--functionals", nargs="+", help=chosen)
+    parser.add_argument("--functionals", nargs="+", action="extend", help=chosen)
     arguments = parser.parse_args()
     output = arguments.output
     if output != OUTPUT and output.exists():
