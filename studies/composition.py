@@ -16,10 +16,13 @@ def compose_params(overrides: Sequence[str]) -> DictConfig:
     Raises
     ------
     ValueError
-        if conf/ does not know an override
+        if conf/ does not know an override, or there is no conf/ here
     """
+    folder = Path("conf").resolve()
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder, want a clone of Inflect as working directory")
     try:
-        with initialize_config_dir(str(Path("conf").resolve()), version_base=None):
+        with initialize_config_dir(str(folder), version_base=None):
             return compose("config", list(overrides))
     except HydraException as error:
         raise ValueError(str(error).splitlines()[0]) from error

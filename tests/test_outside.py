@@ -15,6 +15,7 @@ from stages.reporting.predictions import Predictions, arrange
 from studies import asking, compare, contamination, folds, leaderboard
 from studies import score as command
 from studies.answers import Fates, check_rename, match, read_answers
+from studies.composition import compose_params
 from studies.releases import clips_of_release
 from tests.support import ROOT, composed, inside
 
@@ -82,6 +83,12 @@ def test_a_bad_table_is_refused_in_one_sentence(tmp_path, text, words):
     with pytest.raises(ValueError) as caught:
         read_answers(path, label_map=EIGHT, rename={})
     assert all(word in str(caught.value) for word in ["a.csv", *words])
+
+
+def test_outside_of_a_clone_the_missing_folder_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="/conf: no such folder, want a clone of Inflect"):
+        compose_params([])
 
 
 def test_a_missing_table_and_a_bad_rename_are_named(tmp_path):
