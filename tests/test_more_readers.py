@@ -153,6 +153,7 @@ def test_iemocap_speakers_are_the_last_letter_and_labels_are_in_text_files(tmp_p
         (turns[2], "1M", "male", "other"),
     ]
     assert {row["emotion"] for row in rows} <= set(EMOTIONS)
+    assert {row["corpus_fold"] for row in rows} == {"01"}  # the session
 
 
 def test_iemocap_turns_without_one_label_keep_the_reason(tmp_path):

@@ -88,6 +88,7 @@ def _describe(name: re.Match, labels: dict[str, set[str]]) -> dict:
         "speaker": f"{int(name['session'])}{name['sex']}",
         "sex": "female" if name["sex"] == "F" else "male",
         "language": "en",
+        "corpus_fold": name["session"],  # as most published systems are tested
     }
     known = EMOTIONS | OTHER
     if len(codes) == 1 and (emotion := known.get(next(iter(codes)))):

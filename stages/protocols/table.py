@@ -1,4 +1,4 @@
-"""Protocol `table`: the folds that corpora bring along, in the column `fold` of their table."""
+"""Protocol `table`: the folds that corpora bring along, such as in the column `fold` of a table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SIDES = {"train", "training", "test", "testing", "validation", "valid", "val", 
 
 
 def assign(clips: pd.DataFrame) -> np.ndarray:
-    """Test the clips of each value of the column `fold` in a fold of their own.
+    """Test the clips of each value of the column `corpus_fold` in a fold of their own.
 
     Spellings of one value, such as 7, 07 and 7.0, are one fold, in all corpora. Clips without a
     value train in every fold and are never tested. Whether speakers are held out is up to the
