@@ -58,16 +58,21 @@ def write_params(
     return params
 
 
-def run(arguments: Sequence[str], *, folder: Path) -> Cost:
-    """Run Python with arguments in a folder; see that it succeeds."""
-    begun, peak = time.perf_counter(), 0.0
-    process = subprocess.Popen(
+def started(arguments: Sequence[str], *, folder: Path) -> subprocess.Popen:
+    """Start Python with arguments in a folder, where it finds this project."""
+    return subprocess.Popen(
         [sys.executable, *arguments],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+
+
+def run(arguments: Sequence[str], *, folder: Path) -> Cost:
+    """Run Python with arguments in a folder; see that it succeeds."""
+    begun, peak = time.perf_counter(), 0.0
+    process = started(arguments, folder=folder)
     while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
         peak = max(peak, memory_mb(process.pid))
         time.sleep(0.05)

@@ -12,13 +12,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.processes import ROOT, write_params
+from benchmarks.processes import ROOT, started, write_params
 from stages.running.entry import run_command
 
 _REPEATS = 3
@@ -31,13 +29,7 @@ def cpu_s(arguments: Sequence[str], *, folder: Path) -> float:
     """Return the least CPU time of Python with these arguments, over some repeats."""
     taken = []
     for _ in range(1 + _REPEATS):  # the first may compile modules
-        process = subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=folder,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        process = started(arguments, folder=folder)
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         taken.append(used.ru_utime + used.ru_stime)
