@@ -259,7 +259,8 @@ def test_clips_of_one_voice_are_told_from_those_of_others():
 
 def test_a_clip_never_serves_for_itself():
     vectors, names = voices(speakers=20, clips=40)
-    data = dataclasses.replace(toy_data(clips=len(names)), speakers=list(names))
+    clip_names = [f"x/{number}" for number in range(len(names))]
+    data = dataclasses.replace(toy_data(clips=len(names)), speakers=list(names), names=clip_names)
     calibration = SpeakerCalibration(statistics="mean")
     calibration.fit(vectors[:400], names[:400])
     clips, whole = np.array([400, 401, 402, 440]), vectors.__getitem__
@@ -300,6 +301,12 @@ def voiced_data(*, speakers: int = 8, shift: float = 6.0) -> ClipData:
     names = [f"x/{number:03}" for number in range(len(data.labels))]
     whose = [f"x/{number}" for number in speaker]
     return dataclasses.replace(data, caches=caches, names=names, speakers=whose)
+
+
+def test_a_variant_has_a_voice_of_its_own():
+    names = ["x/a", "x/a#slow", "x/b#fast", "x/c%23slow", "x/b+01#fast"]
+    data = dataclasses.replace(toy_data(clips=5), names=names, speakers=["x/1"] * 5)
+    assert data.voices_of(np.arange(5)) == ["x/1", "x/1#slow", "x/1#fast", "x/1", "x/1#fast"]
 
 
 SVM = ("features=[logmel,rms]", "model.network.functionals=[mean]")

@@ -28,7 +28,7 @@ CHOICES = {
         "features=[apen,chroma,cochleagram,contrast,logmel,mfcc,pitch,rms,shape,spectrogram,zcr,"
         "ge2e,melpower,wavlm,egemaps]",
         "degradations=[white,pink,babble,reverberation,telephone,level]",
-        "variants=[stretch,pitch,noise,room]",
+        "variants=[slow,stretch,pitch,noise,room]",
         "train/schedule=plateau",
         "split=fixed",
     ),
@@ -211,6 +211,7 @@ MISTAKES = {
         ("degradations.telephone.low_hz", 3400, "1 to"),
         ("degradations.telephone.order", 0, "1 to 20"),
         ("degradations.level.peak_db", [200], "-100 to 100"),
+        ("variants.slow.factor", [0.9, 5], "two numbers from 0.25 to 4"),
         ("variants.stretch.n_fft", 1, "at least 4"),
         ("variants.pitch.n_fft", 1, "at least 4"),
         ("variants.stretch.rate", [2, 1], "two numbers"),

@@ -118,6 +118,13 @@ def test_stretching_moves_everything_in_time():
     assert centre / len(made) == pytest.approx(1 / 3 + 0.05, abs=0.01)
 
 
+@pytest.mark.parametrize("factor", [0.5, 0.9, 1.2, 2.0])
+def test_speed_scales_tempo_and_pitch_alike(factor):
+    made = change("slow", factor=[factor, factor])(tone(), random())
+    assert len(made) == round(RATE / factor)
+    assert strongest_hz(made) == pytest.approx(440 * factor, abs=0.5)
+
+
 @pytest.mark.parametrize("semitones", [-12, -2, 0.5, 2, 12])
 def test_pitch_is_shifted_by_the_semitones_and_the_length_kept(semitones):
     made = change("pitch", semitones=[semitones, semitones])(tone(), random())

@@ -47,6 +47,12 @@ def variant_name(clip: Names, variant: Names) -> Names:
     return clip + "#" + variant
 
 
+def variant_of(clip: str) -> str:
+    """Name the variant that a clip is, after its mark; nothing for a recording."""
+    found = _VARIANT.search(clip)
+    return found[0] if found else ""
+
+
 def without_segment(clip: str) -> str:
     """Strip the number of a segment from a clip name."""
     return _SEGMENT.sub("", clip)

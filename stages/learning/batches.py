@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stages.clips.names import variant_of
+
 
 class Batch(NamedTuple):
     """Clips of a batch, padded with zeros to the longest of them.
@@ -72,9 +74,9 @@ class ClipData:
         """Dimensions by feature."""
         return {name: cache.shape[1] for name, cache in self.caches.items()}
 
-    def speakers_of(self, clips: np.ndarray) -> list[str]:
-        """Speaker of each clip, by position."""
-        return [self.speakers[clip] for clip in clips]
+    def voices_of(self, clips: np.ndarray) -> list[str]:
+        """Whose voice each clip has, by position: the speaker's; a variant has one of its own."""
+        return [self.speakers[clip] + variant_of(self.names[clip]) for clip in clips]
 
     @property
     def corpora(self) -> np.ndarray:

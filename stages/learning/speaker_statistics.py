@@ -224,7 +224,7 @@ class SpeakerCalibration:
             values = np.concatenate([vectors, represent(extra)])
         serves = np.isin(everything, data.enrolment)
         result = np.empty(vectors.shape)
-        for speaker, rows in _rows_by_speaker(data.speakers_of(everything)).items():
+        for speaker, rows in _rows_by_speaker(data.voices_of(everything)).items():
             own, known = rows[rows < len(clips)], rows[serves[rows]]
             if speaker in self._known:
                 mean, std = self._known[speaker]

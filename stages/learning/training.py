@@ -214,7 +214,7 @@ class NetworkLearner(Learner):
         The layers below it stay as they were trained, without knowing speakers.
         """
         assert self.calibration is not None
-        vectors = self.calibration.fit(self.vectors(data, train), data.speakers_of(train))
+        vectors = self.calibration.fit(self.vectors(data, train), data.voices_of(train))
         statistics = self.calibration.statistics
         head = add_head(
             self.network,

@@ -92,7 +92,7 @@ class SVM(Learner):
         self._n_classes = data.n_classes
         clips, number = np.concatenate([train, validation]), len(train)
         vectors, truth = self.vectors(data, clips), data.labels[clips]
-        speakers = data.speakers_of(clips) if self.calibration else []
+        speakers = data.voices_of(clips) if self.calibration else []
         fitted = self._solve(vectors[:number], truth[:number], speakers[:number], seed=seed)
         row = {"epoch": 1, **figures("train", truth[:number], self._probabilities(fitted))}
         held_out = self._normalise(data, validation, vectors[number:])
