@@ -257,11 +257,6 @@ MISTAKES = {
         ("calibration.fewer", "drop", "use or leave_out"),
         ("calibration.statistics", "std", "mean_std"),
         ("calibration.seeds", 0, "calibration.seed"),
-        (
-            "degradations",
-            {"white": {"_target_": "stages.degradations.white.white", "snr_db": [1]}},
-            "[] with calibration",
-        ),
         ("train.window_s", 2.0, "null with calibration"),
     ],
     "svm": [

@@ -1,5 +1,6 @@
 """Degraded clips: each degradation by itself, and the accuracy on degraded clips."""
 
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -384,6 +385,34 @@ def test_answers_depend_on_no_order_and_no_number_of_tasks(pipeline, monkeypatch
     for place, condition in enumerate(want.conditions):
         (same,) = (i for i, c in enumerate(turned.conditions) if c[:3] == condition[:3])
         assert np.array_equal(turned.predicted[:, same], want.predicted[:, place])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("clips", [4, "all"])
+def test_a_calibrated_network_knows_the_voice_as_in_training(
+    pipeline, tmp_path, monkeypatch, clips
+):
+    """The clean answers are the predictions, which those for the average voice are not."""
+    shutil.copytree(pipeline / "data", tmp_path / "data")
+    chosen = (*OVERRIDES, "seeds=[0]", "calibration=speaker", f"calibration.clips={clips}")
+    OmegaConf.save(composed(*chosen), tmp_path / "params.yaml")
+    inside(tmp_path, split_stage.main)
+    inside(tmp_path, train.main)
+    predictions = pd.read_csv(tmp_path / "data/predictions.csv").set_index("clip")
+    wanted = predictions.filter(like="p_").to_numpy().argmax(1)
+    answers = recognise(tmp_path, monkeypatch, degradations={})
+    assert answers.clips["clip"].tolist() == predictions.index.tolist()
+    assert (answers.predicted[:, 0, 0] == wanted).all()
+    monkeypatch.setattr(robustness, "_vectors", lambda *_, speakers, **__: Nobody())
+    average = recognise(tmp_path, monkeypatch, degradations={})
+    assert (average.predicted[:, 0, 0] != wanted).any()
+
+
+class Nobody:
+    """Enrolment without a clip, of any speaker."""
+
+    def __getitem__(self, speaker):
+        return pd.DataFrame(columns=range(64))
 
 
 def fixed_answers(folder, target):

@@ -1,7 +1,8 @@
 """Recognition of degraded held-out clips, each by the fold that was not trained on its speaker.
 
 Clips are degraded after the `prepare` stage has trimmed, denoised and levelled them, so conditions
-differ in nothing but the degradation.
+differ in nothing but the degradation. A network that is calibrated to speakers knows them by their
+enrolment as it is.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from tqdm import tqdm
 
 from stages.audio.store import FULL_SCALE, AudioReader
 from stages.degradations import Scene
 from stages.learning.checkpoints import Job
-from stages.learning.recogniser import load_recogniser
+from stages.learning.recogniser import Recogniser, load_recogniser
 from stages.running.parameters import split_levels
 from stages.running.settings import bind, module_of, processes
 from stages.running.workers import spread
@@ -147,7 +149,12 @@ def recognise(
     }
     labels, sample_rate = _check_models(paths, labels=held_out["label"].unique())
     predict = partial(
-        _predict, conditions=conditions, paths=paths, audio=audio, voices=_by_speaker(clips)
+        _predict,
+        conditions=conditions,
+        paths=paths,
+        audio=audio,
+        voices=_by_speaker(clips),
+        enrolment=_enrolment(clips, split),
     )
     tasks = [
         task
@@ -175,8 +182,7 @@ def _held_out(clips: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         clip, speaker, start, samples, segment (whether the file has more clips), label, fold
     """
-    clips_per_file = clips.groupby(["corpus", "file", "variant"])["clip"].transform("size")
-    table = clips[["clip", "speaker", "start", "samples"]].assign(segment=clips_per_file > 1)
+    table = _placed(clips)
     tested = pd.concat(
         split.loc[split[fold] == "test", ["clip", "label"]].assign(fold=fold)
         for fold in folds_of(split)
@@ -187,6 +193,24 @@ def _held_out(clips: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
         missing = len(tested) - len(found)
         raise ValueError(f"split: {missing} of its test clips are not in the clip table")
     return found.sort_values(["clip", "fold"], ignore_index=True)
+
+
+def _placed(clips: pd.DataFrame) -> pd.DataFrame:
+    """List clip, speaker, start, samples and segment (whether the file has more clips)."""
+    clips_per_file = clips.groupby(["corpus", "file", "variant"])["clip"].transform("size")
+    return clips[["clip", "speaker", "start", "samples"]].assign(segment=clips_per_file > 1)
+
+
+def _enrolment(clips: pd.DataFrame, split: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """List by fold the clips that tell how its held-out speakers sound, as `_placed` does.
+
+    Where no clip is set apart for this, all clips that the fold tests serve.
+    """
+    table, found = _placed(clips), {}
+    for fold in folds_of(split):
+        part = "enrolment" if (split[fold] == "enrolment").any() else "test"
+        found[fold] = table[table["clip"].isin(split.loc[split[fold] == part, "clip"])]
+    return found
 
 
 def _check_models(
@@ -229,6 +253,7 @@ def _predict(
     paths: Mapping[str, Sequence[Path]],
     audio: Path,
     voices: Mapping[str, NDArray[np.int64]],
+    enrolment: Mapping[str, pd.DataFrame],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Predict some clips of one fold in every condition, with the fold's recogniser of each seed.
 
@@ -243,6 +268,12 @@ def _predict(
     loaded = [load_recogniser(path) for path in paths[task["fold"].iloc[0]]]
     predicted = np.zeros((len(task), len(conditions), len(loaded)), dtype=np.int64)
     with AudioReader(audio) as store:
+        known = [
+            _vectors(
+                recogniser, enrolment[task["fold"].iloc[0]], speakers=task["speaker"], store=store
+            )
+            for recogniser, _ in loaded
+        ]
         for row, clip in enumerate(task.itertuples()):
             waveform = _read(store, clip.start, clip.samples)
             talk = partial(_talk, speaker=clip.speaker, voices=voices, store=store)
@@ -262,13 +293,43 @@ def _predict(
                     ]
                 )
                 for seed, (recogniser, settings) in enumerate(loaded):
+                    batch = degraded
                     if clip.segment:
                         batch = _relevelled(degraded, reference=waveform, level=settings["level"])
-                        logits = recogniser.logits(torch.from_numpy(batch).float())
-                    else:
-                        logits = recogniser(torch.from_numpy(degraded).float())
+                    logits = _logits(recogniser, batch, segment=clip.segment)
+                    if (head := recogniser.head) is not None:
+                        own = known[seed][clip.speaker].drop(clip.clip, errors="ignore")
+                        logits = head.for_voice(*head.statistics.of_speaker(own.to_numpy()))
                     predicted[row, chunk, seed] = logits.argmax(dim=1).numpy()
     return task.index.to_numpy(), predicted
+
+
+def _logits(recogniser: Recogniser, batch: NDArray[np.float64], *, segment: bool) -> Tensor:
+    """Compute logits of waveforms [batch, samples]; a segment has the level of its recording."""
+    waveforms = torch.from_numpy(batch).float()
+    return recogniser.logits(waveforms) if segment else recogniser(waveforms)
+
+
+def _vectors(
+    recogniser: Recogniser, enrolment: pd.DataFrame, *, speakers: pd.Series, store: AudioReader
+) -> dict[str, pd.DataFrame]:
+    """Compute by speaker the vectors of the enrolment, [clips, dimensions] by clip.
+
+    Empty if the network is not calibrated to speakers.
+    """
+    if recogniser.head is None:
+        return {}
+    found = {}
+    for speaker in speakers.unique():
+        vectors = {}
+        for clip in enrolment[enrolment["speaker"] == speaker].itertuples():
+            waveform = _read(store, clip.start, clip.samples)[None]
+            _logits(recogniser, waveform, segment=clip.segment)
+            vectors[clip.clip] = recogniser.head.vectors[0].numpy()
+        found[speaker] = pd.DataFrame.from_dict(
+            vectors, orient="index", columns=range(len(recogniser.head.mean))
+        )
+    return found
 
 
 def _read(store: AudioReader, start: int, samples: int) -> NDArray[np.float64]:

@@ -98,11 +98,9 @@ class Recogniser(nn.Module):
         logits = self(waveform)
         if self.head is None:
             return logits, logits[:, :0]
-        vectors = self.head.vectors
         if speaker is not None:
-            mean, std = (torch.as_tensor(array).to(vectors) for array in speaker)
-            logits = self.head.normalised((vectors - mean) / std)
-        return logits, vectors
+            logits = self.head.for_voice(*speaker)
+        return logits, self.head.vectors
 
     def logits(self, waveform: Tensor) -> Tensor:
         """Compute the logits of waveforms that have their level, as segments of a recording do."""

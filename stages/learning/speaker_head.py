@@ -59,6 +59,11 @@ class SpeakerHead(nn.Module):
         self.vectors = vectors
         return self.normalised((vectors - self.mean) / self.std)
 
+    def for_voice(self, mean: NDArray, std: NDArray) -> Tensor:
+        """Return logits of the vectors of the last call, for a voice of this mean and deviation."""
+        centre, spread = (torch.as_tensor(array).to(self.vectors) for array in (mean, std))
+        return self.normalised((self.vectors - centre) / spread)
+
     def normalised(self, vectors: Tensor) -> Tensor:
         """Return logits of vectors that are normalised already."""
         return self.linear(vectors.clamp(-_LIMIT, _LIMIT))

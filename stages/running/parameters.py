@@ -298,8 +298,6 @@ def _check_calibration(calibration: dict, params: Mapping[str, Any]) -> None:
     fine = not params["split"]["speaker_dependent"]
     want = "none, or a split that holds speakers out"
     check("calibration", shown, fine, want)
-    degraded = list(params["degradations"])
-    check("degradations", degraded, not degraded, "[] with calibration to speakers")
 
 
 def _check_everywhere(params: Mapping[str, Any]) -> None:
