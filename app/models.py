@@ -31,19 +31,20 @@ from stages.learning.model_facts import (
 )
 from stages.learning.speaker_statistics import SpeakerStatistics
 from stages.running.checks import named
+from stages.running.code import ROOT
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 log = logging.getLogger(__name__)
-#: The file that `dvc repro` exports.
+#: The file that `dvc repro` exports, in the folder where a program runs.
 MODEL = Path("models/export/inflect.onnx")
 #: What the stage `export` says of it.
 _REPORT = Path("reports/export.json")
-#: The file that comes with this project; see its model card.
-PRETRAINED = Path("models/pretrained/inflect.int8.onnx")
+#: The file that comes with this project, wherever a program runs; see its model card.
+PRETRAINED = ROOT / "models/pretrained/inflect.int8.onnx"
 #: What programs say of their option `--model`.
-DEFAULT = f"default: {MODEL} if it was trained on real speech, else {PRETRAINED}"
+DEFAULT = f"default: {MODEL} if it was trained on real speech, else {PRETRAINED.relative_to(ROOT)}"
 _CHECKPOINT = ".pt"
 _CHECKOUT_S = 0.2  # `dvc checkout` removes a file milliseconds before it links another
 _SUM_BOUND = 1e-3  # distance of the sum of probabilities from 1

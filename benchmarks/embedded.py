@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 from app.models import MODEL, PRETRAINED
+from stages.running.code import ROOT
 from stages.running.entry import run_command
 
 _ROUNDS = 100
@@ -61,7 +62,9 @@ def main() -> None:
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="default: all here")
     wanted = parser.parse_args().files
     files = wanted or [
-        p for p in (PRETRAINED, MODEL, MODEL.with_name(PRETRAINED.name)) if p.is_file()
+        p
+        for p in (PRETRAINED.relative_to(ROOT), MODEL, MODEL.with_name(PRETRAINED.name))
+        if p.is_file()
     ]
     alone = measure()
     figures = {"without a file": {"peak_mb": alone["peak_mb"]}}

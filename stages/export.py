@@ -19,6 +19,7 @@ from stages.splits.split_table import read_split
 
 FOLDER = Path("models/export")
 NOTHING = "Nothing was exported: the setting `export` is false.\n"
+TEXTS = {"clip": "str", "label": "str"}  # whatever they say, such as NA
 FIGURES = ("protocol", "ua", "ua_low", "ua_high", "n_clips", "n_speakers")
 
 
@@ -34,7 +35,7 @@ def main() -> None:
             checkpoints=Path("models/folds"),
             seed=params.seeds[0],
             clips=read_clips("data/merged/clips.csv"),
-            predictions=pd.read_csv("data/predictions.csv", dtype={"clip": "str", "label": "str"}),
+            predictions=pd.read_csv("data/predictions.csv", dtype=TEXTS, keep_default_na=False),
             split=read_split("data/split.csv"),
             audio=open_audio("data/merged/audio.npy"),
             metadata={

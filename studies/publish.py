@@ -25,7 +25,6 @@ import yaml
 from joblib import cpu_count
 from tabulate import tabulate
 
-from app.models import PRETRAINED
 from stages.audio.store import FULL_SCALE, open_audio
 from stages.clips.clip_table import read_clips
 from stages.learning.checkpoints import Job
@@ -44,6 +43,7 @@ from studies.asking import ask_all, asks_model
 from studies.composition import compose_params
 
 EXPORT, INT8 = Path("models/export"), "inflect.int8.onnx"
+PRETRAINED = Path("models/pretrained")
 JOURNALS = Path("reports/scores")
 _CARD = """\
 ## Held-out speakers
@@ -196,7 +196,7 @@ def write_card(
         held_out=_table(rows),
         ece=metrics["ece"],
         unheard=_table(others),
-        file=PRETRAINED.name,
+        file=INT8,
         speakers=";\n".join(f"{corpus}: {', '.join(names)}" for corpus, names in speakers.items()),
         clips=clips,
         names=" ".join(str(row["corpus"]) for row in others),
@@ -288,9 +288,9 @@ def main() -> None:
         degraded=read_robustness("reports/robustness.csv"),
         card=(EXPORT / "README.md").read_text(encoding="utf-8"),
     )
-    with complete(PRETRAINED.parent) as folder:
+    with complete(PRETRAINED) as folder:
         folder.mkdir()
-        shutil.copyfile(EXPORT / INT8, folder / PRETRAINED.name)
+        shutil.copyfile(EXPORT / INT8, folder / INT8)
         (folder / "README.md").write_text(card, encoding="utf-8")
     print(card)
 

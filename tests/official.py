@@ -142,3 +142,11 @@ def banglaser_names(actors: tuple[str, ...]) -> dict[str, tuple[str, str]]:
         for actor, code in itertools.product(actors, emotions)
         for statement, take in itertools.product((1, 2, 3), repeat=2)
     }
+
+
+def oreau_names(speakers: tuple[str, ...]) -> list[str]:
+    """Alike to EMO-DB: speaker, sentence, first letter of the emotion in French, take."""
+    return [
+        f"m/sess{sentence[0]}/{speaker}{sentence}{letter}a"
+        for speaker, sentence, letter in itertools.product(speakers, ("a01", "b02"), "CDJNPST")
+    ]

@@ -13,6 +13,7 @@ from stages.acoustics.logmel import logmel
 from stages.acoustics.mfcc import mfcc
 from stages.acoustics.rms import rms
 from stages.acoustics.zcr import zcr
+from stages.signals.spectra import mel_edges
 from tests.support import speech_like
 
 RATE = 16000
@@ -124,6 +125,13 @@ def test_constants_first_built_without_gradients_let_them_through_later():
     waveform = torch.from_numpy(speech_like(500)).float().requires_grad_()
     mfcc(waveform, **bound).sum().backward()
     assert waveform.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("n_mels", [1, 40, 128])
+@pytest.mark.parametrize(("fmin", "fmax"), [(0, 8000), (50, 900), (999, 11025.0), (1500, 4000)])
+def test_mel_edges_equal_librosa(n_mels, fmin, fmax):
+    expected = librosa.mel_frequencies(n_mels + 2, fmin=fmin, fmax=fmax)
+    assert mel_edges(n_mels, fmin=fmin, fmax=fmax) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.filterwarnings("error:Converting a tensor:torch.jit.TracerWarning")  # to a branch

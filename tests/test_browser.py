@@ -61,7 +61,7 @@ def test_a_folder_has_all_that_the_page_needs(exported, package, tmp_path):
 
 
 def test_a_calibrated_model_asks_for_the_speaker(package, tmp_path):
-    build(ROOT / PRETRAINED, output=tmp_path / "site", package=package)
+    build(PRETRAINED, output=tmp_path / "site", package=package)
     graph = onnx.load(tmp_path / "site" / "model.onnx").graph
     assert {value.name for value in graph.input} == {"waveform", "speaker_mean", "speaker_std"}
     assert not {value.name for value in graph.input} & {value.name for value in graph.initializer}
@@ -287,7 +287,7 @@ def site(tmp_path_factory):
     if not (PACKAGE / RUNTIME[0]).is_file():
         pytest.skip("npm packages are not installed: npm ci --prefix app/browser")
     folder = tmp_path_factory.mktemp("browser") / "site"
-    build(ROOT / PRETRAINED, output=folder)
+    build(PRETRAINED, output=folder)
     return folder
 
 
@@ -339,7 +339,7 @@ def values(row):
 
 @pytest.mark.slow
 def test_files_have_the_answers_of_python(chromium, site, recordings):
-    model = load_model(ROOT / PRETRAINED)
+    model = load_model(PRETRAINED)
     dark = {"color_scheme": "dark", "viewport": PHONE, "is_mobile": True, "has_touch": True}
     with served(site) as address, opened(chromium, address, **dark) as page:
         names = ["0.wav", "2.wav", "diary.wav", "silent.wav", "hours.flac"]

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -346,6 +347,22 @@ def test_the_stage_writes_both_files_and_the_report(trained):
     stage.main()
     assert contents(trained) == files
     assert (trained / "reports/export.json").read_text() == text
+
+
+def test_a_label_that_reads_like_a_missing_value_stays_text(trained, monkeypatch):
+    given = {}
+
+    def export(**arguments):
+        given.update(arguments)
+        return SimpleNamespace(files={"README.md": b""}, report={})
+
+    monkeypatch.setattr(exporting, "export", export)
+    words = ["NA", "null", "None", "nan", "", "N/A", "sad", "1"]
+    pd.read_csv("data/predictions.csv").assign(label=words).to_csv(
+        "data/predictions.csv", index=False
+    )
+    stage.main()
+    assert given["predictions"]["label"].tolist() == words
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,23 @@ def test_a_missing_table_and_a_bad_rename_are_named(tmp_path):
     assert check_rename(["fearful=fear"]) == {"fearful": "fear"}
 
 
+def test_words_are_renamed_by_one_option_or_by_several(tmp_path, monkeypatch):
+    (tmp_path / "conf").symlink_to(ROOT / "conf")
+    (tmp_path / "a.csv").write_text("file,label\n03a01Fa.wav,Wut\n03a01Nc.wav,müde\n")
+    answered = []
+
+    def score(_, answers, **__):
+        answered.extend(answers.filter(regex="^p_").idxmax(axis=1))
+        raise ValueError("enough")
+
+    monkeypatch.setattr(command, "score", score)
+    wanted = ("a.csv", "--corpus", "emodb")
+    for rename in (("wut=angry", "müde=sad"), ("wut=angry", "--rename", "müde=sad")):
+        with pytest.raises(ValueError, match="enough"):
+            inside(tmp_path, command.main, *wanted, "--rename", *rename)
+    assert answered == 2 * ["p_angry", "p_sad"]
+
+
 def test_clips_are_found_by_name_path_or_the_name_of_their_file():
     asked = task("corpora=[savee]", "split=loso")
     names = {

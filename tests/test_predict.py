@@ -16,7 +16,7 @@ import pytest
 import soundfile
 import torch
 
-from app.models import load_model
+from app.models import MODEL, PRETRAINED, default_model, load_model
 from app.predict import main, predict
 from app.windows import read_windows
 from stages.audio import decoding
@@ -253,6 +253,17 @@ def test_a_name_that_is_not_valid_text_can_be_printed(model, tmp_path, monkeypat
         with pytest.raises(SystemExit) as ended:
             main()
         assert ended.value.code == 0 and r"\udcff.wav" in capsys.readouterr().out
+
+
+def test_what_comes_along_answers_in_any_folder_until_something_was_trained_there(
+    tmp_path, monkeypatch, caplog
+):
+    monkeypatch.chdir(tmp_path)
+    assert default_model() == PRETRAINED == ROOT / "models/pretrained/inflect.int8.onnx"
+    assert PRETRAINED.is_file() and str(PRETRAINED) in caplog.text
+    (tmp_path / MODEL).parent.mkdir(parents=True)
+    (tmp_path / MODEL).touch()
+    assert default_model() == MODEL
 
 
 def test_missing_model_is_named(files, monkeypatch, tmp_path):

@@ -73,6 +73,7 @@ def bundles(monkeypatch):
     found = {name: small(name) for name in DEFAULTS}
     for name, bundle in found.items():
         monkeypatch.setattr(pipelines, DEFAULTS[name], bundle)
+        monkeypatch.setitem(pretrained.LAYERS, DEFAULTS[name], SMALL["encoder_num_layers"])
     yield found
     build.cache_clear()
 
@@ -95,6 +96,18 @@ def nearest(values: Tensor, *, samples: int) -> Tensor:
     times = HOP * torch.arange(1 + samples // HOP)
     centres = 320 * torch.arange(len(values)) + 200
     return values[(times[:, None] - centres).abs().argmin(dim=1)].T
+
+
+def test_names_layers_and_rate_are_those_of_torchaudio():
+    """Known without its import, so that a wrong one is refused before any work."""
+    members = {
+        name: (member._params["encoder_num_layers"], member.sample_rate)
+        for name, member in vars(pipelines).items()
+        if isinstance(member, pipelines.Wav2Vec2Bundle)
+        and name.startswith(("WAV2VEC2_", "HUBERT_", "WAVLM_"))
+    }
+    rate = pretrained.SAMPLE_RATE
+    assert members == {name: (layers, rate) for name, layers in pretrained.LAYERS.items()}
 
 
 @EVERY

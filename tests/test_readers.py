@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from stages.clips.clip_table import DESCRIPTION, EMOTIONS
-from stages.corpora import banglaser, cremad, emodb, emovdb, savee, tess
+from stages.corpora import banglaser, cremad, emodb, emovdb, esd, savee, tess
+from stages.sources.files import refuse_strangers
 from tests.official import (
     banglaser_names,
     cremad_names,
     emodb_names,
     emovdb_names,
+    oreau_names,
     ravdess_names,
     savee_names,
     tess_names,
@@ -155,6 +157,38 @@ def test_a_name_that_does_not_parse_keeps_its_row(tmp_path, name):
     (row,) = reader(name)(make(tmp_path, ["notes/recording_of_the_room"]))
     assert row["clip"] == "notes/recording_of_the_room"
     assert re.match("name .*: got notes/recording_of_the_room, want ", row["excluded"])
+
+
+#: Names of corpora, at least 54 of each.
+ALIKE = {
+    "ravdess": ravdess_names(("11",)),
+    "tess": tess_names(),
+    "cremad": cremad_names(("1001",)),
+    "savee": savee_names(("DC",), layout="ALL/{speaker}_{name}"),
+    "emodb": emodb_names(),
+    "emovdb": emovdb_names(("bea",), layout="{speaker}_{folder}"),
+    "banglaser": banglaser_names(("33", "34")),
+    "esd": esd.names(),
+    "oreau": oreau_names(("08", "09", "10", "30")),
+}
+
+
+@pytest.mark.parametrize("other", ALIKE)
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_corpus_in_the_folder_of_another_is_refused(tmp_path, name, other):
+    root = make(tmp_path, list(ALIKE[other])[:54])
+
+    def read() -> None:
+        refuse_strangers(root, reader(name)(root), corpus=name)
+
+    if name == other:
+        read()
+        make(tmp_path, [f"mine/{number}" for number in range(54)])  # no more than half
+        read()
+    else:
+        refused = rf"^{root}: \d+ of 54 .* do not belong to .*looks like"
+        with pytest.raises(ValueError, match=refused):
+            read()
 
 
 @pytest.mark.parametrize("name", NAMES)

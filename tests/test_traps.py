@@ -16,7 +16,7 @@ from stages.clips.completeness import compare_release, read_release
 from stages.clips.merging import merge_corpora
 from stages.clips.preparation import prepare_corpus
 from stages.protocols import loso
-from tests.official import banglaser_names, emodb_names, emovdb_names, ravdess_names
+from tests.official import banglaser_names, emodb_names, emovdb_names, oreau_names, ravdess_names
 from tests.support import AUDIO, composed, reader
 
 RATE = 16000
@@ -229,6 +229,16 @@ def test_one_recording_in_two_corpora(corpora):
             "emovdb",
             emodb_names(),
             r"107 of 107 .*EmoV-DB, .*EMO-DB.*emodb/",
+        ),
+        (
+            "emodb",
+            oreau_names(("09", "10", "32")),
+            r"/emodb: 34 of 42 .*EMO-DB, .*09a01Ca.wav: .*want speaker, text.*Oréau.*=\[table\]",
+        ),
+        (
+            "cremad",  # of another archive
+            [f"{actor}_{text}_ANG_XX" for actor in range(1000, 1003) for text in ("ABC", "DFA")],
+            r"/cremad: 4 of 6 .*cremad, want at most 50%; 1000_ABC_ANG_XX.wav: actor .*to 1091",
         ),
     ],
 )

@@ -157,8 +157,8 @@ def _spectrum_weights(
     half the power.
     """
     n_fft = _n_fft(win_length)
-    lines_hz = np.fft.rfftfreq(n_fft, 1 / sample_rate)
-    n_lines = int(((fmin <= lines_hz) & (lines_hz <= fmax)).sum())
+    spacing_hz = sample_rate / n_fft
+    n_lines = 1 + math.floor(fmax / spacing_hz) - math.ceil(fmin / spacing_hz)
     check(
         "n_channels",
         n_channels,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import librosa
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from stages.acoustics import Description
 from stages.running.checks import check, check_range
-from stages.signals.spectra import power_spectrum, weighted_sums
+from stages.signals.spectra import mel_edges, power_spectrum, weighted_sums
 
 
 def logmel(
@@ -112,18 +113,17 @@ def _mel_filters(
     check("fmax", fmax, 0 < fmax <= nyquist, f"over 0 and at most {nyquist} (half sample_rate)")
     check("fmin", fmin, 0 <= fmin < fmax, f"0 to below {fmax} (fmax)")
     check_range("n_mels", n_mels, low=1, high=n_fft - 1)  # a line lies in two bands at most
-    edges_hz = librosa.mel_frequencies(n_mels + 2, fmin=fmin, fmax=fmax)
-    lines_hz = librosa.fft_frequencies(sr=sample_rate, n_fft=n_fft)
-    first = np.searchsorted(lines_hz, edges_hz[:-2], side="right")  # above the lower edge
-    end = np.searchsorted(lines_hz, edges_hz[2:], side="left")  # at the upper edge or above
+    edges = [hz * n_fft / sample_rate for hz in mel_edges(n_mels, fmin=fmin, fmax=fmax)]
+    # From the first line above the lower edge to the first one at the upper edge or above.
+    lines = [(math.floor(edges[i]) + 1, math.ceil(edges[i + 2])) for i in range(n_mels)]
     check(
         "n_mels",
         n_mels,
-        bool((first < end).all()),
+        all(first < end for first, end in lines),
         f"fewer bands or a larger n_fft (fmin {fmin}, fmax {fmax}, n_fft {n_fft}): a band would "
         "hold no line of the transform",
     )
     filters = librosa.filters.mel(
         sr=sample_rate, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax, dtype=np.float64
     )
-    return torch.from_numpy(filters).to(device, dtype), np.stack([first, end], axis=1)
+    return torch.from_numpy(filters).to(device, dtype), np.array(lines)

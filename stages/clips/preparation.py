@@ -26,7 +26,7 @@ from stages.clips.names import escape_name, excerpt_name, segment_name
 from stages.running.outputs import complete
 from stages.running.resources import check_disk
 from stages.running.settings import processes
-from stages.sources.files import FFMPEG_SUFFIXES
+from stages.sources.files import FFMPEG_SUFFIXES, refuse_strangers
 from stages.sources.spelling import composed, is_utf8, printable, settle_spellings
 
 log = logging.getLogger(__name__)
@@ -64,9 +64,11 @@ def prepare_corpus(
     Raises
     ------
     ValueError
-        if a setting is out of range, if a speaker or sentence is spelled in several ways, if no
-        file of the corpus can be used, or if the disk has no room
+        if a setting is out of range, if most names are not of the corpus, if a speaker or sentence
+        is spelled in several ways, if no file of the corpus can be used, or if the disk has no room
     """
+    rows = list(rows)
+    refuse_strangers(root, rows, corpus=corpus)
     settings = conditioning(audio) | segmenting(audio)
     frame_count(0, hop_length=hop_length)  # refuses a bad hop_length before anything is read
     clips = _describe(settle_spellings(rows, corpus=corpus)).assign(segments=None)

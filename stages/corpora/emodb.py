@@ -51,8 +51,10 @@ SCHEME = {
     "speaker": tuple(SPEAKERS),
     "text": ("a01", "a02", "a04", "a05", "a07", "b01", "b02", "b03", "b09", "b10"),
 }
-# A corpus often mistaken for this one: amused_57-84_0057.wav
+# Corpora often mistaken for this one: amused_57-84_0057.wav of EmoV-DB, and 10a02Ca.wav of Oréau,
+# whose letters are French: colère, dégoût, joie, neutre, peur, surprise, tristesse.
 EMOVDB_FILE = re.compile(r"[A-Za-z]_\d+-\d+_\d{1,4}\.[^./]+$")
+OREAU_FILE = re.compile(r"(?:^|/)\d\d[a-z]\d\d[CDJNPST][a-z]\.[^./]+$")
 # The clips of the release: speaker and text, then emotion and version of each clip. No rule gives
 # them, because they are the recordings that passed a listening test.
 CLIPS = """
@@ -101,8 +103,8 @@ def read(root: Path, *, version: Literal[1, 2]) -> list[dict]:
     FileNotFoundError
         if root is not a folder
     ValueError
-        if there is no audio file below root, if most are named as in EmoV-DB, or if `version` is
-        neither 1 nor 2
+        if there is no audio file below root, if most are named as in EmoV-DB or Oréau, or if
+        `version` is neither 1 nor 2
     """
     if version not in (1, 2):
         raise ValueError(f"corpora.emodb.reader.version: got {version!r}, want 1 or 2")
@@ -114,6 +116,18 @@ def read(root: Path, *, version: Literal[1, 2]) -> list[dict]:
         max_fraction=1 / 2,
         corpus="EMO-DB",
         other="EmoV-DB: put it into emovdb/ and choose corpora=[emovdb]",
+    )
+    refuse_other(
+        root,
+        strange=[
+            f"{row['file']}: {row['excluded']}"
+            for row in rows
+            if row.get("excluded") and OREAU_FILE.search(row["file"])
+        ],
+        total=len(rows),
+        max_fraction=1 / 2,
+        corpus="EMO-DB",
+        other="Oréau, a French corpus: list it in a table and choose corpora=[table]",
     )
     return rows if version == 2 else _without_version_2(rows)
 

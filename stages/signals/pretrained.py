@@ -21,6 +21,18 @@ from stages.signals.spectra import check_waveform
 if TYPE_CHECKING:
     from torchaudio.models import Wav2Vec2Model
 
+#: Transformer layers of each model in torchaudio.pipelines, which takes seconds to import.
+LAYERS = {
+    **dict.fromkeys(("WAV2VEC2_BASE", "HUBERT_BASE", "WAVLM_BASE", "WAVLM_BASE_PLUS"), 12),
+    **dict.fromkeys((f"WAV2VEC2_ASR_BASE_{hours}" for hours in ("10M", "100H", "960H")), 12),
+    **dict.fromkeys(("WAV2VEC2_LARGE", "WAV2VEC2_LARGE_LV60K", "WAV2VEC2_XLSR53"), 24),
+    **dict.fromkeys((f"WAV2VEC2_ASR_LARGE_{hours}" for hours in ("10M", "100H", "960H")), 24),
+    **dict.fromkeys((f"WAV2VEC2_ASR_LARGE_LV60K_{hours}" for hours in ("10M", "100H", "960H")), 24),
+    **dict.fromkeys(("WAV2VEC2_XLSR_300M", "HUBERT_LARGE", "HUBERT_ASR_LARGE", "WAVLM_LARGE"), 24),
+    **dict.fromkeys(("WAV2VEC2_XLSR_1B", "WAV2VEC2_XLSR_2B"), 48),
+    **dict.fromkeys(("HUBERT_XLARGE", "HUBERT_ASR_XLARGE"), 48),
+}
+SAMPLE_RATE = 16000  # of all these models, in Hz
 _STRIDE, _FIELD = 320, 400  # samples, of the convolutional encoder of all these models
 _MARGIN = 100 * _STRIDE  # context on either side of a window of a long clip: 2 s
 
@@ -74,7 +86,11 @@ def layer_output(
     ----------
     torchaudio.models.Wav2Vec2Model.extract_features, equal for clips of up to `window_s`
     """
-    depth = _check_model(family, bundle, sample_rate)
+    known = sorted(name for name in LAYERS if name.startswith(family))
+    check("bundle", bundle, bundle in known, f"one of {', '.join(known)}")
+    want = f"audio.sample_rate {SAMPLE_RATE}, the only one that {bundle} knows"
+    check("sample_rate", sample_rate, sample_rate == SAMPLE_RATE, want)
+    depth = LAYERS[bundle]
     check_range("hop_length", hop_length, low=1)
     check_range("window_s", window_s, low=5, high=60)
     check(
@@ -99,27 +115,6 @@ def layer_output(
     return output.to(waveform.dtype).reshape(*waveform.shape[:-1], *output.shape[1:])
 
 
-def _check_model(family: str, bundle: str, sample_rate: int) -> int:
-    """Number of transformer layers of a bundle, after a check of its name and sample rate."""
-    from torchaudio import pipelines  # takes seconds to import, and most runs do without
-
-    # Before the weights are there, only private settings hold the number of layers.
-    depths = {
-        name: member._params["encoder_num_layers"]
-        for name, member in vars(pipelines).items()
-        if name.startswith(family) and isinstance(member, pipelines.Wav2Vec2Bundle)
-    }
-    check("bundle", bundle, bundle in depths, f"one of {', '.join(depths)}")
-    model_rate = getattr(pipelines, bundle).sample_rate
-    check(
-        "sample_rate",
-        sample_rate,
-        sample_rate == model_rate,
-        f"audio.sample_rate {model_rate:g}, the only one that {bundle} knows",
-    )
-    return depths[bundle]
-
-
 @torch.no_grad()
 def _frames(clip: Tensor, model: Wav2Vec2Model, layer: int, window: int) -> Tensor:
     """The model's frames [frames, dimensions] of a clip [samples], window by window."""
@@ -138,7 +133,7 @@ def _frames(clip: Tensor, model: Wav2Vec2Model, layer: int, window: int) -> Tens
 @lru_cache
 def _model(bundle: str, device: torch.device) -> Wav2Vec2Model:
     """The model of a bundle, built once per process; torchaudio downloads its weights."""
-    from torchaudio import pipelines
+    from torchaudio import pipelines  # takes seconds to import, and most runs do without
 
     try:
         with redirect_stdout(sys.stderr):  # torchaudio prints the download to stdout

@@ -282,6 +282,35 @@ def _band_sums(
             sums[frame, band] = total
 
 
+def mel_edges(n_mels: int, *, fmin: float, fmax: float) -> list[float]:
+    """Edges of bands of equal width on the mel scale, by arithmetic that any check can afford.
+
+    Parameters
+    ----------
+    n_mels : int
+        number of bands; each reaches from an edge to the one after the next
+    fmin, fmax : float
+        lowest and highest edge, in Hz
+
+    Returns
+    -------
+    list of float
+        n_mels + 2 edges, in Hz
+
+    References
+    ----------
+    librosa.mel_frequencies (Slaney's scale: linear to 1 kHz, then logarithmic), equal to 1e-12
+    """
+    step_hz, log_step = 200 / 3, math.log(6.4) / 27
+
+    def to_mel(hz: float) -> float:
+        return hz / step_hz if hz < 1000 else 15 + math.log(hz / 1000) / log_step
+
+    low, high = to_mel(fmin), to_mel(fmax)
+    mels = [low + (high - low) * number / (n_mels + 1) for number in range(n_mels + 2)]
+    return [mel * step_hz if mel < 15 else 1000 * math.exp(log_step * (mel - 15)) for mel in mels]
+
+
 def floored_spectrum(
     waveform: Tensor, *, n_fft: int, win_length: int, hop_length: int, floor_db: float
 ) -> Tensor:

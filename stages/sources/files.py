@@ -11,6 +11,7 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import soundfile
 
@@ -36,6 +37,8 @@ SYSTEM_FOLDERS = {"__MACOSX"}
 REMOTE = "remote://"
 # In the order in which they are tried: commas win where several fit.
 _DELIMITERS = (",", ";", "\t", "|")
+# Reasons why the name of a file is not of its corpus.
+_STRANGE = re.compile(r"name does not parse:|\w+ outside the scheme:")
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -332,6 +335,34 @@ def refuse_other(
             f"{root}: {len(strange)} of {total} file names do not belong to {corpus}, want at most "
             f"{max_fraction:.0%}; {strange[0]}. This looks like {other}"
         )
+
+
+def refuse_strangers(root: Path, rows: Sequence[Mapping[str, Any]], *, corpus: str) -> None:
+    """Refuse a folder in which most names are not of its corpus, though some happen to parse.
+
+    Parameters
+    ----------
+    root : Path
+        folder of the corpus
+    rows : sequence of mapping
+        what the reader says of each file; see parse_names and outside_scheme
+    corpus : str
+        its name
+
+    Raises
+    ------
+    ValueError
+        if more than half of the names do not parse or have codes outside the scheme
+    """
+    reasons = {row["file"]: row.get("excluded", "") for row in rows}
+    refuse_other(
+        root,
+        strange=[f"{file}: {why}" for file, why in reasons.items() if _STRANGE.match(why)],
+        total=len(reasons),
+        max_fraction=1 / 2,
+        corpus=corpus,
+        other="another corpus, which needs a folder of its own",
+    )
 
 
 def locate(root: str) -> Path:
