@@ -8,10 +8,13 @@ import os
 import re
 import subprocess
 import sys
+from copy import deepcopy
 from functools import partial
 from importlib.machinery import SourceFileLoader
+from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError
 
@@ -19,6 +22,7 @@ from stages.clips.clip_table import read_clips
 from stages.running.entry import run_command
 from stages.running.parameters import _check_call, check_params
 from stages.running.settings import load_params
+from studies.schema import compositions, schema
 from tests.support import ROOT, composed
 
 #: Choices that bring sections which the default has not. Each takes .2 s to compose.
@@ -365,6 +369,40 @@ def test_every_setting_of_code_has_a_type_that_is_checked(choice):
         place, _, name = setting.rpartition(".")  # where one of two may be a list, both are named
         with pytest.raises(ValueError, match=rf"{re.escape(place)}(\.{name})?: got "):
             check_params(changed(chosen(choice), setting, {"a": {"b": object()}}))
+
+
+def test_the_schema_for_editors_knows_every_setting_and_its_values():
+    known = schema([chosen(choice) for choice in CHOICES])
+    Draft202012Validator.check_schema(known)
+    valid = Draft202012Validator(known).is_valid
+    assert all(valid(chosen(choice)) for choice in CHOICES)
+    default = chosen("default")
+    for setting, value in (
+        ("train.epoch", 3),
+        ("train.epochs", "three"),
+        ("train.schedule.name", "none"),
+        ("features.mfcc.n_mfc", 20),
+        ("features.mfcc.n_mfcc", 1.5),
+        ("split.protocol.folds", None),
+        ("labels.map.angry", 1),
+        ("feature", {}),
+    ):
+        assert not valid(changed(deepcopy(default), setting, value)), setting
+    lr = known["properties"]["train"]["properties"]["lr"]
+    assert lr["description"] == "highest learning rate"
+
+
+def test_the_schema_is_made_of_every_option():
+    asked = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("studies.schema.plain", asked.extend)
+        patch.setattr("studies.schema.compose_params", list)
+        compositions()
+    for path in Path("conf").rglob("*/*.yaml"):
+        group = path.parent.relative_to("conf").as_posix()
+        said = " ".join(choice for choice in asked if choice.startswith(f"{group}="))
+        if group not in ("experiment", "tune", "model/members"):
+            assert path.stem in re.findall(r"\w+", said), path
 
 
 @pytest.mark.parametrize("choice", ["train.patience=3", "train/schedule=plateau"])

@@ -174,7 +174,7 @@ def _check_labels(labels: dict) -> None:
 def _check_split(split: dict, *, corpora: Collection[str]) -> None:
     texts = ("name", "title", "description")
     function = rehearsed("stages.splits.assignment").split_clips
-    kinds = _kinds(function)
+    kinds = kinds_of(function)
     _check_names("split", split, wanted=(*texts, *kinds), optional=("titles",))
     for name in texts:
         _check_kind(f"split.{name}", split[name], str)
@@ -194,8 +194,8 @@ def _check_split(split: dict, *, corpora: Collection[str]) -> None:
 def _check_degradations(degradations: dict, *, rate: int) -> None:
     for name, settings in degradations.items():
         setting = f"degradations.{name}"
-        module, function = _target(setting, settings, "degradations")
-        _check_names(setting, settings, wanted=("_target_", *_kinds(function)))
+        module, function = target_of(setting, settings, "degradations")
+        _check_names(setting, settings, wanted=("_target_", *kinds_of(function)))
         lists = split_levels(name, settings, module.UNITS)
         heard = Unknown(length=rate)
         levels = [(key, level) for key, values in lists.items() for level in values]
@@ -271,7 +271,7 @@ def _check_validation(train: dict, *, split: dict) -> None:
         return
     want = "with split.validation=0, where no clip validates"
     check("train.patience", train["patience"], train["patience"] is None, f"null {want}")
-    _, schedule = _target("train.schedule", train["schedule"], "learning")
+    _, schedule = target_of("train.schedule", train["schedule"], "learning")
     fine = not schedule.watches_validation
     check("train.schedule", schedule.__name__, fine, f"another one {want}")
 
@@ -313,9 +313,9 @@ def _check_everywhere(params: Mapping[str, Any]) -> None:
 
 def _check_call(setting: str, settings: Any, folder: str, **known: Any) -> None:
     """Check what a `_target_` is called with; `known` are arguments that no setting gives."""
-    _, function = _target(setting, settings, folder)
+    _, function = target_of(setting, settings, folder)
     values = {name: value for name, value in settings.items() if name != "_target_"}
-    kinds = _kinds(function)
+    kinds = kinds_of(function)
     _check_names(setting, values, wanted=tuple(kinds))
     for name, value in values.items():
         if folder == "learning" and name in ("augment", "schedule"):
@@ -344,7 +344,7 @@ def _check_rehearsal(setting: str, call: Callable[[], object]) -> None:
         raise ValueError(f"{member[0]}{message}" if member else message) from error
 
 
-def _target(setting: str, settings: Any, folder: str) -> tuple[ModuleType, Any]:
+def target_of(setting: str, settings: Any, folder: str) -> tuple[ModuleType, Any]:
     """Find the function or class that a `_target_` names, in a rehearsed module."""
     _check_kind(setting, settings, dict)
     name = settings.get("_target_")
@@ -364,7 +364,7 @@ def _target(setting: str, settings: Any, folder: str) -> tuple[ModuleType, Any]:
     return module, found
 
 
-def _kinds(function: Any) -> dict[str, Any]:
+def kinds_of(function: Any) -> dict[str, Any]:
     """Types of the keyword-only arguments of a rehearsed function or class, by name."""
     parameters = inspect.signature(function).parameters.values()
     is_class = isinstance(function, type)
