@@ -280,6 +280,7 @@ class _Worker:
     def outcomes(self, paths: Sequence[Path]) -> list[str]:
         """Return how reading each file went."""
         begun, used = time.monotonic(), self._used()
+        self._pipe.send(paths)
         while not self._pipe.poll(0.2):
             if self._used() - used > _LIMIT_S or time.monotonic() - begun > _PATIENCE_S:
                 lost = "hung"
