@@ -1,16 +1,26 @@
-"""A copy of this repository with a small demo, in which a trial may kill, fill and rebuild."""
+"""Copies of this repository with a small demo, in which a trial may kill, fill and rebuild.
+
+python -m benchmarks.clones [--overrides SETTING ...]
+
+Runs the demo in copies in different folders: on one core, on two, again without DVC's cache, and on
+a Dask cluster; then compares all outputs, byte by byte. The last line is a JSON object.
+"""
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 import psutil
@@ -18,6 +28,8 @@ from dvc.utils.hydra import compose_and_dump
 from omegaconf import OmegaConf
 
 from benchmarks.processes import ROOT
+from stages.running.entry import run_command
+from stages.running.workers import SCHEDULER
 
 #: The default demo with two of its corpora, a small network and short training.
 SMALL = ("corpora=[emodb,savee]", "model=gru", "train.epochs=2", "split.protocol.folds=2")
@@ -159,3 +171,75 @@ def timed(clone: Clone, *command: str) -> dict[str, float]:
     if process.returncode:
         sys.exit("".join(line for _, line in lines))
     return durations(lines, end=time.monotonic())
+
+
+@contextmanager
+def cluster(clone: Clone, *, workers: int) -> Iterator[str]:
+    """Run a Dask cluster in the folder of a copy; yields its address."""
+    from distributed import Client
+
+    file = clone.folder / ".dvc" / "tmp" / "scheduler.json"
+    file.parent.mkdir(exist_ok=True)
+    known = ("--scheduler-file", str(file), "--no-dashboard")
+    own = ("--host", "127.0.0.1", "--port", "0")
+    begun = [
+        clone.start("dask", "scheduler", *own, *known),
+        clone.start("dask", "worker", *known, "--nworkers", str(workers), "--nthreads", "1"),
+    ]
+    try:
+        with Client(scheduler_file=str(file), timeout=120) as client:
+            client.wait_for_workers(workers, timeout=120)
+            address = client.scheduler.address
+        yield address
+    finally:
+        for process in begun:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+
+
+def main() -> None:
+    """Run the trial; print a line per run, and its counts as JSON in the last line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--overrides", nargs="+", default=[], metavar="SETTING", help="further settings"
+    )
+    chosen = parser.parse_args().overrides
+    cores = sorted(os.sched_getaffinity(0))
+    found: dict[str, dict[str, str]] = {}
+    with TemporaryDirectory() as scratch:
+        first = Clone(Path(scratch, "first"), *chosen)
+        second = Clone(Path(scratch, "another place", "second"), *chosen)
+
+        def measure(name: str, clone: Clone, *, number: int) -> None:
+            os.sched_setaffinity(0, cores[:number])  # of the commands that it starts
+            took_s = timed(clone, "dvc", "repro")
+            os.sched_setaffinity(0, cores)
+            found[name] = clone.digests()
+            print(f"{name}: {len(found[name])} files, {sum(took_s.values()):.0f} s", flush=True)
+
+        measure("one core", first, number=1)
+        measure("two cores, another folder", second, number=2)
+        for clone in (first, second):
+            for made in (*OUTPUTS, ".dvc/cache", ".dvc/tmp", "dvc.lock"):
+                path = clone.folder / made
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            subprocess.run(["git", "checkout", "-q", "."], cwd=clone.folder, check=True)
+            clone.choose(*chosen)
+        measure("two cores, caches deleted", first, number=2)
+        with cluster(second, workers=2) as address:
+            second.environment[SCHEDULER] = address
+            measure("Dask, caches deleted", second, number=2)
+    want = next(iter(found.values()))
+    differing = {
+        name: sorted(path for path in {*want, *got} if want.get(path) != got.get(path))
+        for name, got in found.items()
+    }
+    for name, paths in differing.items():
+        print(*(f"{name}: differs: {path}" for path in paths), sep="\n", end="")
+    same = sum(not paths for paths in differing.values())
+    print(json.dumps({"runs": len(found), "files": len(want), "identical": same}))
+    sys.exit(same < len(found))
+
+
+if __name__ == "__main__":
+    run_command(main)
