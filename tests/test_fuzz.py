@@ -33,7 +33,7 @@ def reader_with(fault):
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_is_seen_and_its_file_is_known(fault, monkeypatch, tmp_path, capfd):
     monkeypatch.setattr(fuzz, "originals", lambda _: {"wav": b"x" * 300, "flac": b"y" * 300})
-    monkeypatch.setattr(fuzz, "_LIMIT_S", 1)  # of CPU time
+    monkeypatch.setattr(fuzz, "_LIMIT_S", 0.3)  # of CPU time
     monkeypatch.setattr(fuzz, "_LIMIT_MB", 50)
     monkeypatch.setitem(fuzz.WAYS, "faulty", (reader_with(FAULTS[fault]), 4))
     kept = tmp_path / "kept"

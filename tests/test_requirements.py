@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from benchmarks.licences import is_permissive, licence
-from stages.running.code import ROOT, imports
+from stages.running.code import ROOT
 
 PINNED = (ROOT / "requirements.txt").read_text()
 WITHOUT_OTHERS = (ROOT / "requirements-no-deps.txt").read_text()
@@ -30,8 +30,8 @@ def pinned(text: str) -> list[str]:
 def imported() -> set[str]:
     """Top names that the project's code imports."""
     folders = ("stages", "app", "studies", "benchmarks", "tests")
-    files = [file for top in folders for file in (ROOT / top).glob("**/*.py")]
-    return {name.partition(".")[0] for file in files for name in imports(file)}
+    code = [path.read_text() for top in folders for path in (ROOT / top).rglob("*.py")]
+    return set(re.findall(r"^ *(?:from|import) (\w+)", "\n".join(code), re.M))
 
 
 @cache
