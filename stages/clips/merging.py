@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from stages.audio.store import AudioReader, AudioStore
 from stages.clips.clip_table import count_reasons, read_clips, write_clips
@@ -69,8 +70,9 @@ def merge_corpora(
         part.mkdir()
         starts = []
         with AudioStore(part / "audio.npy") as store:
-            for corpus, start, samples in zip(
-                clips["corpus"], clips["start"], clips["samples"], strict=True
+            places = zip(clips["corpus"], clips["start"], clips["samples"], strict=True)
+            for corpus, start, samples in tqdm(
+                places, total=len(clips), desc="merge", unit="clip", disable=None
             ):
                 starts.append(store.samples)
                 for block in stores[corpus].blocks(start, samples):

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stages.clips.feature_files import release
+
 
 class Batch(NamedTuple):
     """Clips of a batch, padded with zeros to the longest of them.
@@ -107,6 +109,7 @@ class ClipData:
             values = np.take(cache, rows, axis=0)  # four times as fast as cache[rows]
             values[padding] = 0
             features[name] = torch.from_numpy(values).float()
+            release(cache)
         return Batch(
             features,
             torch.from_numpy(frames),
@@ -138,6 +141,7 @@ class ClipData:
             for name, cache in self.caches.items():
                 values = cache[rows].astype(np.float64)
                 sums[name] += values.sum(axis=0), np.square(values).sum(axis=0)
+                release(cache)
         result = {}
         for name, (total_value, total_square) in sums.items():
             mean = total_value / total
