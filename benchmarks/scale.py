@@ -35,7 +35,7 @@ import numpy as np
 import soundfile
 from omegaconf import OmegaConf
 
-from benchmarks.processes import ROOT, Cost, run, write_params
+from benchmarks.processes import ROOT, Cost, run, together, write_params
 from stages.running.entry import run_command
 from stages.running.resources import check_disk
 from stages.synthesis import voice
@@ -140,11 +140,13 @@ def write_settings(folder: Path) -> None:
 
 
 def run_stages(folder: Path) -> Iterator[tuple[str, Measured]]:
-    """Run all stages in a folder and yield what each took, those of prepare one by one."""
+    """Run all stages in a folder and yield what each took, `prepare` for all corpora."""
     yield "check", _watched(["stages.check"], folder=folder)
+    prepared = []
     for corpus in _CORPORA:
-        yield "prepare", _watched(["stages.prepare", corpus], folder=folder)
+        prepared.append(_watched(["stages.prepare", corpus], folder=folder))
         shutil.rmtree(folder / "raw" / corpus)
+    yield "prepare", _together(prepared)
     yield "merge", _watched(["stages.merge"], folder=folder)
     shutil.rmtree(folder / "data/corpora")
     for feature in _FEATURES:
@@ -224,21 +226,20 @@ def measure(hours: float, *, clip_s: float, scratch: Path) -> dict[str, Measured
         print(_HEADING)
         found: dict[str, Measured] = {}
         for stage, measured in run_stages(folder):
-            found[stage] = _added(found[stage], measured) if stage in found else measured
-            if stage != "prepare" or len(os.listdir(folder / "raw")) == 0:
-                print(f"{stage:20} {found[stage]}", flush=True)
+            found[stage] = measured
+            print(f"{stage:20} {measured}", flush=True)
     return found
 
 
-def _added(one: Measured, other: Measured) -> Measured:
-    """Add up two runs of a stage; the longer one's bar counts."""
-    cost = Cost(
-        one.cost.seconds + other.cost.seconds,
-        one.cost.cpu_s + other.cost.cpu_s,
-        max(one.cost.peak_mb, other.cost.peak_mb),
+def _together(parts: Sequence[Measured]) -> Measured:
+    """Add up runs of a stage one after the other; the first bar that is long enough counts."""
+    lefts = [part.left for part in parts if part.left is not None]
+    return Measured(
+        together([part.cost for part in parts]),
+        wrote=sum(part.wrote for part in parts),
+        need=sum(part.need for part in parts),
+        left=lefts[0] if lefts else None,
     )
-    left = other.left if one.left is None else one.left
-    return Measured(cost, one.wrote + other.wrote, one.need + other.need, left)
 
 
 def line(sizes: Sequence[float], values: Sequence[float]) -> tuple[float, float]:
