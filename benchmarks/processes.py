@@ -58,24 +58,27 @@ def write_params(
     return params
 
 
-def started(arguments: Sequence[str], *, folder: Path) -> subprocess.Popen:
+def started(
+    arguments: Sequence[str], *, folder: Path, stderr: int = subprocess.DEVNULL
+) -> subprocess.Popen:
     """Start Python with arguments in a folder, where it finds this project."""
     return subprocess.Popen(
         [sys.executable, *arguments],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=stderr,
     )
 
 
-def run(arguments: Sequence[str], *, folder: Path) -> Cost:
+def run(arguments: Sequence[str], *, folder: Path, stderr: int = subprocess.DEVNULL) -> Cost:
     """Run Python with arguments in a folder; see that it succeeds."""
     begun, peak = time.perf_counter(), 0.0
-    process = started(arguments, folder=folder)
+    process = started(arguments, folder=folder, stderr=stderr)
     while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
+        looked = time.process_time()
         peak = max(peak, memory_mb(process.pid))
-        time.sleep(0.05)
+        time.sleep(max(0.05, 9 * (time.process_time() - looked)))  # to cost little itself
     _, status, used = ended
     process.returncode = os.waitstatus_to_exitcode(status)  # os.wait4 has reaped it
     if process.returncode:

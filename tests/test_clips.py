@@ -462,6 +462,16 @@ def two(tmp_path):
     corpus_of(tmp_path, "leftover", [("a.wav", 6, "sad", "03")])
 
 
+def test_of_many_copies_a_reason_names_ten(tmp_path):
+    corpus_of(tmp_path, "one", [(f"{number:02}.wav", 1, "sad", "03") for number in range(13)])
+    excluded = merge(tmp_path, ["one"]).set_index("clip")["excluded"]
+    ten = ", ".join(f"one/{number:02} (sad)" for number in range(10))
+    assert excluded["one/00"] == ""
+    assert excluded["one/12"] == f"same recording as: {ten} and 2 more"
+    assert excluded["one/01"].startswith("same recording as: one/00 (sad), one/02 (sad), one/03")
+    assert excluded["one/01"].endswith("one/10 (sad) and 2 more")
+
+
 @pytest.mark.parametrize(
     ("duplicates", "reason", "source"),
     [("first", "same recording as: one/a (sad)", "one/b"), ("all", "", "one/a")],

@@ -1067,10 +1067,10 @@ def test_features_that_no_memory_holds_are_refused_with_their_size(tmp_path, mod
 
 def test_a_job_ends_when_nobody_waits_for_it(tmp_path):
     tick(tmp_path / "epochs", 2, main=os.getpid())
-    tick(tmp_path / "epochs", 1, main=os.getppid())
+    tick(tmp_path / "epochs", 2.5, main=os.getppid())
     with pytest.raises(SystemExit, match="the main process has ended"):
-        tick(tmp_path / "epochs", 1, main=-1)
-    assert (tmp_path / "epochs").read_bytes() == b"..."
+        tick(tmp_path / "epochs", 3, main=-1)
+    assert (tmp_path / "epochs").read_bytes() == 50 * b"."  # 20 for each epoch
     with pytest.raises(FileNotFoundError):  # on another machine, which knows no number
         tick(tmp_path / "gone" / "epochs", 1, main=None)
 

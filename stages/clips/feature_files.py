@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -37,3 +38,16 @@ def open_caches(folder: Path, *, names: Sequence[str], frames: int) -> Mapping[s
             raise ValueError(f"{path}: got {len(cache)} frames, want {frames} of the clip table")
         caches[name] = cache
     return caches
+
+
+def release(cache: np.ndarray) -> None:
+    """Give back the memory of a mapped cache, whose pages otherwise add up to the whole file.
+
+    They are read again when they are needed, mostly from the system's cache of files. Any other
+    array stays as it is.
+    """
+    base: object = cache
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):  # which Windows lacks
+        base.madvise(mmap.MADV_DONTNEED)

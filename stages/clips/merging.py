@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from stages.audio.store import AudioReader, AudioStore
 from stages.clips.clip_table import count_reasons, read_clips, write_clips
@@ -19,6 +21,7 @@ from stages.running.outputs import complete
 from stages.running.resources import check_disk
 
 log = logging.getLogger(__name__)
+_LISTED = 10  # copies in a reason; of many, each would list all others
 
 
 def merge_corpora(
@@ -67,8 +70,9 @@ def merge_corpora(
         part.mkdir()
         starts = []
         with AudioStore(part / "audio.npy") as store:
-            for corpus, start, samples in zip(
-                clips["corpus"], clips["start"], clips["samples"], strict=True
+            places = zip(clips["corpus"], clips["start"], clips["samples"], strict=True)
+            for corpus, start, samples in tqdm(
+                places, total=len(clips), desc="merge", unit="clip", disable=None
             ):
                 starts.append(store.samples)
                 for block in stores[corpus].blocks(start, samples):
@@ -127,36 +131,47 @@ def settle_duplicates(clips: pd.DataFrame, *, use: Literal["first", "all"]) -> p
         if `use` is neither first nor all
     """
     check("duplicates", use, use in ("first", "all"), "first or all")
-    clips = clips.copy()
     usable = clips[clips["excluded"] == ""]
-    for _, same in usable[usable["sha256"].duplicated(keep=False)].groupby("sha256"):
-        same = same.sort_values("clip")
-        conflict = _conflict(same)
-        sources = clips.loc[same.index, "source"]
+    copies = usable[usable["sha256"].duplicated(keep=False)].sort_values("clip")
+    rows = clips.index.get_indexer(copies.index)
+    # Lists, as to change one text of a column copies the whole column.
+    names, emotions, speakers = (clips[name].tolist() for name in ("clip", "emotion", "speaker"))
+    sources, excluded = clips["source"].tolist(), clips["excluded"].tolist()
+    held: dict[str, list[int]] = defaultdict(list)
+    for row, source in enumerate(sources):
+        held[source].append(row)
+    unused = np.zeros(len(clips), dtype=bool)
+    for places in copies.groupby("sha256").indices.values():
+        group = rows[places].tolist()
+        conflict = _conflict([emotions[row] for row in group], [speakers[row] for row in group])
+        first, *others = dict.fromkeys(sources[row] for row in group)
         # Also the clips that already have one of these sources, such as segments of these files.
-        related = clips["source"].isin(sources)
+        related = sum(len(held[source]) for source in (first, *others))
         all_used = use == "all" and not conflict
-        if all_used or related.sum() > len(same):
-            clips.loc[related, "source"] = sources.iloc[0]
+        if all_used or related > len(group):
+            for source in others:
+                for row in held[source]:
+                    sources[row] = first
+                held[first] += held.pop(source)
         if all_used:
-            log.info("merged: same recording, all used: %s", ", ".join(same["clip"]))
+            log.info("merged: same recording, all used: %s", ", ".join(names[r] for r in group))
             continue
-        for index, clip in same.iloc[0 if conflict else 1 :]["clip"].items():
-            others = ", ".join(
-                f"{other} ({emotion})"
-                for other, emotion in zip(same["clip"], same["emotion"], strict=True)
-                if other != clip
-            )
-            reason = conflict or "same recording as"
-            clips.loc[index, "excluded"] = f"{reason}: {others}"
-            clips.loc[index, ["samples", "frames"]] = 0
+        for row in group[0 if conflict else 1 :]:
+            listed = [f"{names[r]} ({emotions[r]})" for r in group[: _LISTED + 1] if r != row]
+            more = len(group) - 1 - _LISTED
+            text = ", ".join(listed[:_LISTED]) + (f" and {more} more" if more > 0 else "")
+            excluded[row] = f"{conflict or 'same recording as'}: {text}"
+            unused[row] = True
+    settled = {"source": sources, "excluded": excluded}
+    clips = clips.assign(**{n: pd.array(texts, dtype="str") for n, texts in settled.items()})
+    clips.loc[unused, ["samples", "frames"]] = 0
     return clips
 
 
-def _conflict(same: pd.DataFrame) -> str:
+def _conflict(emotions: Sequence[str], speakers: Sequence[str]) -> str:
     """Return the reason to exclude all clips of one recording, or "" if they agree."""
-    if same["emotion"].nunique() > 1:
+    if len(set(emotions)) > 1:
         return "same recording under another label"
-    if same["speaker"].nunique() > 1:
+    if len(set(speakers)) > 1:
         return "same recording under another speaker"
     return ""

@@ -241,9 +241,11 @@ def _name(clips: pd.DataFrame, *, corpus: str) -> pd.DataFrame:
     """
     first = ~clips.sort_values("excluded", kind="stable").duplicated("clip").sort_index()
     taken = set(clips.loc[first, "clip"])
-    for index, file in clips.loc[~first, "file"].items():
-        clips.loc[index, "clip"] = name = _free(escape_name(file), taken)
-        taken.add(name)
+    others = []
+    for file in clips.loc[~first, "file"]:
+        others.append(_free(escape_name(file), taken))
+        taken.add(others[-1])
+    clips.loc[~first, "clip"] = others
     clips["corpus"] = corpus
     clips["variant"] = "clean"
     clips["clip"] = corpus + "/" + clips["clip"]
@@ -257,6 +259,7 @@ def _one_source(clips: pd.DataFrame) -> pd.DataFrame:
     """Give the first one's name as source to all clips of a file that share some of its sound."""
     usable = clips[clips["excluded"] == ""]
     cut = usable[usable["path"].isin(usable.loc[usable["times"].notna(), "path"])]
+    sources: dict[int, str] = {}
     for _, rows in cut.groupby("path"):
         groups: list[list[int]] = []
         reached = 0.0
@@ -267,7 +270,9 @@ def _one_source(clips: pd.DataFrame) -> pd.DataFrame:
             groups[-1].append(index)
             reached = max(reached, end)
         for group in groups:
-            clips.loc[group, "source"] = clips.loc[min(group), "source"]
+            sources |= dict.fromkeys(group, rows.at[min(group), "source"])
+    # All at once, as to change one text of a column copies the whole column.
+    clips.loc[list(sources), "source"] = list(sources.values())
     return clips
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stages.clips.feature_files import release
 from stages.clips.names import variant_of
 
 
@@ -109,6 +110,7 @@ class ClipData:
             values = np.take(cache, rows, axis=0)  # four times as fast as cache[rows]
             values[padding] = 0
             features[name] = torch.from_numpy(values).float()
+            release(cache)
         return Batch(
             features,
             torch.from_numpy(frames),
@@ -140,6 +142,7 @@ class ClipData:
             for name, cache in self.caches.items():
                 values = cache[rows].astype(np.float64)
                 sums[name] += values.sum(axis=0), np.square(values).sum(axis=0)
+                release(cache)
         result = {}
         for name, (total_value, total_square) in sums.items():
             mean = total_value / total

@@ -26,7 +26,7 @@ import torch
 from stages.learning.batches import ClipData
 from stages.learning.checkpoints import Job, check_start
 from stages.learning.learner import Learner, build_learner, described, is_network
-from stages.learning.progress import progress_bar, tick
+from stages.learning.progress import epochs_done, progress_bar, tick
 from stages.learning.training_plan import Plan
 from stages.running.outputs import complete
 from stages.running.resources import check_disk, check_memory, full_disk_named
@@ -131,6 +131,9 @@ def _run(job: Job, plan: Plan, ticks: Path, *, main: int | None) -> tuple[Job, l
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     ticks.write_bytes(b"")
     data, learner = plan.open_data(), build_learner(plan.settings)
+    told = partial(tick, ticks, main=main)
+    # All but the last part of an epoch, as its validation is still to come.
+    learner.on_share = lambda share: told(epochs_done(ticks) + min(share, 0.95))
     parts = {
         part: np.flatnonzero(plan.clips[job.fold] == part)
         for part in ("train", "validation", "test")
@@ -152,13 +155,13 @@ def _run(job: Job, plan: Plan, ticks: Path, *, main: int | None) -> tuple[Job, l
                 validation=parts["validation"],
                 seed=job.seed,
                 logs=plan.logs / job.name,
-                on_epoch=partial(tick, ticks, 1, main=main),
+                on_epoch=lambda: told(epochs_done(ticks) + 1),
             )
         except ValueError as error:
             kept = _rescue(job, plan, learner, inputs=data.inputs)
             raise ValueError(f"fold {job.fold}, seed {job.seed}: {error}{kept}") from error
         # Those that early stopping saved.
-        tick(ticks, learner.epochs - ticks.stat().st_size, main=main)
+        told(learner.epochs)
         if len(parts["test"]):
             np.save(folder / "probabilities.npy", learner.predict(data, parts["test"]))
         if len(parts["validation"]) and not learner.fits_validation:

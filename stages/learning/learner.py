@@ -39,6 +39,8 @@ class Learner(Protocol):
         [clips, dimensions]
     calibration : SpeakerCalibration or None
         set by `build_learner`; None: nothing is known of speakers
+    on_share : callable
+        called with the share of an epoch that is done, by learners whose epochs take long
     rescued : int or None
         best epoch before `fit` raised an error, whose weights `state` then returns; None if there
         is no such epoch
@@ -49,6 +51,7 @@ class Learner(Protocol):
     warm_start: str | None = None
     calibrates: bool = False
     calibration: SpeakerCalibration | None = None
+    on_share: Callable[[float], None] = staticmethod(lambda _: None)
     rescued: int | None = None
 
     def least_memory(self, data: ClipData) -> int:

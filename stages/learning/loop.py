@@ -80,8 +80,10 @@ class Loop:
         self._targets = None if targets is None else torch.from_numpy(targets).to(self._device)
         self.epoch = self.step = 0
 
-    def train(self, batches: TrainingBatches) -> dict[str, float]:
-        """Train for one epoch.
+    def train(
+        self, batches: TrainingBatches, *, on_share: Callable[[float], None]
+    ) -> dict[str, float]:
+        """Train for one epoch, and call a function with the share of it that is done.
 
         Returns
         -------
@@ -124,6 +126,7 @@ class Loop:
                 self._scheduler.step()
             self.step += 1
             outputs.append((logits.detach(), batch.labels))
+            on_share(number / len(batches))
         return self._figures("train", outputs)
 
     @torch.inference_mode()

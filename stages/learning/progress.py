@@ -1,4 +1,4 @@
-"""Progress of training jobs in other processes: a file per job, with one byte per epoch."""
+"""Progress of training jobs in other processes: a file per job, a byte per part of an epoch."""
 
 from __future__ import annotations
 
@@ -10,15 +10,23 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+_PARTS = 20  # of an epoch, which may take minutes
 
-def tick(file: Path, epochs: int, *, main: int | None) -> None:
-    """Tell the main process that a job has finished more epochs.
+
+def epochs_done(file: Path) -> int:
+    """Count the whole epochs that a job has told the main process of."""
+    return file.stat().st_size // _PARTS
+
+
+def tick(file: Path, epochs: float, *, main: int | None) -> None:
+    """Tell the main process how far a job has come.
 
     Parameters
     ----------
     file : Path
         of the job, in the folder that `progress_bar` watches
-    epochs : int
+    epochs : float
+        finished, the present one in parts; nothing is told unless it is a part more than before
     main : int or None
         process id of the main process if it runs on this machine; None on a cluster
 
@@ -31,19 +39,23 @@ def tick(file: Path, epochs: int, *, main: int | None) -> None:
     """
     if main is not None and main not in (os.getpid(), os.getppid()):
         raise SystemExit("train: the main process has ended")
-    with open(file, "ab") as stream:
-        stream.write(b"." * epochs)
+    size = file.stat().st_size if file.is_file() else 0
+    if (more := int(epochs * _PARTS) - size) > 0:
+        with open(file, "ab") as stream:
+            stream.write(b"." * more)
 
 
 @contextmanager
 def progress_bar(folder: Path, *, total: int) -> Iterator[None]:
     """Show the finished epochs of all jobs and the time left, if the output is a terminal."""
     done = threading.Event()
-    with tqdm(total=total, desc="train", unit="epoch", disable=None) as bar:
+    form = "{l_bar}{bar}| {n:.1f}/{total:g} [{elapsed}<{remaining}, {rate_fmt}]"
+    with tqdm(total=total, desc="train", unit="epoch", disable=None, bar_format=form) as bar:
 
         def watch() -> None:
             while not done.wait(1):
-                bar.update(sum(file.stat().st_size for file in folder.iterdir()) - bar.n)
+                parts = sum(file.stat().st_size for file in folder.iterdir())
+                bar.update(parts / _PARTS - bar.n)
 
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()

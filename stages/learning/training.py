@@ -240,7 +240,7 @@ class NetworkLearner(Learner):
         try:
             with SummaryWriter(logs) as writer:
                 for epoch in range(1, self.epochs + 1):
-                    row = {"epoch": epoch, **loop.train(batches)}
+                    row = {"epoch": epoch, **loop.train(batches, on_share=self.on_share)}
                     with loop.averaged():
                         row |= loop.validate(validation)
                         if self._patience is not None and row["validation_ua"] > best_ua:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import shutil
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+log = logging.getLogger(__name__)
 _FULL = 1 << 20  # a disk with less room than this is full
 
 
@@ -48,7 +50,7 @@ def check_memory(subject: str, *, need: int) -> None:
 
 
 def check_disk(subject: str, *, need: int, folder: Path) -> None:
-    """Refuse an output that does not fit on the disk of a folder.
+    """Refuse an output that does not fit on the disk of a folder; log its size for debugging.
 
     DVC copies what a stage has written to its cache, unless the disk can share blocks as that of
     macOS does. So in a stage that DVC runs, the output counts twice.
@@ -67,6 +69,7 @@ def check_disk(subject: str, *, need: int, folder: Path) -> None:
     ValueError
         if fewer bytes are free, stating both sizes and the folder
     """
+    log.debug("%s takes %d bytes on disk", subject, need)
     copied = "DVC_STAGE" in os.environ and sys.platform != "darwin"
     folder, free = _free_disk(folder)
     if need * (1 + copied) > free:

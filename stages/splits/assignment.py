@@ -105,8 +105,9 @@ def split_clips(
     helping = pd.DataFrame({"unit": helpers["unit"]} | dict.fromkeys(parts, "train"))
     units = pd.concat([pd.DataFrame({"unit": firsts["unit"]} | parts), helping])
     split = clips[["clip", "label", "unit"]].merge(units, on="unit")
-    only_trains = ~split["clip"].isin(assigned["clip"]).to_numpy()[:, None]
-    left_out = only_trains & (split[list(parts)] != "train")
+    # Among Python's own strings, as pandas converts all of Arrow's one by one.
+    only_trains = ~split["clip"].astype(object).isin(assigned["clip"].astype(object))
+    left_out = only_trains.to_numpy()[:, None] & (split[list(parts)] != "train")
     split[list(parts)] = split[list(parts)].mask(left_out, "")
     if columns and clips["unit"].nunique() > clips["source"].nunique():
         split[list(parts)] = _without_shared(split[list(parts)], source=clips["source"])

@@ -82,6 +82,8 @@ def leakage(
     table = split.merge(clips[facts], on="clip", validate="one_to_one")
     for column in ("speaker", "sentence"):
         table[column] = _one_spelling(table[column])
+    # Categories, as pandas turns Arrow's texts into Python's one by one, in every fold.
+    table[facts[1:]] = table[facts[1:]].astype("category")
     allowed = {"speaker": speaker_dependent, "sentence": not sentences_held_out}
     report = []
     for fold in folds_of(split):
@@ -92,8 +94,8 @@ def leakage(
         held_out = pd.concat([sides["test"], enrolled])
         entry: dict = {
             "fold": fold,
-            "train_corpora": sorted(set(learned["corpus"])),
-            "test_corpora": sorted(set(sides["test"]["corpus"])),
+            "train_corpora": sorted(learned["corpus"].unique()),
+            "test_corpora": sorted(sides["test"]["corpus"].unique()),
         }
         for part, side in sides.items():
             entry[f"{part}_clips"] = len(side)
@@ -120,14 +122,14 @@ def leakage(
                     f"none: {', '.join(shared[:3])}"
                 )
         entry["validation_shares_speakers"] = bool(
-            set(sides["train"]["speaker"]) & set(sides["validation"]["speaker"])
+            _shared(sides["train"]["speaker"], sides["validation"]["speaker"])
         )
         entry["classes_missing_in_training"] = sorted(
-            set(split["label"]) - set(sides["train"]["label"])
+            set(split["label"].unique()) - set(sides["train"]["label"].unique())
         )
         if sides["train"]["label"].nunique() < 2:
             raise ValueError(
-                f"fold {fold}: got training labels {sorted(set(sides['train']['label']))}, "
+                f"fold {fold}: got training labels {sorted(sides['train']['label'].unique())}, "
                 "want at least 2"
             )
         if entry["classes_missing_in_training"]:
@@ -181,7 +183,7 @@ def leakage_report(
 
 def _shared(learned: pd.Series, tested: pd.Series) -> list[str]:
     """List the values that training and test share, sorted; unknown values ("") do not count."""
-    return sorted((set(learned) & set(tested)) - {""})
+    return sorted((set(learned.unique()) & set(tested.unique())) - {""})
 
 
 def _one_spelling(names: pd.Series) -> pd.Series:
