@@ -7,24 +7,30 @@ and pyin, gammatone's fft_gtgram and gtgram, and the definition of approximate e
 and np.save, with the settings of conf/features that a function takes. The stage `features` computes
 each feature by itself, from the audio store to a cache. Both run in this process and in one thread,
 on the same clips, after one clip to warm up; times are CPU seconds. The floor is the least that a
-spectral feature does: read, one Fourier transform of the default size, write. With --stages, whole
-stages also run as processes of their own, on about 0.4, 1.5 and 3.5 h of speech. The last line is a
-JSON object. A missing feature is left out, with its calls.
+spectral feature does: read, one Fourier transform of the default size, write. Other designs of the
+spectral set follow: all features in one pass that shares the transforms, and a power spectrum that
+is written once, as float32, and read by each feature. With --stages, whole stages also run as
+processes of their own, on about 0.4, 1.5 and 3.5 h of speech. The last line is a JSON object. A
+missing feature is left out, with its calls.
 """
 
 from __future__ import annotations
 
 import argparse
+import filecmp
 import json
 import os
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from importlib import import_module
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+from unittest.mock import patch
 
 import librosa
 import numpy as np
@@ -170,6 +176,97 @@ def floor(clips: pd.DataFrame, *, audio: Path, settings: Settings, path: Path) -
     cache.flush()
 
 
+def one_pass(
+    calls: Mapping[str, Callable[[torch.Tensor], torch.Tensor]],
+    clips: pd.DataFrame,
+    *,
+    audio: Path,
+    folder: Path,
+    dtype: type = np.float16,
+) -> None:
+    """Read each clip once, call functions of its waveform, and write all values of each."""
+    samples = open_audio(audio)
+    folder.mkdir(exist_ok=True)
+    with ExitStack() as stack, torch.no_grad():
+        files = {name: stack.enter_context(open(folder / name, "wb")) for name in calls}
+        for row in clips.itertuples():
+            stored = samples[row.start : row.start + row.samples]
+            waveform = torch.from_numpy(stored / np.float32(FULL_SCALE))
+            for name, call in calls.items():
+                values = call(waveform).T.numpy()
+                files[name].write(np.asarray(values, dtype, order="C").data)
+
+
+def designs(
+    clips: pd.DataFrame, *, audio: Path, settings: Mapping[str, Settings], folder: Path
+) -> dict[str, float]:
+    """CPU seconds of the spectral set, reading and writing included, by design.
+
+    Raises
+    ------
+    ValueError
+        if the designs do not write the same bytes
+    """
+    calls = {name: bind(settings[name], "acoustics") for name in SPECTRAL}
+    framing = {key: settings["logmel"][key] for key in ("n_fft", "win_length", "hop_length")}
+    lines = framing["n_fft"] // 2 + 1
+    run_pass = partial(one_pass, clips=clips, audio=audio)
+
+    def transformed_by(own: Callable[[torch.Tensor], torch.Tensor]) -> AbstractContextManager:
+        """Have features take the spectra of the default framing from a function."""
+
+        def power(waveform: torch.Tensor, *, floor: float = 0.0, **given: int) -> torch.Tensor:
+            if given != framing:
+                return power_spectrum(waveform, floor=floor, **given)
+            return own(waveform).clamp_min(floor) if floor else own(waveform)
+
+        stack = ExitStack()
+        for module in ("acoustics.logmel", "acoustics.spectrogram", "acoustics.contrast"):
+            stack.enter_context(patch(f"stages.{module}.power_spectrum", power))
+        stack.enter_context(patch("stages.signals.spectra.power_spectrum", power))
+        return stack
+
+    def separate() -> None:
+        for name, call in calls.items():
+            run_pass({name: call}, folder=folder / "separate")
+
+    def shared() -> None:
+        last: list[Any] = [None, None]
+
+        def own(waveform: torch.Tensor) -> torch.Tensor:
+            if last[0] is not waveform:
+                last[:] = waveform, power_spectrum(waveform, **framing)
+            return last[1]
+
+        with transformed_by(own):
+            run_pass(calls, folder=folder / "shared")
+
+    def stored() -> None:
+        power = {"power": partial(power_spectrum, **framing)}
+        run_pass(power, folder=folder, dtype=np.float32)
+        for name, call in calls.items():
+            with open(folder / "power", "rb") as file:
+
+                def own(waveform: torch.Tensor, file: BinaryIO = file) -> torch.Tensor:
+                    frames = frame_count(len(waveform), hop_length=framing["hop_length"])
+                    values = np.fromfile(file, np.float32, frames * lines)
+                    return torch.from_numpy(values.reshape(frames, lines)).T
+
+                with transformed_by(own):
+                    run_pass({name: call}, folder=folder / "stored")
+
+    costs = Counter[str]()
+    for _ in range(_ROUNDS):
+        for design in (separate, shared, stored):
+            start = time.process_time()
+            design()
+            costs[design.__name__] += (time.process_time() - start) / _ROUNDS
+    for name, other in product(calls, ("shared", "stored")):
+        if not filecmp.cmp(folder / "separate" / name, folder / other / name, shallow=False):
+            raise ValueError(f"{name}: {other}: got other bytes, want the same")
+    return costs
+
+
 def write_store(path: Path, *, waveforms: Sequence[np.ndarray], hop_length: int) -> pd.DataFrame:
     """Write waveforms to an audio store; return the table of its clips, numbered."""
     with AudioStore(path) as store:
@@ -189,7 +286,8 @@ def compare(
     Returns
     -------
     costs : dict
-        by ("ours", feature), ("ours", "floor"), ("loop", call) and ("loop", "load")
+        by ("ours", feature), ("ours", "floor"), ("loop", call), ("loop", "load") and
+        ("design", name)
     clip_s : float
         mean duration of a clip
     """
@@ -227,6 +325,8 @@ def compare(
             call(subset)
             cost_s = time.process_time() - start
             costs[side, name] += cost_s * rate / subset["samples"].sum() / _ROUNDS
+    for name, cost_s in designs(clips, audio=audio, settings=settings, folder=folder).items():
+        costs["design", name] = cost_s * rate / clips["samples"].sum()
     return costs, clips["samples"].mean() / rate
 
 
@@ -258,11 +358,15 @@ def report(costs: Mapping[tuple[str, str], float], *, clip_s: float) -> dict[str
         ours,
         f"{loop:.2f} with load {ms['loop', 'load']:.2f} ({loop / ours:.1f} times)",
     )
+    spectra = {name: ms["design", name] for name in ("separate", "shared", "stored")}
+    for name, cost in spectra.items():
+        line(f"spectra {name}", cost, f"{spectra['separate'] / cost:.2f} times as fast")
     hours_s = 3600 * HOURS / clip_s / 1000
     print(
         f"spectral set at {HOURS} h: {ours * hours_s:.0f} s of one CPU, loop {loop * hours_s:.0f} s"
     )
     figures = {"clip_s": clip_s, "spectral_ms": ours, "spectral_times": loop / ours}
+    figures |= {f"{n}_times": spectra["separate"] / spectra[n] for n in ("shared", "stored")}
     for key, (feature, call) in SINGLE.items():
         if ("ours", feature) in ms:
             figures[key] = ms["loop", call] / ms["ours", feature]

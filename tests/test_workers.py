@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from functools import partial
 
 import numpy as np
@@ -160,6 +161,16 @@ def test_an_error_is_that_of_the_call(where, scheduler, monkeypatch):
         monkeypatch.setenv(SCHEDULER, scheduler)
     with cluster() as client, pytest.raises(ValueError, match="invalid literal .* 'three'"):
         list(spread([partial(int, "three")], processes=2, client=client))
+
+
+def test_a_result_that_has_arrived_is_not_kept_on_the_cluster(on_cluster):
+    with cluster() as client:
+        results = spread([partial(int, "3")], processes=1, client=client)
+        assert next(results) == 3
+        end = time.monotonic() + 2
+        while client.futures and time.monotonic() < end:  # released in another thread
+            time.sleep(0.01)
+        assert not client.futures
 
 
 # A worker outlives the run: what it imported then is not what it runs now ----------------------

@@ -129,9 +129,10 @@ def _from_spectrum(
         n_fft=_n_fft(win_length),
         win_length=win_length // 2 * 2,  # gammatone's windows have equal halves
         hop_length=hop_length,
+        # The square root has an infinite slope at 0: digital silence would turn gradients into NaN.
+        floor=_SMALLEST,
     )
-    # The square root has an infinite slope at 0: digital silence would turn gradients into NaN.
-    return weighted_sums(weights, power.clamp_min_(_SMALLEST).sqrt_())
+    return weighted_sums(weights, power.sqrt_())
 
 
 def _n_fft(win_length: int) -> int:

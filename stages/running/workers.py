@@ -134,7 +134,8 @@ def _on_cluster(calls: Sequence[Callable[[], _Result]], client: Client) -> Itera
             done.add(client.submit(carry, packed, pure=False))
         if done.is_empty():
             return
-        _, result = next(done)
+        future, result = next(done)
+        del future  # else the cluster would repeat the call if the worker that made it dies
         yield pickle.loads(result)
 
 
@@ -142,7 +143,9 @@ def _carrier(folder: str, root: str, code: str) -> Callable[[bytes], bytes]:
     """Build the function that makes a call on a worker as this process would make it.
 
     The function is nested so that it travels whole: a worker may not find the package before it has
-    run, and a worker that has lived for days may have imported an older version of it.
+    run, and a worker that has lived for days may have imported an older version of it. It looks at
+    each call, as runs of different code may share a worker: what Dask offers changes a worker once
+    per upload, and reloads no submodule.
     """
 
     def carry(packed: bytes) -> bytes:

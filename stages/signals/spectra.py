@@ -113,7 +113,9 @@ def frame_mean(padded: Tensor, *, frame_length: int, hop_length: int) -> Tensor:
     return means.reshape(*padded.shape[:-1], 1, means.shape[-1])
 
 
-def power_spectrum(waveform: Tensor, *, n_fft: int, win_length: int, hop_length: int) -> Tensor:
+def power_spectrum(
+    waveform: Tensor, *, n_fft: int, win_length: int, hop_length: int, floor: float = 0.0
+) -> Tensor:
     """Squared magnitude of the short-time Fourier transform under a periodic Hann window.
 
     Parameters
@@ -126,6 +128,8 @@ def power_spectrum(waveform: Tensor, *, n_fft: int, win_length: int, hop_length:
         samples of the window, centred in the transform
     hop_length : int
         samples from one frame to the next
+    floor : float
+        smallest value, to which lower ones are raised
 
     Returns
     -------
@@ -152,11 +156,12 @@ def power_spectrum(waveform: Tensor, *, n_fft: int, win_length: int, hop_length:
             n_fft=n_fft,
             hop_length=hop_length,
         )
-        return power.reshape(*waveform.shape[:-1], *power.shape[-2:])
+        power = power.reshape(*waveform.shape[:-1], *power.shape[-2:])
+        return power.clamp_min(floor) if floor else power
     window = _hann_window(n_fft, win_length, waveform.dtype, waveform.device)
     if is_plain(waveform):
         check_waveform(waveform)
-        return _power_by_kernels(waveform, window, hop_length)
+        return _power_by_kernels(waveform, window, hop_length, floor)
     padded = centre_pad(waveform, frame_length=n_fft, pad_mode="constant")
     flat = padded.reshape(-1, padded.shape[-1])
     # Frames keep the order in which they are computed: half the time of torch.stft.
@@ -164,30 +169,30 @@ def power_spectrum(waveform: Tensor, *, n_fft: int, win_length: int, hop_length:
     spectrum = spectrum.transpose(1, 2)
     squares = spectrum * spectrum
     power = squares[..., 0] + squares[..., 1]
-    return power.reshape(*waveform.shape[:-1], *power.shape[-2:])
+    power = power.reshape(*waveform.shape[:-1], *power.shape[-2:])
+    return power.clamp_min(floor) if floor else power
 
 
-def _power_by_kernels(waveform: Tensor, window: Tensor, hop_length: int) -> Tensor:
+def _power_by_kernels(waveform: Tensor, window: Tensor, hop_length: int, floor: float) -> Tensor:
     """`power_spectrum` in half the time of its torch operations.
 
     Frames are transformed block by block. One compiled loop applies the window before each
     transform, and another squares the magnitudes after it.
     """
-    n_fft = len(window)
-    n_frames = frame_count(waveform.shape[-1], hop_length=hop_length)
-    waveforms = waveform.reshape(-1, waveform.shape[-1]).numpy()
-    total = len(waveforms) * n_frames
-    power = waveform.new_empty(total, n_fft // 2 + 1)
-    rows = max(1, _BLOCK // (n_fft * waveform.element_size()))
-    buffer = waveform.new_empty(min(total, rows), n_fft)
+    n_fft, samples, weights = len(window), waveform.detach().numpy(), window.numpy()
+    samples = samples.reshape(-1, samples.shape[-1])
+    n_frames = frame_count(samples.shape[1], hop_length=hop_length)
+    total, kind = len(samples) * n_frames, samples.dtype
+    power = np.empty((total, n_fft // 2 + 1), kind)
+    rows = max(1, _BLOCK // (n_fft * kind.itemsize))
+    buffer = np.empty((min(total, rows), n_fft), kind)
     for first in range(0, total, rows):
         frames = buffer[: total - first]
-        compiled(_windowed)(waveforms, window.numpy(), hop_length, n_frames, first, frames.numpy())
-        compiled(_square)(
-            torch.view_as_real(torch.fft.rfft(frames)).flatten(-2).numpy(),
-            power[first : first + rows].numpy(),
-        )
-    return power.reshape(*waveform.shape[:-1], n_frames, -1).transpose(-1, -2)
+        compiled(_windowed)(samples, weights, hop_length, n_frames, first, frames)
+        spectrum = torch.fft.rfft(torch.from_numpy(frames)).numpy()
+        compiled(_square)(spectrum.view(kind), floor, power[first : first + rows])
+    shape = (*waveform.shape[:-1], n_frames, n_fft // 2 + 1)
+    return torch.from_numpy(power).reshape(shape).transpose(-1, -2)
 
 
 def _windowed(
@@ -228,14 +233,16 @@ def _windowed(
             target[k] = samples[k] * weights[k]
 
 
-def _square(spectrum: np.ndarray, power: np.ndarray) -> None:
+def _square(spectrum: np.ndarray, floor: float, power: np.ndarray) -> None:
     """Fill power [frames, lines] with the squared magnitudes of a spectrum [frames, 2 * lines].
 
-    Real and imaginary parts alternate in the spectrum.
+    Real and imaginary parts alternate in the spectrum. Magnitudes are raised to the floor.
     """
+    least = power.dtype.type(floor)
     for row in range(len(power)):
         for k in range(power.shape[1]):
-            power[row, k] = spectrum[row, 2 * k] ** 2 + spectrum[row, 2 * k + 1] ** 2
+            square = spectrum[row, 2 * k] ** 2 + spectrum[row, 2 * k + 1] ** 2
+            power[row, k] = square if square > least else least
 
 
 def weighted_sums(filters: Tensor, spectrum: Tensor, *, lines: np.ndarray | None = None) -> Tensor:
@@ -337,8 +344,8 @@ def floored_spectrum(
     """
     # Below -120 dB the floor would vanish in float32's rounding of louder lines.
     check_range("floor_db", floor_db, low=-120, high=0)
-    power = power_spectrum(waveform, n_fft=n_fft, win_length=win_length, hop_length=hop_length)
-    return power.clamp_min_(10 ** (floor_db / 10))
+    framing = {"n_fft": n_fft, "win_length": win_length, "hop_length": hop_length}
+    return power_spectrum(waveform, **framing, floor=10 ** (floor_db / 10))
 
 
 # Built outside inference mode: a constant cached from inside it would block gradients for ever.
