@@ -150,8 +150,10 @@ def test_logits_follow_the_clip_and_reach_every_weight(name):
     logits = network(features, torch.full((6,), 30))
     assert logits.shape == (6, 4)
     logits.square().sum().backward()
-    for weight in network.parameters():
-        assert weight.grad is not None and weight.grad.abs().sum() > 0
+    for name_of_weight, weight in network.named_parameters():
+        assert weight.grad is not None
+        # The attention's softmax heeds no constant: the gradient of its bias is rounding alone.
+        assert weight.grad.abs().sum() > 0 or name_of_weight.endswith("score.2.bias")
 
 
 @pytest.mark.parametrize("name", NETWORKS)
