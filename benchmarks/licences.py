@@ -25,11 +25,14 @@ _PERMISSIVE = re.compile(
 
 def licence(package: Distribution) -> str:
     """Return what a package says of its licence, on one line; "" if it says nothing."""
-    facts = package.metadata
-    classifiers = [text.split(" :: ") for text in facts.get_all("Classifier", [])]
-    names = [kind[-1] for kind in classifiers if kind[0] == "License" and len(kind) > 2]
-    own = (facts["License"] or "").strip().partition("\n")[0]
-    return facts["License-Expression"] or "; ".join(names) or own
+    # Not by [], which raises an error or not, depending on what else was imported.
+    expressions, classifiers, own = (
+        package.metadata.get_all(key) or []
+        for key in ("License-Expression", "Classifier", "License")
+    )
+    kinds = [text.split(" :: ") for text in classifiers]
+    names = [kind[-1] for kind in kinds if kind[0] == "License" and len(kind) > 2]
+    return "".join(expressions) or "; ".join(names) or "".join(own).strip().partition("\n")[0]
 
 
 def is_permissive(stated: str) -> bool:
