@@ -3,7 +3,8 @@
 python -m studies.schema [FILE]
 
 Keys and choices are those of conf/; types and descriptions are those of the code that a `_target_`
-names. Prints the schema, or writes it to a file.
+names. Values that no such code describes may be anything here; the stages check them too. Prints
+the schema, or writes it to a file.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from studies.composition import compose_params
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _SEVERAL = ("corpora", "features", "variants", "degradations")
+_MEMBERS = "model/members"
 _ONE = ("audio", "calibration", "data", "labels", "model", "split", "train", "train/schedule")
 _TYPES = {int: "integer", float: "number", bool: "boolean", str: "string", NoneType: "null"}
 
@@ -35,11 +37,14 @@ def compositions() -> list[dict[str, Any]]:
     """Compose settings in which each option of each group of conf/ occurs, in seconds."""
     names = {
         group: sorted(path.stem for path in Path("conf", group).glob("*.yaml"))
-        for group in (*_SEVERAL, *_ONE)
+        for group in (*_SEVERAL, *_ONE, _MEMBERS)
     }
-    chosen = [[f"{group}=[{','.join(names[group])}]" for group in _SEVERAL]]
+    several = {group: f"{group}=[{','.join(names[group])}]" for group in (*_SEVERAL, _MEMBERS)}
+    chosen = [[several[group] for group in _SEVERAL], ["model=ensemble", several[_MEMBERS]]]
     for i in range(max(len(names[group]) for group in _ONE)):
         chosen.append([f"{group}={names[group][i % len(names[group])]}" for group in _ONE])
+    recipes = sorted(path.stem for path in Path("conf/experiment").glob("*.yaml"))
+    chosen += [[f"+experiment={name}"] for name in recipes]  # one has a key of its own
     return [plain(compose_params(overrides)) for overrides in chosen]
 
 
@@ -61,7 +66,7 @@ def _of_section(section: Mapping[str, Any]) -> dict[str, Any]:
         elif name in ("_target_", "name"):
             properties[name] = {"enum": [value]}
         else:
-            found = _of_kind(kinds.get(name, type(value)))
+            found = _of_kind(kinds.get(name))
             if isinstance(value, list) and found.get("type") in ("number", "integer"):
                 found = {"type": "array", "items": found}  # levels, each of which makes a call
             told = re.search(rf"^(?:\w+, )*{name}\b.*\n((?:    .*\n?)+)", texts, re.M)
