@@ -214,8 +214,10 @@ def test_recordings_are_cut_as_in_python(tmp_path):
 @pytest.mark.parametrize("std", [False, True])
 def test_a_voice_is_learnt_as_in_python(exported, std):
     rng = np.random.default_rng(0)
+    spread = np.r_[1 + rng.random(4), 0, 0]
+    line = rng.random((2, 6)) * (spread > 0)
     statistics = SpeakerStatistics(
-        rng.normal(0, 0.1, 6), np.r_[1 + rng.random(4), 0, 0], np.r_[rng.random(5), 0], std
+        rng.normal(0, 0.1, 6), spread, np.r_[rng.random(5), 0], *line, spread / 2, std
     )
     model = replace(load_model(exported), statistics=statistics)
     vectors = rng.normal(1, 0.3, (7, 6))
@@ -239,9 +241,7 @@ def test_a_voice_is_learnt_as_in_python(exported, std):
         """,
         {
             "statistics": {
-                "mean": statistics.mean.tolist(),
-                "between": statistics.between.tolist(),
-                "within": statistics.within.tolist(),
+                **{name: array.tolist() for name, array in statistics.arrays.items()},
                 "std": std,
             },
             "vectors": vectors.tolist(),

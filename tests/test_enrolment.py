@@ -202,7 +202,8 @@ def test_the_estimate_is_the_best_linear_one():
     found = SpeakerStatistics.fit(vectors, names, std=False)
     random = np.random.default_rng(9)
     truth = random.normal(0, 0.7, (300, 5))  # voices more alike than those of the training
-    narrow = dataclasses.replace(found, between=np.full(5, 0.49))
+    nowhere = np.zeros(5)
+    narrow = dataclasses.replace(found, axis=nowhere, around=np.full(5, 0.49))
     errors = {"shrunk": [], "mean": [], "average": []}
     for voice in truth:
         clips = voice + random.normal(0, 1, (2, 5))
@@ -211,6 +212,43 @@ def test_the_estimate_is_the_best_linear_one():
         errors["average"].append(narrow.mean - voice)
     error = {name: np.square(values).mean() for name, values in errors.items()}
     assert error["shrunk"] < 0.8 * min(error["mean"], error["average"])
+
+
+def on_a_line(*, speakers: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Thirty clips of speakers who differ along one direction, by less than their clips do.
+
+    Returns vectors [speakers * 30, 40], the names of their speakers, and the speakers' means.
+    """
+    random = np.random.default_rng(0)
+    direction = random.permutation(np.repeat([1.0, -1.0], 20))
+    means = random.normal(0, 1, (speakers, 1)) * direction
+    vectors = means[:, None] + random.normal(0, 2, (speakers, 30, 40))
+    names = np.repeat([f"x/{number:03}" for number in range(speakers)], 30)
+    return vectors.reshape(-1, 40), names, means
+
+
+def test_all_values_of_a_clip_together_tell_where_a_voice_lies():
+    vectors, names, means = on_a_line(speakers=40)
+    found = SpeakerStatistics.fit(vectors[:900], names[:900], std=False)
+    by_value = dataclasses.replace(found, axis=np.zeros(40), around=found.between)
+
+    def error(statistics: SpeakerStatistics, *, clips: int) -> float:
+        heard = [statistics.of_speaker(vectors[n : n + clips])[0] for n in range(900, 1200, 30)]
+        return np.square(heard - means[30:]).mean()
+
+    assert error(found, clips=1) < 0.5 * error(by_value, clips=1)
+    assert error(found, clips=3) < 0.5 * error(by_value, clips=3)
+    assert error(found, clips=30) < error(by_value, clips=30)
+
+
+def test_few_voices_have_no_direction_and_equal_clips_do_no_harm():
+    vectors, names, _ = on_a_line(speakers=5)
+    assert not SpeakerStatistics.fit(vectors[:120], names[:120], std=False).axis.any()
+    found = SpeakerStatistics.fit(vectors, names, std=False)
+    assert found.axis.any() and (found.around >= 0).all()
+    zeros = SpeakerStatistics.fit(np.zeros((50, 3)), np.repeat(list("abcde"), 10), std=False)
+    mean, std = zeros.of_speaker(np.ones((1, 3)))
+    assert np.isfinite(mean).all() and (std > 0).all()
 
 
 def test_without_a_clip_a_voice_is_the_average_one_and_with_many_its_own():

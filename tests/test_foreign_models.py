@@ -28,7 +28,8 @@ from stages.running.settings import bind
 from tests.support import AUDIO, LABELS, composed, speech_like
 
 FACTS = {"labels": LABELS, "audio": conditioning(AUDIO), "sample_rate": 16000, "ua": 0.5}
-STATISTICS = {"mean": [0.0, 1.0], "between": [1.0, 1.0], "within": [1.0, 2.0], "std": False}
+LINE = {"axis": [1.0, 0.0], "place": [0.5, 0.5], "around": [0.5, 0.5]}
+STATISTICS = {"mean": [0.0, 1.0], "between": [1.0, 1.0], "within": [1.0, 2.0], "std": False, **LINE}
 
 
 def graph(*nodes, weights=None, facts=FACTS, outputs=("probabilities",), kind=TensorProto.FLOAT):
@@ -227,16 +228,25 @@ def test_metadata_of_another_kind_are_named(change, wanted, tmp_path):
         {"between": [10**400, 1]},
         {"within": [-1.0, 1.0]},
         {"within": [True, 1.0]},
+        {"place": [float("inf"), 1.0]},
+        {"around": [-1.0, 1.0]},
         {"std": 1},
     ],
     ids=str,
 )
 def test_statistics_of_speakers_that_cannot_be_are_named(change):
+    (name,) = change
     for content in (STATISTICS | change, {k: v for k, v in STATISTICS.items() if k not in change}):
-        with pytest.raises(ValueError, match=r"speaker_statistics\.(mean|between|within|std): got"):
+        with pytest.raises(ValueError, match=rf"speaker_statistics\.({name}|between): got"):
             SpeakerStatistics.from_json(content)
     with pytest.raises(ValueError, match="speaker_statistics: got"):
         SpeakerStatistics.from_json([])
+
+
+def test_statistics_of_earlier_models_have_no_line():
+    content = {key: value for key, value in STATISTICS.items() if key not in LINE}
+    found = SpeakerStatistics.from_json(content)
+    assert not found.axis.any() and found.around.tolist() == content["between"]
 
 
 @pytest.mark.parametrize("suffix", ["onnx", "pt", "wav"])

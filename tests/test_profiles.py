@@ -181,7 +181,9 @@ def test_bad_recordings_of_a_voice_are_said_and_left_out(made, tmp_path):
 
 def test_another_voice_among_the_recordings_is_said(made):
     """Voices are told by their zero crossings here."""
-    learnt = SpeakerStatistics(np.array([10.0]), np.array([100.0]), np.array([4.0]), False)
+    learnt = SpeakerStatistics.from_json(
+        {"mean": [10.0], "between": [100.0], "within": [4.0], "std": False}
+    )
 
     def crossings(waveform, _):
         return np.ones(4) / 4, np.array([100 * (np.diff(np.sign(waveform)) != 0).mean()])

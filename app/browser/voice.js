@@ -9,7 +9,7 @@ const OTHER_VOICE = 0.15; // nats against the same voice above which a recording
 const ENOUGH = 50; // other recordings that one is compared with
 
 export class Voice {
-  /** @param {{mean: number[], between: number[], within: number[], std: boolean}} statistics */
+  /** @param {{mean: number[], axis: number[], std: boolean}} statistics the attributes in Python */
   constructor(statistics) {
     this.statistics = statistics;
     this.forget();
@@ -37,12 +37,14 @@ export class Voice {
    * @returns {{mean: Float32Array, std: Float32Array}}
    */
   speaker() {
-    const { mean: average, between, within, std: estimated } = this.statistics;
+    const { mean: average, within, axis, place, around, std: estimated } = this.statistics;
+    const at = place.reduce((sum, weight, d) => sum + weight * (this.mean[d] - average[d]), 0);
     const [mean, std] = [new Float32Array(average.length), new Float32Array(average.length)];
     for (let d = 0; d < average.length; d++) {
-      const total = between[d] + within[d] / Math.max(this.clips, FEWEST);
-      const share = this.clips > 0 ? (total > 0 ? between[d] / total : 1) : 0;
-      mean[d] = average[d] + share * (this.mean[d] - average[d]);
+      const total = around[d] + within[d] / Math.max(this.clips, FEWEST);
+      const share = total > 0 ? around[d] / total : 1;
+      const guess = average[d] + at * axis[d];
+      mean[d] = this.clips > 0 ? guess + share * (this.mean[d] - guess) : average[d];
       let spread = within[d];
       if (estimated) {
         const variance = Math.max(this.square[d] - this.mean[d] ** 2, 0);

@@ -24,7 +24,7 @@ class SpeakerHead(nn.Module):
     ----------
     mean, std : float [dimensions]
         of the speaker; those of the average speaker until others are known
-    between, within : float [dimensions]
+    between, within, axis, place, around : float [dimensions]
         see SpeakerStatistics, to estimate a speaker's mean from a few clips
     estimate_std : bool
         whether the standard deviation of a speaker is estimated as well
@@ -35,13 +35,10 @@ class SpeakerHead(nn.Module):
     mean: Tensor
     std: Tensor
 
-    between: Tensor
-    within: Tensor
-
     def __init__(self, dimensions: int, n_classes: int, *, estimate_std: bool) -> None:
         super().__init__()
         self.estimate_std = estimate_std
-        for name in ("mean", "between"):
+        for name in ("mean", "between", "axis", "place", "around"):
             self.register_buffer(name, torch.zeros(dimensions))
         for name in ("std", "within"):
             self.register_buffer(name, torch.ones(dimensions))
@@ -50,9 +47,12 @@ class SpeakerHead(nn.Module):
     @property
     def statistics(self) -> SpeakerStatistics:
         """What the training speakers tell about a new one."""
-        buffers = (self.mean, self.between, self.within)
-        mean, between, within = (buffer.double().cpu().numpy() for buffer in buffers)
-        return SpeakerStatistics(mean, between, within, self.estimate_std)
+        arrays = {
+            name: buffer.double().cpu().numpy()
+            for name, buffer in self.named_buffers(recurse=False)
+            if name != "std"
+        }
+        return SpeakerStatistics(**arrays, std=self.estimate_std)
 
     def forward(self, vectors: Tensor) -> Tensor:
         """Return logits [batch, classes] of vectors [batch, dimensions] of one speaker."""
@@ -89,12 +89,7 @@ class SpeakerHead(nn.Module):
             self.linear.weight[solver.classes_] = torch.as_tensor(weight, dtype=torch.float32)
             self.linear.bias[solver.classes_] = torch.as_tensor(bias, dtype=torch.float32)
         _, std = statistics.of_speaker(vectors[:0])
-        for name, values in (
-            ("mean", statistics.mean),
-            ("std", std),
-            ("between", statistics.between),
-            ("within", statistics.within),
-        ):
+        for name, values in (*statistics.arrays.items(), ("std", std)):
             self.get_buffer(name).copy_(torch.as_tensor(values, dtype=torch.float32))
 
 

@@ -161,10 +161,6 @@ class SVM(Learner):
                 "bias": solver.intercept_,
             }
         if self.calibration:
-            learnt = self.calibration.statistics
-            arrays |= {
-                "speaker_mean": learnt.mean,
-                "speaker_between": learnt.between,
-                "speaker_within": learnt.within,
-            }
+            learnt = self.calibration.statistics.arrays
+            arrays |= {f"speaker_{name}": values for name, values in learnt.items()}
         return {name: torch.tensor(array) for name, array in arrays.items()}
