@@ -7,11 +7,12 @@ import re
 import matplotlib.image
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import soundfile
 
 from stages.audio.loudness import rms_db
-from stages.audio.store import FULL_SCALE, open_audio
+from stages.audio.store import FULL_SCALE, AudioStore, open_audio
 from stages.clips.clip_table import read_clips, write_clips
 from stages.clips.completeness import Release, compare_release
 from stages.clips.preparation import prepare_corpus
@@ -307,3 +308,16 @@ def test_levels_and_durations_are_drawn_without_training(clips, tmp_path):
         height, width = matplotlib.image.imread(io.BytesIO(content)).shape[:2]
         assert width == 7 * drawing.DPI and height > drawing.DPI
     assert drawn == draw_sounds(tmp_path, sample_rate=16000)
+
+
+def test_levels_of_many_clips_leave_no_sound_in_memory(tmp_path):
+    samples, number = 500_000, 60  # 60 MB
+    with AudioStore(tmp_path / "audio.npy") as store:
+        for _ in range(number):
+            store.append(np.full(samples, FULL_SCALE / 2))
+    clips = pd.DataFrame({"start": samples * np.arange(number), "samples": samples})
+    mapped = open_audio(tmp_path / "audio.npy")
+    before = psutil.Process().memory_info().rss
+    levels = corpus_facts.used_levels(clips, store=mapped)
+    np.testing.assert_allclose(levels, 20 * np.log10(0.5), atol=1e-3)
+    assert psutil.Process().memory_info().rss - before < 20e6

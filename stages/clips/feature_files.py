@@ -41,7 +41,7 @@ def open_caches(folder: Path, *, names: Sequence[str], frames: int) -> Mapping[s
 
 
 def release(cache: np.ndarray) -> None:
-    """Give back the memory of a mapped cache, whose pages otherwise add up to the whole file.
+    """Give back the memory of a mapped file, whose pages otherwise add up to the whole of it.
 
     They are read again when they are needed, mostly from the system's cache of files. Any other
     array stays as it is.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from stages.audio.loudness import rms_db
 from stages.audio.store import FULL_SCALE
 from stages.clips.completeness import Completeness, summary
+from stages.clips.feature_files import release
 from stages.reporting.drawing import MAIN, REFERENCE, new_figure, set_title, stacked_bars
 from stages.reporting.run import Run
 from stages.reporting.section import Section
@@ -46,13 +47,12 @@ def section(run: Run) -> Section:
 
 def used_levels(clips: pd.DataFrame, *, store: NDArray[np.int16]) -> NDArray[np.float64]:
     """Level of each clip in the audio store, in dB relative to full scale; NaN if excluded."""
-    spans = zip(clips["start"], clips["samples"], strict=True)
-    return np.array(
-        [
-            rms_db(store[start : start + samples], full_scale=FULL_SCALE) if samples else np.nan
-            for start, samples in spans
-        ]
-    )
+    levels = []
+    for start, samples in zip(clips["start"], clips["samples"], strict=True):
+        sound = store[start : start + samples]
+        levels.append(rms_db(sound, full_scale=FULL_SCALE) if samples else np.nan)
+        release(store)
+    return np.array(levels)
 
 
 def describe_corpora(
