@@ -1,5 +1,7 @@
 """Excerpts of long recordings: samples, names, sources, faults, and a cost that stays linear."""
 
+import math
+
 import numpy as np
 import pytest
 import soundfile
@@ -9,7 +11,7 @@ from stages.audio.isolation import Stream
 from stages.audio.store import open_audio
 from stages.clips.clip_table import read_clips
 from stages.clips.merging import merge_corpora
-from stages.clips.names import escape_name, excerpt_name, recording_of
+from stages.clips.names import escape_name, excerpt_name, part_of_file, recording_of
 from stages.clips.preparation import prepare_corpus
 from stages.protocols import loso
 from stages.splits.assignment import split_clips
@@ -93,6 +95,8 @@ def test_names_of_excerpts_are_no_names_of_files():
         assert (escape_name(name) == name) == (name in ("a@home", "b@c-1"))
     assert escape_name("a@0-1") != escape_name("a%400-1")
     assert recording_of("a@0-1+02#noise") == "a@0-1"
+    assert part_of_file("a@0.5-12.3456") == ("a", 0.5, 12.3456)
+    assert part_of_file("a@home") == ("a@home", 0, math.inf)
 
 
 def test_a_file_named_like_an_excerpt_and_a_file_in_two_formats(tmp_path):

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import warnings
+from contextlib import nullcontext
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from torchaudio.functional import mask_along_axis_iid
 
 from stages.learning.augment import _masks, add_noise, mixup, spec_augment
 from stages.learning.batches import ClipData, TrainingBatches, WholeBatches, balanced_probability
-from stages.learning.checkpoints import Job
+from stages.learning.checkpoints import Job, check_start
 from stages.learning.jobs import all_jobs, run_jobs
 from stages.learning.layers import (
     AttentiveStatistics,
@@ -1006,6 +1007,7 @@ def test_other_weights_to_start_from_are_another_run(tmp_path, trained):
         ({"inputs": {"logmel": 13, "rms": 1}}, "dimensions: got {'logmel': 13, .*, want .* 12"),
         ({"state": {}}, r"network: got {.*'hidden': .*, want the sizes of {.*'hidden': \[128, 64"),
         ({"seen": ["x/07+02#noise"]}, "was trained on 1 clips that fold 0 .* x/07;"),
+        ({"seen": ["y/07", "x/07@3-4.5"]}, "was trained on 1 clips that fold 0 .* x/07;"),
         ({"seen": None}, "does not list the clips that it was trained on"),
     ],
 )
@@ -1034,6 +1036,16 @@ def test_where_nothing_is_tested_a_start_must_not_have_heard_what_validates(tmp_
     plan = dataclasses.replace(plan, clips=plan.clips.assign(**{"1": untested}))
     with pytest.raises(ValueError, match="was trained on 32 clips that fold 1 holds out"):
         run_jobs([job for job in jobs if job.fold == "1"], plan)
+
+
+def test_a_start_may_have_heard_other_parts_of_a_long_recording(tmp_path, trained):
+    held_out = {"0": ["x/long@2-4", "x/short"]}
+    for seen, fine in ((["x/long@0-2", "x/long@4-5+01#slow"], True), (["x/long@3.9-5"], False)):
+        checkpoint = torch.load(trained, weights_only=True) | {"seen": seen}
+        torch.save(checkpoint, tmp_path / "start.pt")
+        facts = {"settings": checkpoint, "labels": checkpoint["labels"], "inputs": INPUTS}
+        with nullcontext() if fine else pytest.raises(ValueError, match="x/long@2-4;"):
+            check_start(tmp_path / "start.pt", **facts, held_out=held_out)
 
 
 def test_missing_weights_to_start_from_are_named(tmp_path):

@@ -5,6 +5,7 @@ Start and end are those of an excerpt in seconds, NN is the number of a segment.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TypeVar
 
@@ -13,6 +14,7 @@ import pandas as pd
 Names = TypeVar("Names", str, pd.Series)
 _SEGMENT = re.compile(r"\+\d{2,}$")
 _VARIANT = re.compile(r"#\w+$")
+_EXCERPT = re.compile(r"@([\d.]+)-([\d.]+)$")
 # What has a meaning in this grammar, and the escapes themselves, so that each has one reading.
 _MEANING = re.compile(r"#|\+(?=\d{2,}$)|@(?=[\d.]+-[\d.]+$)|%(?=2[35B]|40)")
 
@@ -61,3 +63,10 @@ def without_segment(clip: str) -> str:
 def recording_of(clip: str) -> str:
     """Name the recording that a clip, a segment or a variant comes from."""
     return without_segment(_VARIANT.sub("", clip))
+
+
+def part_of_file(clip: str) -> tuple[str, float, float]:
+    """Name the file of a recording and the times in s of the part of it; a whole one ends never."""
+    if found := _EXCERPT.search(clip):
+        return clip[: found.start()], float(found[1]), float(found[2])
+    return clip, 0.0, math.inf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from stages.clips.names import recording_of
+from stages.clips.names import part_of_file, recording_of
 from stages.learning.learner import calibrated, is_network
 from stages.learning.model_facts import (
     check_labels,
@@ -185,8 +186,8 @@ def check_start(
         of the training, in their order
     inputs : dimensions by feature
     held_out : clip names by fold
-        clips that the checkpoint must not have been trained on, nor on a segment or a variant of
-        their recordings
+        clips that the checkpoint must not have been trained on, nor on a segment, a variant or an
+        overlapping excerpt of their recordings
 
     Raises
     ------
@@ -221,9 +222,17 @@ def check_start(
         raise ValueError(
             f"{prefix}: does not list the clips that it was trained on; train it again"
         )
-    seen = {recording_of(clip) for clip in checkpoint["seen"]}
+    seen = defaultdict(list)
+    for recording in {recording_of(clip) for clip in checkpoint["seen"]}:
+        file, *times = part_of_file(recording)
+        seen[file].append(times)
+
+    def heard(clip: str) -> bool:
+        file, start, end = part_of_file(recording_of(clip))
+        return any(begin < end and start < stop for begin, stop in seen.get(file, ()))
+
     for fold, clips in held_out.items():
-        if known := [clip for clip in clips if recording_of(clip) in seen]:
+        if known := [clip for clip in clips if heard(clip)]:
             raise ValueError(
                 f"{prefix}: was trained on {len(known)} clips that fold {fold} holds out, such as "
                 f"{known[0]}; want a checkpoint that was trained on none of them"
