@@ -189,6 +189,15 @@ class AttentiveStatistics(nn.Module):
         return self.score(values)[..., 0].masked_fill(padding, float("-inf")).softmax(dim=1)
 
 
+def mean_and_std(values: Tensor, lengths: Tensor) -> Tensor:
+    """Plain mean and standard deviation over time: [batch, frames, size] -> [batch, 2 size]."""
+    weight = valid_frames(lengths, values.shape[1])[..., None] / lengths[:, None, None]
+    mean = (weight * values).sum(dim=1)
+    variance = (weight * (values - mean[:, None]).square()).sum(dim=1)
+    # The small number keeps the gradient of the root finite where a unit does not move.
+    return torch.cat([mean, (variance + 1e-5).sqrt()], dim=1)
+
+
 def windowed(
     network: nn.Module, features: dict[str, Tensor], lengths: Tensor, *, frames: int | None
 ) -> Tensor:

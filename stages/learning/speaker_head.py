@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,28 +70,49 @@ class SpeakerHead(nn.Module):
         return self.linear(vectors.clamp(-_LIMIT, _LIMIT))
 
     def fit(
-        self, vectors: NDArray, truth: NDArray[np.int64], statistics: SpeakerStatistics
+        self,
+        vectors: NDArray,
+        truth: NDArray[np.int64],
+        statistics: SpeakerStatistics,
+        *,
+        solver: Any = None,
     ) -> None:
-        """Fit the linear layer to normalised vectors of training clips; keep the statistics.
+        """Find weights for normalised vectors of training clips; keep the statistics.
 
-        A class without a training clip gets the lowest logit.
+        Parameters
+        ----------
+        vectors : float [clips, dimensions]
+        truth : int64 [clips]
+            classes
+        statistics : SpeakerStatistics
+        solver : estimator of scikit-learn
+            linear; None: logistic regression
         """
-        # Takes a second to import, which networks without this layer are spared.
-        from sklearn.linear_model import LogisticRegression
+        if solver is None:
+            # Takes a second to import, which networks without this layer are spared.
+            from sklearn.linear_model import LogisticRegression
 
-        solver = LogisticRegression(C=_C, class_weight="balanced", max_iter=1000)
-        solver.fit(np.clip(vectors, -_LIMIT, _LIMIT), truth)
-        weight, bias = solver.coef_, solver.intercept_
-        if len(weight) == 1:  # two classes have one margin
-            weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-        with torch.no_grad():
-            self.linear.weight.zero_()
-            self.linear.bias.fill_(-100.0)
-            self.linear.weight[solver.classes_] = torch.as_tensor(weight, dtype=torch.float32)
-            self.linear.bias[solver.classes_] = torch.as_tensor(bias, dtype=torch.float32)
+            solver = LogisticRegression(C=_C, class_weight="balanced", max_iter=1000)
+        solve(self.linear, np.clip(vectors, -_LIMIT, _LIMIT), truth, solver=solver)
         _, std = statistics.of_speaker(vectors[:0])
         for name, values in (*statistics.arrays.items(), ("std", std)):
             self.get_buffer(name).copy_(torch.as_tensor(values, dtype=torch.float32))
+
+
+def solve(layer: nn.Linear, vectors: NDArray, truth: NDArray[np.int64], *, solver: Any) -> None:
+    """Give a layer the weights that a linear estimator of scikit-learn finds.
+
+    A class without a training clip gets the lowest logit.
+    """
+    solver.fit(vectors, truth)
+    weight, bias = solver.coef_, solver.intercept_
+    if len(weight) == 1:  # two classes have one margin
+        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+    with torch.no_grad():
+        layer.weight.zero_()
+        layer.bias.fill_(-100.0)
+        layer.weight[solver.classes_] = torch.as_tensor(weight).to(layer.weight)
+        layer.bias[solver.classes_] = torch.as_tensor(bias).to(layer.bias)
 
 
 def add_head(

@@ -26,7 +26,7 @@ from stages.learning.layers import input_layer, window_frames, windowed
 from stages.learning.learner import Learner, figures
 from stages.learning.loop import Loop
 from stages.learning.schedules import Schedule
-from stages.learning.speaker_head import add_head, check_head, pooled_vectors
+from stages.learning.speaker_head import add_head, check_head, pooled_vectors, solve
 from stages.running.checks import check
 
 
@@ -171,6 +171,12 @@ class NetworkLearner(Learner):
             network.load_state_dict(read_checkpoint(self.warm_start)["state"])
         self._input.fit(data.statistics(train))
         network.to("cuda" if torch.cuda.is_available() else "cpu")
+        if (solver := getattr(network, "solver", None)) is not None:
+            self._solve(data, train, solver(data.labels[train]))
+            on_epoch()
+            row = {"epoch": 1} | figures("train", data.labels[train], self.predict(data, train))
+            found = self.predict(data, validation)
+            return [row | figures("validation", data.labels[validation], found)]
         probability = self._probability(data, train)
         batches = TrainingBatches(
             data,
@@ -208,7 +214,16 @@ class NetworkLearner(Learner):
                 history[-1] |= figures("validation", truth, found)
         return history
 
-    def _calibrate(self, data: ClipData, train: np.ndarray) -> None:
+    def _solve(self, data: ClipData, train: np.ndarray, solver: Any) -> None:
+        """Find the weights of the last layer of a network that has no others to be trained."""
+        self.network.eval()
+        if self.calibration:
+            self._calibrate(data, train, solver=solver)
+        else:
+            vectors = self.vectors(data, train)
+            solve(self.network.classifier, vectors, data.labels[train], solver=solver)
+
+    def _calibrate(self, data: ClipData, train: np.ndarray, *, solver: Any = None) -> None:
         """Fit a last layer to the pooled vectors of the training clips, less their speakers' means.
 
         The layers below it stay as they were trained, without knowing speakers.
@@ -222,7 +237,7 @@ class NetworkLearner(Learner):
             n_classes=data.n_classes,
             estimate_std=statistics.std,
         )
-        head.fit(vectors, data.labels[train], statistics)
+        head.fit(vectors, data.labels[train], statistics, solver=solver)
         head.to(next(self.network.parameters()).device)
 
     def _run(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from stages.learning.layers import AttentiveStatistics, InputLayer, Normalisation, valid_frames
+from stages.learning.layers import AttentiveStatistics, InputLayer, Normalisation, mean_and_std
 from stages.running.checks import check, check_range
 from stages.signals import speaker_encoder
 from stages.signals.speaker_encoder import HIDDEN, recurrent_layers
@@ -100,7 +100,7 @@ class GE2E(nn.Module):
             bands = self._warped(bands)
         # The encoder runs forward in time, so padding behind a clip changes none of its frames.
         states, _ = self.encoder(bands)  # [batch, frames, 256]
-        pooled = [self.statistics(states, lengths), _mean_and_std(states, lengths)]
+        pooled = [self.statistics(states, lengths), mean_and_std(states, lengths)]
         if self.others:
             values = self.input(features, lengths)
             count = lengths[:, None].to(states.dtype)
@@ -116,12 +116,3 @@ class GE2E(nn.Module):
         upper = (below + 1).clamp(max=count - 1).long()[:, None].expand_as(bands)
         lower = below.long()[:, None].expand_as(bands)
         return torch.lerp(bands.gather(2, lower), bands.gather(2, upper), (place - below)[:, None])
-
-
-def _mean_and_std(values: Tensor, lengths: Tensor) -> Tensor:
-    """Plain mean and standard deviation over time: [batch, frames, size] -> [batch, 2 size]."""
-    weight = valid_frames(lengths, values.shape[1])[..., None] / lengths[:, None, None]
-    mean = (weight * values).sum(dim=1)
-    variance = (weight * (values - mean[:, None]).square()).sum(dim=1)
-    # The small number keeps the gradient of the root finite where a unit does not move.
-    return torch.cat([mean, (variance + 1e-5).sqrt()], dim=1)
