@@ -1,0 +1,102 @@
+"""Linear discriminant analysis: solved as scikit-learn does, for any classes, with known voices."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+from stages.learning.learner import build_learner
+from tests.support import composed
+from tests.test_learning import toy_data
+
+NOTHING = np.zeros(0, np.int64)
+CLIPS, TRAIN = np.arange(60), np.arange(40)
+
+
+def learner_of(**network):
+    params = composed("model=lda", "features=[logmel,rms]")
+    params["model"]["network"] |= network
+    return build_learner(params)
+
+
+def fitted(data, folder, *, train=TRAIN, validation=NOTHING, **network):
+    learner = learner_of(**network)
+    facts = {"seed": 0, "logs": folder, "on_epoch": lambda: None}
+    return learner, learner.fit(data, train=train, validation=validation, **facts)
+
+
+def statistics(data):
+    """Mean and deviation of each clip's frames, standardised over all training frames."""
+    starts = zip(data.first, data.frames, strict=True)
+    rows = np.concatenate([np.arange(first, first + frames) for first, frames in starts])
+    clip, known = np.repeat(CLIPS, data.frames), np.repeat(CLIPS < 40, data.frames)
+    values = np.hstack([data.caches[name][rows].astype(float) for name in data.caches])
+    values = (values - values[known].mean(0)) / values[known].std(0)
+    whole = [values[clip == number] for number in CLIPS]
+    return np.array([np.r_[part.mean(0), np.sqrt(part.var(0) + 1e-5)] for part in whole])
+
+
+@pytest.mark.parametrize(("classes", "shrinkage"), [(3, 0.5), (2, 0.9)])
+def test_the_layer_is_what_scikit_learn_finds(tmp_path, classes, shrinkage):
+    data = toy_data(classes=classes, shift=0.3)
+    learner, history = fitted(data, tmp_path, validation=np.arange(40, 50), shrinkage=shrinkage)
+    vectors = statistics(data)
+    want = LinearDiscriminantAnalysis(
+        solver="lsqr", shrinkage=shrinkage, priors=[1 / classes] * classes
+    ).fit(vectors[TRAIN], data.labels[TRAIN])
+    np.testing.assert_allclose(learner.predict(data, CLIPS), want.predict_proba(vectors), atol=2e-3)
+    (row,) = history
+    correct = want.predict(vectors[40:50]) == data.labels[40:50]
+    recalls = [correct[data.labels[40:50] == label].mean() for label in range(classes)]
+    assert row["validation_ua"] == pytest.approx(np.mean(recalls)) and row["epoch"] == 1
+
+
+def test_a_class_without_a_training_clip_is_never_said(tmp_path):
+    data = toy_data(classes=4)
+    train = TRAIN[data.labels[TRAIN] != 2]
+    learner, _ = fitted(data, tmp_path, train=train)
+    assert (learner.predict(data, CLIPS)[:, 2] < 1e-6).all()
+
+
+def test_validation_clips_are_not_fitted(tmp_path):
+    data, held_out = toy_data(shift=0.3), np.arange(40, 60)
+    alone, _ = fitted(data, tmp_path)
+    watched, _ = fitted(data, tmp_path, validation=held_out)
+    found = [learner.predict(data, held_out) for learner in (alone, watched)]
+    np.testing.assert_array_equal(*found)
+
+
+def test_known_voices_are_taken_off_before_it_is_solved(tmp_path):
+    """Speakers differ by more than emotions do, and clips of a new one tell how it sounds."""
+    data = toy_data(clips=240, shift=2.0)
+    speakers = [f"x/{clip // 24}" for clip in range(240)]
+    offset = np.repeat(np.random.default_rng(1).normal(0, 4, (10, 12)), 24, axis=0)
+    rows = np.repeat(offset, data.frames, axis=0)
+    caches = {"logmel": (data.caches["logmel"] + rows).astype(np.float16)}
+    names = [f"x/{clip}" for clip in range(240)]
+    data = dataclasses.replace(data, caches=caches, speakers=speakers, names=names)
+    train, known, test = np.arange(192), np.arange(192, 240, 2), np.arange(193, 240, 2)
+    correct = {}
+    for clips in (0, 10):
+        params = composed("model=lda", "features=[logmel]", "calibration=speaker")
+        params["calibration"]["clips"] = clips
+        learner = build_learner(params)
+        enrolled = dataclasses.replace(data, enrolment=known)
+        facts = {"validation": NOTHING, "seed": 0, "logs": tmp_path, "on_epoch": lambda: None}
+        learner.fit(enrolled, train=train, **facts)
+        found = learner.predict(enrolled, test).argmax(axis=1)
+        correct[clips] = (found == data.labels[test]).mean()
+    assert correct[10] > 0.9 and correct[10] > correct[0] + 0.05
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"shrinkage": 1.5}, r"model\.network\.shrinkage: got 1\.5, want 0 to 1"),
+        ({"normalisation": "clip"}, r"model\.network\.normalisation: got 'clip', want fold"),
+    ],
+)
+def test_settings_out_of_range_are_named(change, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        fitted(toy_data(), tmp_path, **change)
