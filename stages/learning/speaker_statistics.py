@@ -140,12 +140,12 @@ class SpeakerStatistics:
             return np.array(values, float)
 
         mean, between, within = map(numbers, ("mean", "between", "within"))
-        line = [np.zeros_like(mean), np.zeros_like(mean), between]
+        axis, place, around = np.zeros_like(mean), np.zeros_like(mean), between
         if "axis" in content:
-            line = [numbers(name) for name in ("axis", "place", "around")]
+            axis, place, around = map(numbers, ("axis", "place", "around"))
         std = content.get("std")
         check("speaker_statistics.std", std, isinstance(std, bool), "true or false")
-        return cls(mean, between, within, *line, bool(std))
+        return cls(mean, between, within, axis, place, around, bool(std))
 
     def estimate(
         self, *, clips: float | NDArray, mean: NDArray, variance: NDArray

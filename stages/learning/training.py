@@ -220,8 +220,8 @@ class NetworkLearner(Learner):
         if self.calibration:
             self._calibrate(data, train, solver=solver)
         else:
-            vectors = self.vectors(data, train)
-            solve(self.network.classifier, vectors, data.labels[train], solver=solver)
+            classifier: Any = self.network.classifier
+            solve(classifier, self.vectors(data, train), data.labels[train], solver=solver)
 
     def _calibrate(self, data: ClipData, train: np.ndarray, *, solver: Any = None) -> None:
         """Fit a last layer to the pooled vectors of the training clips, less their speakers' means.
