@@ -182,6 +182,11 @@ def _statistics(model: Model) -> SpeakerStatistics:
 
 
 def _digest(model: Model) -> str:
-    """Identify the numbers that vectors are compared with, and the rate of the audio."""
-    content = json.dumps([_statistics(model).as_json(), model.audio["sample_rate"]])
+    """Identify the numbers that vectors are compared with, and the rate of the audio.
+
+    What else is known of the speakers would make profiles of earlier versions unusable.
+    """
+    known = _statistics(model).as_json()
+    numbers = {key: known[key] for key in ("mean", "between", "within", "std")}
+    content = json.dumps([numbers, model.audio["sample_rate"]])
     return hashlib.sha256(content.encode()).hexdigest()[:16]

@@ -1,5 +1,6 @@
 """Model files of somebody else: a broken or hostile one is refused in a sentence."""
 
+import dataclasses
 import json
 import os
 import sys
@@ -247,6 +248,14 @@ def test_statistics_of_earlier_models_have_no_line():
     content = {key: value for key, value in STATISTICS.items() if key not in LINE}
     found = SpeakerStatistics.from_json(content)
     assert not found.axis.any() and found.around.tolist() == content["between"]
+
+
+def test_profiles_of_earlier_versions_still_fit():
+    model = Model(LABELS, conditioning(AUDIO), {}, lambda *_: ([], []), None)
+    for line in (LINE, {key: [0.0, 0.0] for key in LINE}):
+        known = SpeakerStatistics.from_json(STATISTICS | line)
+        profile = Profile.empty(dataclasses.replace(model, statistics=known))
+        assert profile.model == "266d6b85f1efe9f2"
 
 
 @pytest.mark.parametrize("suffix", ["onnx", "pt", "wav"])
