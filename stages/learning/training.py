@@ -36,7 +36,8 @@ class NetworkLearner(Learner):
     Parameters
     ----------
     build : inputs, n_classes -> nn.Module
-        the network with its settings
+        the network with its settings. One with a method `solver` is not trained: its layer
+        `classifier` gets the weights that the estimator of this method finds
     epochs, batch_size : int
         largest number of epochs; clips per step
     crop_s : float
@@ -172,6 +173,8 @@ class NetworkLearner(Learner):
         self._input.fit(data.statistics(train))
         network.to("cuda" if torch.cuda.is_available() else "cpu")
         if (solver := getattr(network, "solver", None)) is not None:
+            kind, fine = type(network).__name__, data.targets is None
+            check("model.student", kind, fine, "a network that learns from probabilities")
             self._solve(data, train, solver(data.labels[train]))
             on_epoch()
             row = {"epoch": 1} | figures("train", data.labels[train], self.predict(data, train))
