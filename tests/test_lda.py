@@ -90,10 +90,13 @@ def test_known_voices_are_taken_off_before_it_is_solved(tmp_path):
     assert correct[10] > 0.9 and correct[10] > correct[0] + 0.05
 
 
-def test_it_cannot_be_a_student(tmp_path):
-    data = dataclasses.replace(toy_data(), targets=np.full((60, 3), 1 / 3, np.float32))
-    with pytest.raises(ValueError, match="model.student: got 'LDA', want .* from probabilities"):
-        fitted(data, tmp_path)
+def test_it_cannot_be_a_student_as_it_would_not_heed_the_teacher():
+    """Refused before the teacher is trained."""
+    params = composed("model=distil")
+    lda = composed("model=ensemble", "model/members=[lda,bigru]")["model"]["members"]["lda"]
+    params["model"]["student"] = {"lda": lda}
+    with pytest.raises(ValueError, match=r"model\.student\.lda\.model: got .* trained in steps"):
+        build_learner(params)
 
 
 @pytest.mark.parametrize(

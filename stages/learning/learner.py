@@ -29,6 +29,8 @@ class Learner(Protocol):
     ----------
     epochs : int
         largest number of epochs that `fit` makes
+    solved : bool
+        whether weights are solved for in one step, which heeds labels and no `targets` of the data
     fits_validation : bool
         whether the final fit includes the validation clips
     warm_start : str or None
@@ -47,6 +49,7 @@ class Learner(Protocol):
     """
 
     epochs: int = 1
+    solved: bool = False
     fits_validation: bool = False
     warm_start: str | None = None
     calibrates: bool = False

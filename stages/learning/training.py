@@ -119,6 +119,7 @@ class NetworkLearner(Learner):
         check("train.label_smoothing", label_smoothing, fine, "at least 0 and less than 1")
         check("train.gradient_clip", gradient_clip, gradient_clip >= 0, "at least 0; 0: no limit")
         self.epochs, self.warm_start = epochs, warm_start
+        self.solved = hasattr(getattr(build, "func", build), "solver")
         self._build, self._batch_size = build, batch_size
         self._frame_rate = sample_rate / hop_length
         self._crop = round(crop_s * self._frame_rate)
@@ -173,8 +174,6 @@ class NetworkLearner(Learner):
         self._input.fit(data.statistics(train))
         network.to("cuda" if torch.cuda.is_available() else "cpu")
         if (solver := getattr(network, "solver", None)) is not None:
-            kind, fine = type(network).__name__, data.targets is None
-            check("model.student", kind, fine, "a network that learns from probabilities")
             self._solve(data, train, solver(data.labels[train]))
             on_epoch()
             row = {"epoch": 1} | figures("train", data.labels[train], self.predict(data, train))

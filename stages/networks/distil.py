@@ -68,7 +68,8 @@ class Distil(Learner):
         self._teacher = Committee(members, weights=weights)
         self._student: Part = only_student(student)
         kind = type(self._student.learner).__name__
-        check(f"{self._student.setting}.model", kind, self._student.network, "a network")
+        fine = self._student.network and not self._student.learner.solved
+        check(f"{self._student.setting}.model", kind, fine, "a network that is trained in steps")
         self._crossfit, self._temperature, self._fraction = crossfit, temperature, fraction
         self.epochs = crossfit * self._teacher.epochs + self._student.learner.epochs
 
