@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import re
 import sys
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -95,15 +96,23 @@ def test_fine_tuning_begins_with_the_published_weights():
     trainable = speaker_encoder.recurrent_layers(2)
     assert all(parameter.requires_grad for parameter in trainable.parameters())
     for name, values in trainable.state_dict().items():
-        assert torch.equal(values, frozen.state_dict()[name])
+        kind, number = name[:-1], int(name[-1])
+        assert torch.equal(values, frozen[number].state_dict()[f"{kind}0"])
     with torch.no_grad():
         trainable.weight_ih_l0.zero_()
-    assert frozen.weight_ih_l0.abs().max() > 0  # each caller has weights of its own
+    assert frozen[0].weight_ih_l0.abs().max() > 0  # each caller has weights of its own
 
 
-@pytest.mark.parametrize("layer", [0, 4, -1, 1.5, None])
+def test_several_layers_are_each_of_them_beside_the_others():
+    alone = [ge2e(speech(), sample_rate=RATE, hop_length=256, layer=number) for number in (2, 3)]
+    for order in ([2, 3], [3, 2]):
+        both = ge2e(speech(), sample_rate=RATE, hop_length=256, layer=order)
+        assert torch.equal(both, torch.cat(alone))
+
+
+@pytest.mark.parametrize("layer", [0, 4, -1, 1.5, None, [], [2, 4], [2, 2], "2"])
 def test_another_layer_is_refused(layer):
-    with pytest.raises(ValueError, match=f"layer: got {layer}, want 1 to 3"):
+    with pytest.raises(ValueError, match=f"layer: got {re.escape(repr(layer))}, want 1 to 3"):
         ge2e(speech(), sample_rate=RATE, hop_length=256, layer=layer)
 
 

@@ -78,9 +78,15 @@ def recurrent_layers(layers: int) -> nn.LSTM:
 # Built outside inference mode: weights cached from inside it would block gradients for ever.
 @lru_cache
 @torch.inference_mode(False)
-def frozen_layers(layers: int, dtype: torch.dtype, device: torch.device) -> nn.LSTM:
-    """The same with weights that do not change, built once per process."""
-    return recurrent_layers(layers).to(device, dtype).eval().requires_grad_(False)
+def frozen_layers(layers: int, dtype: torch.dtype, device: torch.device) -> list[nn.LSTM]:
+    """The first layers, each by itself, with weights that do not change; once per process."""
+    together, result = recurrent_layers(layers).state_dict(), []
+    for number in range(layers):
+        lstm = nn.LSTM(HIDDEN if number else N_MELS, HIDDEN, batch_first=True)
+        own = lstm.state_dict()
+        lstm.load_state_dict({name: together[name.replace("_l0", f"_l{number}")] for name in own})
+        result.append(lstm.to(device, dtype).eval().requires_grad_(False))
+    return result
 
 
 @cache
