@@ -173,11 +173,11 @@ def _dimensions(
 
 
 def _check_kinds(feature: Callable) -> None:
-    """Refuse a setting that is annotated as a number and is none."""
+    """Refuse a setting that is annotated as a number, or a number or None, and is neither."""
     kinds = getattr(getattr(feature, "func", None), "__annotations__", {})
     for key, value in getattr(feature, "keywords", {}).items():
         kind, _, other = str(kinds.get(key)).partition(" | ")
-        if kind not in _KINDS or (value is None and other == "None"):
+        if kind not in _KINDS or other not in ("", "None") or (value is None and other):
             continue
         known, wanted = _KINDS[kind]
         if isinstance(value, bool) or not isinstance(value, known):
