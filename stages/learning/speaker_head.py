@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stages.learning.batches import Batch
+from stages.learning.linear import solve
 from stages.learning.speaker_statistics import SpeakerStatistics
 
 _LIMIT = 5.0  # standard deviations from the speaker's mean
@@ -97,22 +98,6 @@ class SpeakerHead(nn.Module):
         _, std = statistics.of_speaker(vectors[:0])
         for name, values in (*statistics.arrays.items(), ("std", std)):
             self.get_buffer(name).copy_(torch.as_tensor(values, dtype=torch.float32))
-
-
-def solve(layer: nn.Linear, vectors: NDArray, truth: NDArray[np.int64], *, solver: Any) -> None:
-    """Give a layer the weights that a linear estimator of scikit-learn finds.
-
-    A class without a training clip gets the lowest logit.
-    """
-    solver.fit(vectors, truth)
-    weight, bias = solver.coef_, solver.intercept_
-    if len(weight) == 1:  # two classes have one margin
-        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-    with torch.no_grad():
-        layer.weight.zero_()
-        layer.bias.fill_(-100.0)
-        layer.weight[solver.classes_] = torch.as_tensor(weight).to(layer.weight)
-        layer.bias[solver.classes_] = torch.as_tensor(bias).to(layer.bias)
 
 
 def add_head(

@@ -24,9 +24,10 @@ from stages.learning.batches import (
 from stages.learning.checkpoints import read_checkpoint
 from stages.learning.layers import input_layer, window_frames, windowed
 from stages.learning.learner import Learner, figures
+from stages.learning.linear import solve
 from stages.learning.loop import Loop
 from stages.learning.schedules import Schedule
-from stages.learning.speaker_head import add_head, check_head, pooled_vectors, solve
+from stages.learning.speaker_head import add_head, check_head, pooled_vectors
 from stages.running.checks import check
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stages.learning.layers import InputLayer, Normalisation, mean_and_std
+from stages.learning.linear import discriminant_analysis
 from stages.running.checks import check, check_range
 
 if TYPE_CHECKING:
@@ -32,11 +33,15 @@ class LDA(nn.Module):
     normalisation : fold
         see InputLayer; the others would leave nothing of an average
     shrinkage : float
-        from 0, all covariances within the emotions as they were measured, to 1, none of them
+        see discriminant_analysis in stages.learning.linear
+    deviations : int by feature
+        how many dimensions of a feature, from the first, count by their deviation as well as by
+        their mean. Of features that are not named, all do; others have no effect
 
-    References
-    ----------
-    Friedman, "Regularized discriminant analysis", 1989
+    Raises
+    ------
+    ValueError
+        naming a setting that is out of its range
     """
 
     def __init__(
@@ -46,26 +51,30 @@ class LDA(nn.Module):
         *,
         normalisation: Normalisation,
         shrinkage: float,
+        deviations: Mapping[str, int],
     ) -> None:
         super().__init__()
         setting = "model.network"
         check(f"{setting}.normalisation", normalisation, normalisation == "fold", "fold")
         check_range(f"{setting}.shrinkage", shrinkage, low=0, high=1)
+        for name, number in deviations.items():
+            check_range(f"{setting}.deviations.{name}", number, low=0)
         self.input = InputLayer(inputs, normalisation=normalisation)
-        self.classifier = nn.Linear(2 * sum(inputs.values()), n_classes)
+        varied = [
+            number < deviations.get(name, size)
+            for name, size in inputs.items()
+            for number in range(size)
+        ]
+        self._means_and_deviations = [True] * len(varied) + varied
+        self.classifier = nn.Linear(sum(self._means_and_deviations), n_classes)
         self._shrinkage = shrinkage
 
     def forward(self, features: dict[str, Tensor], lengths: Tensor) -> Tensor:
         """Return logits [batch, classes] of features [batch, frames, dimensions]."""
         values = torch.cat(list(self.input(features, lengths).values()), dim=2)
-        return self.classifier(mean_and_std(values, lengths))  # [batch, classes]
+        vectors = mean_and_std(values, lengths)
+        return self.classifier(vectors[:, self._means_and_deviations])  # [batch, classes]
 
     def solver(self, truth: NDArray[np.int64]) -> LinearDiscriminantAnalysis:
         """The estimator that finds the weights of `classifier`; all classes count equally."""
-        # Takes a second to import, which applying the network is spared.
-        from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-
-        classes = len(np.unique(truth))
-        return LinearDiscriminantAnalysis(
-            solver="lsqr", shrinkage=self._shrinkage, priors=np.full(classes, 1 / classes)
-        )
+        return discriminant_analysis(truth, shrinkage=self._shrinkage)

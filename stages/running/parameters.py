@@ -211,10 +211,23 @@ def _check_model(setting: str, model: dict, *, features: Mapping[str, Any]) -> N
     """Check a model, or a member of one; features are those that it reads."""
     _check_kind(setting, model, dict)
     taken = {name for feature in features.values() for name in feature}
-    taken |= {"epochs", "warmup", "n_mels", "n_mfcc", "n_channels"}  # which others take over
+    taken |= {
+        "epochs",
+        "warmup",
+        "n_mels",
+        "n_mfcc",
+        "n_channels",
+        "ge2e_layer",
+    }  # which others take over
     wanted, roles = ("name", "network"), ("members", "student")
     _check_names(setting, model, wanted=wanted, optional=("code", "export", *roles, *sorted(taken)))
-    kinds = {"name": str, "code": str, "export": bool, **dict.fromkeys(roles, dict)}
+    kinds = {
+        "name": str,
+        "code": str,
+        "export": bool,
+        "ge2e_layer": int | list[int],
+        **dict.fromkeys(roles, dict),
+    }
     for name in set(model) - {"network"}:
         _check_kind(f"{setting}.{name}", model[name], kinds.get(name, float))
     parts = {role: model[role] for role in roles if role in model}
