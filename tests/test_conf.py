@@ -27,8 +27,8 @@ CODE = {
 }
 MEMBERS = "model/members"
 SEVERAL = ("corpora", "degradations", "features", "variants", MEMBERS)
-#: Folders that hold no option of a group: recipes, and studies of studies.tune.
-OTHER = ("experiment", "tune")
+#: Folders that hold no option of a group: recipes, studies of studies.tune, and what models share.
+OTHER = ("experiment", "tune", "functionals")
 RECIPES = sorted(path.stem for path in CONF.glob("experiment/*.yaml"))
 OPTIONS = sorted(
     (path.parent.relative_to(CONF).as_posix(), path.stem)

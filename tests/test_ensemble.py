@@ -142,7 +142,7 @@ def test_a_member_is_the_model_of_its_name(name):
     own = composed(f"model={name}", "data=real")
     assert member["model"] == own["model"]
     assert member["features"] == list(own["features"])
-    if name != "svm":  # which has no training
+    if name not in ("svm", "lda_functionals"):  # which have no training
         assert member["train"] == own["train"]
 
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+from stages.learning.functionals import functionals
 from stages.learning.learner import build_learner
+from stages.running.settings import bind
 from tests.support import composed
 from tests.test_learning import toy_data
 
@@ -27,14 +29,15 @@ def fitted(data, folder, *, train=TRAIN, validation=NOTHING, **network):
 
 
 def statistics(data):
-    """Mean and deviation of each clip's frames, standardised over all training frames."""
+    """Mean and deviation of each clip's frames, standardised over the training clips."""
     starts = zip(data.first, data.frames, strict=True)
     rows = np.concatenate([np.arange(first, first + frames) for first, frames in starts])
     clip, known = np.repeat(CLIPS, data.frames), np.repeat(CLIPS < 40, data.frames)
     values = np.hstack([data.caches[name][rows].astype(float) for name in data.caches])
     values = (values - values[known].mean(0)) / values[known].std(0)
     whole = [values[clip == number] for number in CLIPS]
-    return np.array([np.r_[part.mean(0), np.sqrt(part.var(0) + 1e-5)] for part in whole])
+    vectors = np.array([np.r_[part.mean(0), np.sqrt(part.var(0) + 1e-5)] for part in whole])
+    return (vectors - vectors[TRAIN].mean(0)) / vectors[TRAIN].std(0)
 
 
 @pytest.mark.parametrize(("classes", "shrinkage"), [(3, 0.5), (2, 0.9)])
@@ -50,6 +53,45 @@ def test_the_layer_is_what_scikit_learn_finds(tmp_path, classes, shrinkage):
     correct = want.predict(vectors[40:50]) == data.labels[40:50]
     recalls = [correct[data.labels[40:50] == label].mean() for label in range(classes)]
     assert row["validation_ua"] == pytest.approx(np.mean(recalls)) and row["epoch"] == 1
+
+
+def test_deviations_count_of_as_many_dimensions_as_are_named(tmp_path):
+    """Of `logmel` the first three, of `rms`, which is not named, all; others have no effect."""
+    data = toy_data(shift=0.3)
+    learner, _ = fitted(data, tmp_path, deviations={"logmel": 3, "ge2e": 256})
+    sizes = data.inputs
+    width = sum(sizes.values())
+    kept = [*range(width), *(width + n for n in range(width) if not 3 <= n < sizes["logmel"])]
+    vectors = statistics(data)[:, kept]
+    want = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.5, priors=[1 / 3] * 3)
+    want.fit(vectors[TRAIN], data.labels[TRAIN])
+    np.testing.assert_allclose(learner.predict(data, CLIPS), want.predict_proba(vectors), atol=2e-3)
+
+
+def test_the_third_layer_of_the_encoder_counts_by_its_mean_alone():
+    params = composed("model=lda")
+    network = bind(params["model"]["network"], "networks")({"ge2e": 512}, 7)
+    assert params["features"]["ge2e"]["layer"] == [2, 3]
+    assert network.classifier.in_features == 512 + 256
+    assert composed("model=svm", "features=[ge2e]")["features"]["ge2e"]["layer"] == 2
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_functionals_are_standardised_limited_and_solved_as_scikit_learn_does(tmp_path, classes):
+    data, names = toy_data(classes=classes, shift=0.3), ["mean", "percentiles"]
+    params = composed("model=lda_functionals", "features=[logmel,rms]")
+    params["model"]["network"] |= {"functionals": names, "limit": 1.5, "shrinkage": 0.6}
+    learner = build_learner(params)
+    facts = {"seed": 0, "logs": tmp_path, "on_epoch": lambda: None}
+    learner.fit(data, train=TRAIN, validation=NOTHING, **facts)
+    vectors = functionals(data, CLIPS, names=names).astype(float)
+    vectors = (vectors - vectors[TRAIN].mean(0)) / vectors[TRAIN].std(0)
+    vectors = vectors.clip(-1.5, 1.5)
+    want = LinearDiscriminantAnalysis(
+        solver="lsqr", shrinkage=0.6, priors=[1 / classes] * classes
+    ).fit(vectors[TRAIN], data.labels[TRAIN])
+    np.testing.assert_allclose(learner.predict(data, CLIPS), want.predict_proba(vectors), atol=1e-3)
+    assert set(learner.state()) == {"mean", "scale", "classes", "weight", "bias"}
 
 
 def test_a_class_without_a_training_clip_is_never_said(tmp_path):
@@ -69,7 +111,7 @@ def test_validation_clips_are_not_fitted(tmp_path):
 
 def test_known_voices_are_taken_off_before_it_is_solved(tmp_path):
     """Speakers differ by more than emotions do, and clips of a new one tell how it sounds."""
-    data = toy_data(clips=240, shift=2.0)
+    data = toy_data(clips=240, shift=1.0)
     speakers = [f"x/{clip // 24}" for clip in range(240)]
     offset = np.repeat(np.random.default_rng(1).normal(0, 4, (10, 12)), 24, axis=0)
     rows = np.repeat(offset, data.frames, axis=0)

@@ -16,9 +16,9 @@ from omegaconf import OmegaConf
 from stages import split, train
 from stages.clips.clip_table import COLUMNS, write_clips
 from stages.clips.names import variant_name
+from stages.learning import classical
 from stages.learning.batches import ClipData
 from stages.learning.learner import build_learner
-from stages.networks import svm
 from stages.reporting.predictions import read_predictions
 from stages.reporting.sections.overall import headline, overall
 from stages.running.entry import run_command
@@ -228,13 +228,13 @@ def test_a_normaliser_fitted_on_everything_is_caught(tmp_path, monkeypatch):
     monkeypatch.setattr(ClipData, "statistics", lambda data, _: statistics(data, everything))
     assert not same(*states("gru", tmp_path))
 
-    functionals = svm.functionals
+    functionals = classical.functionals
 
     def scaled(data, clips, *, names):
         scale = 1 + functionals(data, everything, names=names).std(axis=0)
         return functionals(data, clips, names=names) / scale
 
-    monkeypatch.setattr(svm, "functionals", scaled)
+    monkeypatch.setattr(classical, "functionals", scaled)
     assert not same(*states("svm", tmp_path))
 
 

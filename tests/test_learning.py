@@ -580,7 +580,7 @@ def test_jobs_learn(tmp_path, model):
     assert state["inputs"] == inputs and state["labels"] == ["angry", "happy", "sad"]
     assert state["state"] and not (plan.scratch / jobs[-1].name / "checkpoints").exists()
     validated = gather_validation(jobs, plan)
-    fitted_on_them = model in ("svm", "ensemble")
+    fitted_on_them = model in ("svm", "lda_functionals", "ensemble")
     assert validated.empty == fitted_on_them and "p_sad" in validated
     for fold, table in validated.groupby("fold"):
         own = plan.clips.loc[plan.clips[str(fold)] == "validation", "clip"]

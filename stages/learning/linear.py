@@ -17,9 +17,22 @@ def solve(layer: nn.Linear, vectors: NDArray, truth: NDArray[np.int64], *, solve
     """Give a layer the weights that a linear estimator of scikit-learn finds.
 
     A class without a training clip gets the lowest logit.
+
+    Parameters
+    ----------
+    layer : Linear
+    vectors : float [clips, dimensions]
+    truth : int64 [clips]
+        classes
+    solver : estimator
+        or a pipeline of a StandardScaler and an estimator
     """
     solver.fit(vectors, truth)
-    weight, bias = solver.coef_, solver.intercept_
+    *scalers, estimator = getattr(solver, "named_steps", {"": solver}).values()
+    weight, bias = estimator.coef_, estimator.intercept_
+    for scaler in scalers:
+        weight = weight / scaler.scale_
+        bias = bias - weight @ scaler.mean_
     if len(weight) == 1:  # two classes have one margin
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
     with torch.no_grad():

@@ -15,7 +15,7 @@ from stages.learning.linear import discriminant_analysis
 from stages.running.checks import check, check_range
 
 if TYPE_CHECKING:
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+    from sklearn.pipeline import Pipeline
 
 
 class LDA(nn.Module):
@@ -75,6 +75,15 @@ class LDA(nn.Module):
         vectors = mean_and_std(values, lengths)
         return self.classifier(vectors[:, self._means_and_deviations])  # [batch, classes]
 
-    def solver(self, truth: NDArray[np.int64]) -> LinearDiscriminantAnalysis:
-        """The estimator that finds the weights of `classifier`; all classes count equally."""
-        return discriminant_analysis(truth, shrinkage=self._shrinkage)
+    def solver(self, truth: NDArray[np.int64]) -> Pipeline:
+        """The estimator that finds the weights of `classifier`; all classes count equally.
+
+        Means and deviations are standardised first, as covariances are shrunk towards one variance
+        for all of them.
+        """
+        # Takes a second to import, which applying the network is spared.
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        analysis = discriminant_analysis(truth, shrinkage=self._shrinkage)
+        return make_pipeline(StandardScaler(), analysis)
