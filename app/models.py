@@ -174,9 +174,9 @@ def load_model(path: str | Path) -> Model:
             time.sleep(_CHECKOUT_S)
         if not path.is_file():
             raise FileNotFoundError(
-                f"{path}: no such file; `dvc repro` makes {MODEL} of any network, but not of svm "
-                "or ensemble; with export=false use --model models/folds/fold_all-seed_0.pt of a "
-                "network"
+                f"{path}: no such file; `dvc repro` makes {MODEL} of any network, but not of svm, "
+                "lda_functionals or ensemble; with export=false use --model "
+                "models/folds/fold_all-seed_0.pt of a network"
             )
         import onnxruntime  # noqa: F401  also for the copy of this process
 

@@ -144,7 +144,7 @@ def test_it_cannot_be_a_student_as_it_would_not_heed_the_teacher():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"shrinkage": 1.5}, r"model\.network\.shrinkage: got 1\.5, want 0 to 1"),
+        ({"shrinkage": 1.5}, r"model\.network\.shrinkage: got 1\.5, want more than 0"),
         ({"normalisation": "clip"}, r"model\.network\.normalisation: got 'clip', want fold"),
     ],
 )

@@ -279,7 +279,7 @@ MISTAKES = {
         ("model.network.functionals", ["average"], "some of"),
     ],
     "lda": [
-        ("model.network.shrinkage", 1.5, "0 to 1"),
+        ("model.network.shrinkage", 1.5, "at most 1"),
         ("model.network.deviations", 256, "a section"),
         ("model.network.deviations.ge2e", -1, "at least 0"),
         ("model.network.deviations", {"ge2e": "some"}, "a whole number"),
@@ -287,7 +287,7 @@ MISTAKES = {
         ("features.ge2e.layer", [2, 2], "each once"),
     ],
     "lda_functionals": [
-        ("model.network.shrinkage", -0.1, "0 to 1"),
+        ("model.network.shrinkage", 0, "more than 0"),
         ("model.network.functionals", ["average"], "some of"),
     ],
     "crnn": [

@@ -47,8 +47,8 @@ class ClassicalLearner(Learner):
         check("model.network.limit", limit, fine, "null or more than 0")
         self._limit, self._functionals = limit, list(functionals)
 
-    def _estimator(self, truth: NDArray[np.int64], *, values: int, seed: int) -> Any:
-        """The estimator, not fitted yet, for clips of these classes and so many functionals."""
+    def _estimator(self, *, values: int, seed: int) -> Any:
+        """The estimator, not fitted yet, for so many functionals."""
         raise NotImplementedError
 
     def _scores(self, vectors: NDArray) -> NDArray:
@@ -125,7 +125,7 @@ class ClassicalLearner(Learner):
             vectors = self.calibration.fit(vectors, speakers)
         limit = self._limit or np.inf
         clip = FunctionTransformer(np.clip, kw_args={"a_min": -limit, "a_max": limit})
-        solver = self._estimator(truth, values=vectors.shape[1], seed=seed)
+        solver = self._estimator(values=vectors.shape[1], seed=seed)
         self._model = make_pipeline(StandardScaler(), clip, solver).fit(vectors, truth)
         return vectors
 

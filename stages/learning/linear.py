@@ -1,16 +1,14 @@
-"""Linear layers whose weights an estimator of scikit-learn finds in one step."""
+"""Linear layers whose weights an estimator finds in one step."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import linalg
 from torch import nn
-
-if TYPE_CHECKING:
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 
 def solve(layer: nn.Linear, vectors: NDArray, truth: NDArray[np.int64], *, solver: Any) -> None:
@@ -42,26 +40,45 @@ def solve(layer: nn.Linear, vectors: NDArray, truth: NDArray[np.int64], *, solve
         layer.bias[solver.classes_] = torch.as_tensor(bias).to(layer.bias)
 
 
-def discriminant_analysis(
-    truth: NDArray[np.int64], *, shrinkage: float
-) -> LinearDiscriminantAnalysis:
-    """Linear discriminant analysis, not fitted yet; all classes count equally.
+class DiscriminantAnalysis:
+    """Linear discriminant analysis with a shrunken covariance; all classes count equally.
+
+    It finds what scikit-learn's LinearDiscriminantAnalysis finds by least squares, which takes 20
+    times as long for thousands of values, and does not always converge.
 
     Parameters
     ----------
-    truth : int64 [clips]
-        classes to be fitted to
     shrinkage : float
-        from 0, all covariances within the emotions as they were measured, to 1, none of them
+        more than 0, hardly any, to 1: all covariances are taken to be 0, and variances to be equal
+
+    Attributes
+    ----------
+    classes_ : int64 [classes]
+        those that it was fitted to
+    coef_, intercept_ : float64 [classes, values], [classes]
 
     References
     ----------
     Friedman, "Regularized discriminant analysis", 1989
     """
-    # Takes a second to import, which applying a network is spared.
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-    classes = len(np.unique(truth))
-    return LinearDiscriminantAnalysis(
-        solver="lsqr", shrinkage=shrinkage, priors=np.full(classes, 1 / classes)
-    )
+    def __init__(self, *, shrinkage: float) -> None:
+        self._shrinkage = shrinkage
+
+    def fit(self, vectors: NDArray, truth: NDArray[np.int64]) -> DiscriminantAnalysis:
+        """Find the weights for vectors [clips, values] and their classes [clips]."""
+        self.classes_, index, counts = np.unique(truth, return_inverse=True, return_counts=True)
+        values = vectors.astype(np.float64)
+        means = np.stack([values[index == number].mean(axis=0) for number in range(len(counts))])
+        apart = (values - means[index]) / np.sqrt(counts * len(counts))[index, None]
+        covariance = (1 - self._shrinkage) * (apart.T @ apart)
+        covariance += (
+            self._shrinkage * np.square(apart).sum() / len(covariance) * np.eye(len(covariance))
+        )
+        self.coef_ = linalg.solve(covariance, means.T, assume_a="pos").T
+        self.intercept_ = -np.vecdot(self.coef_, means) / 2
+        return self
+
+    def decision_function(self, vectors: NDArray) -> NDArray[np.float64]:
+        """Scores [clips, classes], of which the softmax are the probabilities."""
+        return vectors @ self.coef_.T + self.intercept_

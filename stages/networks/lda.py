@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stages.learning.layers import InputLayer, Normalisation, mean_and_std
-from stages.learning.linear import discriminant_analysis
+from stages.learning.linear import DiscriminantAnalysis
 from stages.running.checks import check, check_range
 
 if TYPE_CHECKING:
@@ -33,7 +31,7 @@ class LDA(nn.Module):
     normalisation : fold
         see InputLayer; the others would leave nothing of an average
     shrinkage : float
-        see discriminant_analysis in stages.learning.linear
+        see DiscriminantAnalysis in stages.learning.linear
     deviations : int by feature
         how many dimensions of a feature, from the first, count by their deviation as well as by
         their mean. Of features that are not named, all do; others have no effect
@@ -56,7 +54,8 @@ class LDA(nn.Module):
         super().__init__()
         setting = "model.network"
         check(f"{setting}.normalisation", normalisation, normalisation == "fold", "fold")
-        check_range(f"{setting}.shrinkage", shrinkage, low=0, high=1)
+        fine = 0 < shrinkage <= 1
+        check(f"{setting}.shrinkage", shrinkage, fine, "more than 0, at most 1")
         for name, number in deviations.items():
             check_range(f"{setting}.deviations.{name}", number, low=0)
         self.input = InputLayer(inputs, normalisation=normalisation)
@@ -67,7 +66,7 @@ class LDA(nn.Module):
         ]
         self._means_and_deviations = [True] * len(varied) + varied
         self.classifier = nn.Linear(sum(self._means_and_deviations), n_classes)
-        self._shrinkage = shrinkage
+        self._analysis = DiscriminantAnalysis(shrinkage=shrinkage)
 
     def forward(self, features: dict[str, Tensor], lengths: Tensor) -> Tensor:
         """Return logits [batch, classes] of features [batch, frames, dimensions]."""
@@ -75,7 +74,7 @@ class LDA(nn.Module):
         vectors = mean_and_std(values, lengths)
         return self.classifier(vectors[:, self._means_and_deviations])  # [batch, classes]
 
-    def solver(self, truth: NDArray[np.int64]) -> Pipeline:
+    def solver(self) -> Pipeline:
         """The estimator that finds the weights of `classifier`; all classes count equally.
 
         Means and deviations are standardised first, as covariances are shrunk towards one variance
@@ -85,5 +84,4 @@ class LDA(nn.Module):
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
-        analysis = discriminant_analysis(truth, shrinkage=self._shrinkage)
-        return make_pipeline(StandardScaler(), analysis)
+        return make_pipeline(StandardScaler(), self._analysis)

@@ -56,7 +56,7 @@ class SVM(ClassicalLearner):
         pairs = 0 if self._kernel == "linear" else len(data.labels) ** 2
         return super().least_memory(data) + 8 * pairs
 
-    def _estimator(self, truth: NDArray[np.int64], *, values: int, seed: int) -> SVC | LinearSVC:
+    def _estimator(self, *, values: int, seed: int) -> SVC | LinearSVC:
         common = {"C": self._c, "class_weight": "balanced", "random_state": seed}
         if self._kernel == "linear":
             return LinearSVC(dual=True, max_iter=20_000, **common)
