@@ -317,11 +317,11 @@ def main() -> None:
                 "calibration=none and a split that holds speakers out"
             )
         last = experiment.read_experiment(params)
-        table = measure(
-            last, numbers=arguments.clips, draws=arguments.draws, statistics=arguments.statistics
-        )
     except (FileNotFoundError, ValueError) as error:
         raise ValueError(f"{error}; run `dvc exp run` first") from error
+    table = measure(
+        last, numbers=arguments.clips, draws=arguments.draws, statistics=arguments.statistics
+    )
     demo = ["synthetic demo speech"] * (params.data.name == "demo")
     corpora = ", ".join(sorted(set(last.predictions.clips["corpus"])))
     speakers = last.predictions.clips["speaker"].nunique()
