@@ -43,7 +43,7 @@ def solve(layer: nn.Linear, vectors: NDArray, truth: NDArray[np.int64], *, solve
 class DiscriminantAnalysis:
     """Linear discriminant analysis with a shrunken covariance; all classes count equally.
 
-    It finds what scikit-learn's LinearDiscriminantAnalysis finds by least squares, which takes 20
+    It finds what scikit-learn's LinearDiscriminantAnalysis finds by least squares, which takes ten
     times as long for thousands of values, and does not always converge.
 
     Parameters
