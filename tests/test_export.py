@@ -118,10 +118,15 @@ def test_the_card_names_the_origin_of_pre_trained_weights(overrides):
     assert "speaker_mean" not in card
 
 
-def test_the_fine_tuned_encoder_is_small_in_8_bits():
-    recogniser, _ = untrained("model=ge2e")
+#: Weights of the encoder's three layers, which `lda` reads: two of 256 x 1024 each, one of 40.
+FROZEN = 5 * 256 * 1024 + 40 * 1024
+
+
+@pytest.mark.parametrize(("model", "frozen"), [("ge2e", 0), ("lda", FROZEN)])
+def test_the_encoder_is_small_in_8_bits(model, frozen):
+    recogniser, _ = untrained(f"model={model}")
     coarse = with_int8_weights(to_onnx(recogniser, metadata={}))
-    weights = sum(weight.numel() for weight in recogniser.network.parameters())
+    weights = frozen + sum(weight.numel() for weight in recogniser.network.parameters())
     assert weights < len(coarse) < min(1.3 * weights, 3e6)
 
 

@@ -26,6 +26,7 @@ _WEIGHTS = {
     "GRU": ((1, 2), 1),
     "LSTM": ((1, 2), 1),
 }
+_RECURRENT = ("GRU", "LSTM")  # where they give a feature, they are a pre-trained encoder
 _MIN_SIZE = 1024  # smaller weights are not worth converting
 
 
@@ -119,7 +120,8 @@ def with_int8_weights(graph: bytes) -> bytes:
     """Store the weights of the network in 8 bits, with a scale for each output channel.
 
     The graph converts them back to float32 before use, so that all computations stay in float32.
-    Biases, small weights and the constants of features are not changed.
+    So are those of a pre-trained encoder that gives a feature. Biases, small weights and the
+    constants of other features are not changed.
 
     Parameters
     ----------
@@ -131,9 +133,10 @@ def with_int8_weights(graph: bytes) -> bytes:
     bytes
     """
     model = onnx.load_from_string(graph)
+    _store_encoders(model.graph)
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
     nodes: list[onnx.NodeProto] = []
-    for name, axis in _weights_of_network(model).items():
+    for name, axis in _weights(model).items():
         if name not in stored:
             continue
         values = numpy_helper.to_array(stored[name])
@@ -154,17 +157,29 @@ def open_session(graph: bytes) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
-def _weights_of_network(model: onnx.ModelProto) -> dict[str, int]:
-    """Find the names of the weights of the network, with the axis of their output channels."""
+def _weights(model: onnx.ModelProto) -> dict[str, int]:
+    """Find the names of the weights, with the axis of their output channels."""
     found: dict[str, int] = {}
     for node in model.graph.node:
-        if "/network/" in node.name and node.op_type in _WEIGHTS:
+        in_network = "/network/" in node.name
+        if node.op_type in _RECURRENT or (in_network and node.op_type in _WEIGHTS):
             places, axis = _WEIGHTS[node.op_type]
             transposed = any(a.name == "transB" and a.i for a in node.attribute)
             if node.op_type == "Gemm" and not transposed:
                 axis = 1
             found |= {node.input[place]: axis for place in places}
     return found
+
+
+def _store_encoders(graph: onnx.GraphProto) -> None:
+    """Store the weights of pre-trained encoders, which are constants, as those of the network."""
+    inputs = {name for node in graph.node if node.op_type in _RECURRENT for name in node.input}
+    for node in list(graph.node):
+        if node.op_type == "Constant" and node.output[0] in inputs:
+            (value,) = node.attribute
+            tensor = numpy_helper.from_array(numpy_helper.to_array(value.t), node.output[0])
+            graph.initializer.append(tensor)
+            graph.node.remove(node)
 
 
 def _stored_in_int8(
