@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,7 @@ from stages.running.checks import check
 class ClassicalLearner(Learner):
     """An estimator of scikit-learn on standardised functionals.
 
-    A subclass says which, by `_estimator`.
+    A subclass says which, by `_estimator`, and how it scores classes, by `_scores`.
 
     Parameters
     ----------
@@ -47,13 +48,13 @@ class ClassicalLearner(Learner):
         check("model.network.limit", limit, fine, "null or more than 0")
         self._limit, self._functionals = limit, list(functionals)
 
+    @abstractmethod
     def _estimator(self, *, values: int, seed: int) -> Any:
         """The estimator, not fitted yet, for so many functionals."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _scores(self, vectors: NDArray) -> NDArray:
         """Scores [clips, classes seen] whose softmax are the probabilities."""
-        raise NotImplementedError
 
     def _learnt(self, solver: Any) -> Mapping[str, NDArray]:
         """What the fitted estimator has learnt, by name: by default weights and a bias."""
