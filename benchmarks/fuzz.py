@@ -20,6 +20,7 @@ Wanted are files that are read, or refused with a reason. None may crash or stop
 from __future__ import annotations
 
 import argparse
+import gc
 import http.client
 import json
 import multiprocessing
@@ -238,6 +239,7 @@ def _work(pipe: Connection, printed: str, way: str, healthy: Sequence[Path]) -> 
     """Read each group of files that is named, and answer how it went."""
     os.dup2(os.open(printed, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND), 1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    gc.freeze()  # garbage of the parent, freed while a file is read, would hide what the file takes
     read = WAYS[way][0]()
     read(healthy)  # what is loaded once is not counted
     pipe.send("ready")

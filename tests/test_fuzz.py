@@ -1,5 +1,6 @@
 """The trial with damaged files: it sees every kind of fault, and which file has it."""
 
+import gc
 import itertools
 import os
 from collections import Counter
@@ -12,7 +13,7 @@ from benchmarks import fuzz
 FAULTS = {
     "crashed": lambda: 1 / 0,
     "crashed at once": lambda: os._exit(1),
-    "over memory": lambda: bytearray(os.urandom(1)) * 60_000_000,
+    "over memory": lambda: bytearray(os.urandom(1)) * 120_000_000,
     "printed": lambda: os.write(1, b"hello"),
     "hung": lambda: all(itertools.repeat(True)),
 }
@@ -34,7 +35,7 @@ def reader_with(fault):
 def test_a_fault_is_seen_and_its_file_is_known(fault, monkeypatch, tmp_path, capfd):
     monkeypatch.setattr(fuzz, "originals", lambda _: {"wav": b"x" * 300, "flac": b"y" * 300})
     monkeypatch.setattr(fuzz, "_LIMIT_S", 0.3)  # of CPU time
-    monkeypatch.setattr(fuzz, "_LIMIT_MB", 50)
+    monkeypatch.setattr(fuzz, "_LIMIT_MB", 20)
     monkeypatch.setitem(fuzz.WAYS, "faulty", (reader_with(FAULTS[fault]), 4))
     kept = tmp_path / "kept"
     found = Counter(fuzz.trial("faulty", files=4, seed=0, keep=kept))
@@ -42,6 +43,24 @@ def test_a_fault_is_seen_and_its_file_is_known(fault, monkeypatch, tmp_path, cap
     assert found == {"read": 3, outcome: 1}
     (file,) = kept.iterdir()
     assert file.name == f"faulty-{outcome.replace(' ', '-')}-000001.flac"
+
+
+def test_garbage_freed_while_a_file_is_read_does_not_hide_what_the_file_takes(monkeypatch):
+    def fault():
+        gc.collect()
+        FAULTS["over memory"]()
+
+    monkeypatch.setattr(fuzz, "originals", lambda _: {"wav": b"x" * 300})
+    monkeypatch.setattr(fuzz, "_LIMIT_MB", 60)
+    monkeypatch.setitem(fuzz.WAYS, "faulty", (reader_with(fault), 1))
+    gc.disable()  # the garbage is still there when the worker begins
+    garbage = [bytearray(os.urandom(1)) * 100_000_000]
+    garbage.append(garbage)
+    del garbage
+    try:
+        assert Counter(fuzz.trial("faulty", files=2, seed=0)) == {"read": 1, "over memory": 1}
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(
