@@ -43,4 +43,7 @@ $(BIN)/ready: requirements.txt requirements-no-deps.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-no-deps.txt
+	# Compiled once: processes that compile at the same time leave files that crash all later ones
+	# (a fault of the cache of numba 0.68).
+	$(BIN)/python -c 'import librosa.beat, librosa.core.pitch, librosa.util.utils'
 	touch $@
