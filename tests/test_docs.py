@@ -36,7 +36,7 @@ CURRENT = [
 PAGES = [*CURRENT, CHANGELOG]
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 #: Programs of others, whose arguments nothing here can check.
-OTHERS = {"cd", "cp", "ffmpeg", "git", "ln", "ls", "pip-audit", "pre-commit", "source"}
+OTHERS = {"cd", "cp", "ffmpeg", "git", "ln", "ls", "mkdir", "pip-audit", "pre-commit", "source"}
 #: Methods of a parser that read the arguments of a command.
 PARSE = ("parse_args", "parse_intermixed_args")
 

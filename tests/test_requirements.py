@@ -20,6 +20,8 @@ COMMANDS = {
     "codespell": "codespell",
     "pytest-xdist": "--numprocesses",
 }
+#: Some packages are required on the oldest Python alone.
+OLDEST = {"python_version": "3.11", "python_full_version": "3.11.0"}
 
 
 def pinned(text: str) -> list[str]:
@@ -59,7 +61,7 @@ def brought() -> set[str]:
         except PackageNotFoundError:  # of another system, or a library of torch's
             continue
         for need in needs:
-            if need.marker is None or need.marker.evaluate({"extra": extra}):
+            if need.marker is None or need.marker.evaluate({"extra": extra, **OLDEST}):
                 waiting += [(need.name, extra) for extra in ("", *need.extras)]
     return {canonicalize_name(name) for name, _ in found}
 
