@@ -7,6 +7,7 @@
 
 const FULL_SCALE = 32767; // the int16 value of a sample of 1
 const STEP = 1 / 32768; // from one value of 16 bits to the next
+const INTEGERS = 1.5 * 2 ** 52; // from here on, doubles are integers
 const BLOCK = 1 << 20; // samples of all channels that Python reads at a time
 
 /**
@@ -20,29 +21,44 @@ const BLOCK = 1 << 20; // samples of all channels that Python reads at a time
 export function mix(channels, { sampleRate, windowS }) {
   const samples = channels[0]?.length ?? 0;
   if (!samples) throw new Error("empty: no samples");
-  const first = Math.min(samples, Math.floor(BLOCK / channels.length), windowS * sampleRate);
-  const mono = new Float32Array(samples);
-  let [total, monoEnergy, energy, offset, broken] = [0, 0, 0, 0, 0];
-  for (let i = 0; i < samples; i++) {
-    let [sum, squares] = [0, 0];
-    for (const channel of channels) {
+  const sums = new Float64Array(samples);
+  let energy = 0;
+  for (const channel of channels) {
+    for (let i = 0; i < samples; i++) {
       const sample = channel[i];
-      if (!Number.isFinite(sample)) broken++;
-      sum += sample;
-      squares += sample * sample;
+      sums[i] += sample;
+      energy += sample * sample;
     }
-    mono[i] = sum / channels.length;
-    total += mono[i];
-    monoEnergy += mono[i] * mono[i];
-    energy += squares / channels.length;
-    if (i + 1 === Math.floor(first)) offset = largeOffset(total, monoEnergy, i + 1);
   }
-  if (broken) throw new Error(`not finite: ${broken} samples are NaN or infinite`);
-  const left = monoEnergy - total ** 2 / samples;
-  if (channels.length > 1 && energy - monoEnergy > Math.max(1e3 * left, 1e-10 * samples)) {
+  if (!Number.isFinite(energy)) {
+    const broken = channels.reduce((sum, channel) => sum + brokenIn(channel), 0);
+    throw new Error(`not finite: ${broken} samples are NaN or infinite`);
+  }
+  const mono = new Float32Array(samples);
+  for (let i = 0; i < samples; i++) mono[i] = sums[i] / channels.length;
+  const first = Math.floor(Math.min(samples, BLOCK / channels.length, windowS * sampleRate));
+  const [begin, rest] = [moments(mono.subarray(0, first)), moments(mono.subarray(first))];
+  const monoEnergy = begin.energy + rest.energy;
+  const left = monoEnergy - (begin.total + rest.total) ** 2 / samples;
+  const lost = energy / channels.length - monoEnergy;
+  if (channels.length > 1 && lost > Math.max(1e3 * left, 1e-10 * samples)) {
     throw new Error(`silent in mono: its ${channels.length} channels cancel each other out`);
   }
-  return without(mono, offset);
+  return without(mono, largeOffset(begin.total, begin.energy, first));
+}
+
+function brokenIn(samples) {
+  return samples.reduce((count, sample) => count + !Number.isFinite(sample), 0);
+}
+
+function moments(samples) {
+  let total = 0;
+  let energy = 0;
+  for (let i = 0; i < samples.length; i++) {
+    total += samples[i];
+    energy += samples[i] * samples[i];
+  }
+  return { total, energy };
 }
 
 /** Mean of samples if it holds more than 2 % of their power, or 0. */
@@ -118,7 +134,10 @@ export function condition(samples, audio) {
   const excluded = short(durationS, audio.min_duration_s, " without its quiet ends");
   if (excluded) return { ...nothing, durationS, peak, excluded };
   const gain = Math.fround(gainOf(stretches.slice(begin, end), kept.length, audio) * FULL_SCALE);
-  const waveform = kept.map((sample) => halfEven(Math.fround(sample * gain)) / FULL_SCALE);
+  const waveform = new Float32Array(kept.length);
+  for (let i = 0; i < kept.length; i++) {
+    waveform[i] = halfEven(Math.fround(kept[i] * gain)) / FULL_SCALE;
+  }
   return { waveform, durationS, peak, excluded: "" };
 }
 
@@ -172,9 +191,7 @@ function gainOf(stretches, samples, { level: kind, level_db: levelDb }) {
   return Math.min(gains[kind], 1 / peak);
 }
 
-/** Round to the nearest integer, and halves to the even one. */
+/** Round to the nearest integer, and halves to the even one: the sum has no room for more. */
 function halfEven(value) {
-  const below = Math.floor(value);
-  const rest = value - below;
-  return rest > 0.5 || (rest === 0.5 && below % 2 !== 0) ? below + 1 : below;
+  return value + INTEGERS - INTEGERS;
 }
