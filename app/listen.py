@@ -36,6 +36,7 @@ from stages.audio.decoding import Tally, opened, read_blocks, resampled
 from stages.audio.loudness import rms_db
 from stages.running.entry import run_command
 
+_MAX_RATE_HZ = 768_000  # of any sound card
 #: Time of arrival by time.perf_counter, and mono samples, float32 [samples].
 Block = tuple[float, NDArray[np.float32]]
 _NEEDS = "the library sounddevice: pip install sounddevice==0.5.6"
@@ -252,8 +253,10 @@ def main() -> None:
             f"--step, --window: got {arguments.step:g} and {arguments.window:g}, want more than 0, "
             "a step of at most the window, and a window of at most 60"
         )
-    if arguments.rate is not None and arguments.rate < 1:
-        parser.error(f"--rate: got {arguments.rate}, want at least 1")
+    if arguments.rate is not None and not 1 <= arguments.rate <= _MAX_RATE_HZ:
+        parser.error(f"--rate: got {arguments.rate}, want 1 to {_MAX_RATE_HZ}")
+    if arguments.gate is not None and not math.isfinite(arguments.gate):
+        parser.error(f"--gate: got {arguments.gate:g}, want a number")
     if not arguments.memory > 0:
         parser.error(f"--memory: got {arguments.memory:g}, want more than 0")
     try:

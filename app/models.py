@@ -162,6 +162,14 @@ def load_model(path: str | Path) -> Model:
         if the file is not one of these, or its model does not answer as it should
     """
     path = Path(path)
+    if not path.is_file():
+        time.sleep(_CHECKOUT_S)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: no such file; `dvc repro` makes {MODEL} of any network, but not of svm, "
+            "lda_functionals or ensemble; with export=false use --model "
+            "models/folds/fold_all-seed_0.pt of a network"
+        )
     if path.suffix == _CHECKPOINT:
         import torch  # takes seconds to import, and the exported file does not need it
 
@@ -170,14 +178,6 @@ def load_model(path: str | Path) -> Model:
         torch.set_num_threads(1)  # app.predict has a thread per file
         load = partial(_from_checkpoint, path)
     else:
-        if not path.is_file():
-            time.sleep(_CHECKOUT_S)
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"{path}: no such file; `dvc repro` makes {MODEL} of any network, but not of svm, "
-                "lda_functionals or ensemble; with export=false use --model "
-                "models/folds/fold_all-seed_0.pt of a network"
-            )
         import onnxruntime  # noqa: F401  also for the copy of this process
 
         with named(path):

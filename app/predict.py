@@ -34,9 +34,10 @@ from tqdm import tqdm
 
 from app.models import DEFAULT, Model, Speaker, default_model, load_model
 from app.profiles import WINDOW_S, Profile, enrol
-from app.windows import read_windows
+from app.windows import Tick, no_tick, read_windows
 from stages.running.entry import run_command
 from stages.sources.files import audio_files
+from stages.sources.spelling import printable
 
 
 def find_files(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -75,6 +76,7 @@ def predict(
     window_s: float | None = None,
     hop_s: float | None = None,
     speaker: Speaker | None = None,
+    tick: Tick = no_tick,
 ) -> list[dict]:
     """Recognise the emotion of one file.
 
@@ -87,6 +89,8 @@ def predict(
         file
     speaker : Speaker or None
         whose voice it is; None: the average one
+    tick : callable
+        see app.windows.Tick
 
     Returns
     -------
@@ -95,9 +99,10 @@ def predict(
         windows start_s and end_s. The emotion of silence is None. If the file cannot be used, one
         row with only file and error.
     """
+    read = partial(read_windows, file, tick=tick, **model.audio)
     try:
         if window_s is None:
-            windows = read_windows(file, window_s=WINDOW_S, **model.audio)
+            windows = read(window_s=WINDOW_S)
             probabilities = model.mean((window.samples for window in windows), speaker)
             return [{"file": str(file), **named(model, probabilities)}]
         return [
@@ -107,7 +112,7 @@ def predict(
                 "end_s": round(window.end_s, 3),
                 **named(model, model.mean([window.samples], speaker)),
             }
-            for window in read_windows(file, window_s=window_s, hop_s=hop_s, **model.audio)
+            for window in read(window_s=window_s, hop_s=hop_s)
         ]
     except ValueError as error:
         return [{"file": str(file), "error": str(error)}]
@@ -149,7 +154,7 @@ def format_answers(answers: Sequence[dict], *, form: str, names: Sequence[str]) 
 
 
 def _cell(value: str | float | None) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else value or ""
+    return f"{value:.2f}" if isinstance(value, float) else printable(value or "")
 
 
 def main() -> None:
@@ -177,8 +182,10 @@ def main() -> None:
         parser.error("got no FILE, FOLDER or GLOB, want one, or both --speaker and --profile")
     window_s, hop_s = arguments.window, arguments.hop
     if window_s is not None:
+        if not 0 < window_s < float("inf"):
+            parser.error(f"--window: got {window_s:g}, want more than 0")
         hop_s = window_s if hop_s is None else hop_s
-        if not 0 < hop_s <= window_s < float("inf"):
+        if not 0 < hop_s <= window_s:
             parser.error(f"--hop: got {hop_s:g}, want more than 0, at most --window {window_s:g}")
     elif hop_s is not None:
         parser.error("--hop: got no --window, want both")

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.models import Model
-from app.windows import read_windows
+from app.windows import Tick, no_tick, read_windows
 from stages.learning.model_facts import require
 from stages.learning.speaker_statistics import SpeakerStatistics
 from stages.running.outputs import complete
@@ -130,7 +130,9 @@ class Profile:
         return cls(str(content["model"]), float(content["clips"]), *arrays)
 
 
-def enrol(model: Model, files: Iterable[tuple[str, str]]) -> tuple[Profile, list[str]]:
+def enrol(
+    model: Model, files: Iterable[tuple[str, str]], *, tick: Tick = no_tick
+) -> tuple[Profile, list[str]]:
     """Learn how a voice usually sounds from recordings, whose emotions need not be known.
 
     Parameters
@@ -138,6 +140,8 @@ def enrol(model: Model, files: Iterable[tuple[str, str]]) -> tuple[Profile, list
     model : Model
     files : iterable of (str, str)
         see app.predict.find_files
+    tick : callable
+        see app.windows.Tick
 
     Returns
     -------
@@ -156,7 +160,7 @@ def enrol(model: Model, files: Iterable[tuple[str, str]]) -> tuple[Profile, list
         try:
             if fault:
                 raise ValueError(fault)
-            windows = read_windows(path, window_s=WINDOW_S, **model.audio)
+            windows = read_windows(path, window_s=WINDOW_S, tick=tick, **model.audio)
             heard += [(path, model.represent(w.samples)) for w in windows if len(w.samples)]
         except ValueError as error:
             messages.append(f"{path}: not used: {error}")

@@ -7,7 +7,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from app.models import Model, Speaker
 from app.predict import predict
 from app.profiles import Profile, enrol
+from app.windows import Tick, no_tick
 from stages.audio.decoding import Tally, opened, read_blocks, resampled
 from stages.corpora.emodb import EMOTIONS
 from stages.synthesis.demo_corpora import write_corpus
@@ -26,9 +27,6 @@ MAX_MB, MAX_S, MAX_MILLIONS = 20, 600, 120
 #: Duration of the windows over time and distance of their starts, in seconds.
 WINDOW_S, HOP_S = 3.0, 0.5
 _POLL_S = 0.1
-
-#: Called again and again during long work; whatever it raises gives the work up.
-Tick = Callable[[], object]
 
 
 class Turns:
@@ -110,12 +108,8 @@ class Details:
     sample_rate: int
 
 
-def _no_tick() -> None:
-    """Do nothing."""
-
-
 def answer(
-    recording: Recording, *, model: Model, speaker: Speaker | None = None, tick: Tick = _no_tick
+    recording: Recording, *, model: Model, speaker: Speaker | None = None, tick: Tick = no_tick
 ) -> Answered:
     """Recognise the emotion of a recording.
 
@@ -127,7 +121,7 @@ def answer(
     speaker : Speaker or None
         whose voice it is; None: the average one
     tick : callable
-        see Tick
+        see app.windows.Tick
 
     Returns
     -------
@@ -135,20 +129,19 @@ def answer(
         with an error if the file cannot be used; one larger than MAX_MB, or by its header longer
         than MAX_S or with more samples than MAX_MILLIONS, is not decoded
     """
-    model = ticking(model, tick)
     try:
         with stored(recording) as path:
-            (row,) = predict(model, path, speaker=speaker)
+            (row,) = predict(model, path, speaker=speaker, tick=tick)
             del row["file"]
             if "error" in row or speaker is None:
                 return Answered(row)
-            return Answered(row, predict(model, path)[0])
+            return Answered(row, predict(model, path, tick=tick)[0])
     except ValueError as error:
         return Answered({"error": str(error)})
 
 
 def details(
-    recording: Recording, *, model: Model, speaker: Speaker | None = None, tick: Tick = _no_tick
+    recording: Recording, *, model: Model, speaker: Speaker | None = None, tick: Tick = no_tick
 ) -> Details:
     """Recognise the emotion of each window of a recording that has an answer; see `answer`."""
     rate, waveform = model.audio["sample_rate"], []
@@ -158,21 +151,9 @@ def details(
             for block in resampled(blocks, rate_hz=sound.samplerate, sample_rate=rate):
                 tick()
                 waveform.append(block)
-        windows = predict(
-            ticking(model, tick), path, window_s=WINDOW_S, hop_s=HOP_S, speaker=speaker
-        )
+        windows = predict(model, path, window_s=WINDOW_S, hop_s=HOP_S, speaker=speaker, tick=tick)
     usable = [row for row in windows if "error" not in row]
     return Details(usable, np.concatenate(waveform), rate)
-
-
-def ticking(model: Model, tick: Tick) -> Model:
-    """Return a model that ticks before each answer."""
-
-    def run(waveform: NDArray[np.float32], speaker: Speaker | None) -> tuple[NDArray, NDArray]:
-        tick()
-        return model.run(waveform, speaker)
-
-    return replace(model, run=run)
 
 
 @contextmanager
@@ -211,7 +192,7 @@ def stored(recording: Recording) -> Iterator[str]:
 
 
 def get_used_to(
-    recordings: Sequence[Recording], *, model: Model, tick: Tick = _no_tick
+    recordings: Sequence[Recording], *, model: Model, tick: Tick = no_tick
 ) -> tuple[Profile, list[str]]:
     """Learn how a voice usually sounds; see app.profiles.enrol. No recording is kept."""
     with ExitStack() as stack:
@@ -222,7 +203,7 @@ def get_used_to(
             except ValueError as error:
                 faults.append(f"{recording.name}: not used: {error}")
         try:
-            profile, messages = enrol(ticking(model, tick), [(path, "") for path in files])
+            profile, messages = enrol(model, [(path, "") for path in files], tick=tick)
         except ValueError as error:
             profile, messages = Profile.empty(model), str(error).splitlines()[:-1]
         for path, name in files.items():

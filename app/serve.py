@@ -34,8 +34,9 @@ from app import listen as live
 from app.models import DEFAULT, Model, default_model, load_model
 from app.predict import predict
 from app.profiles import Profile
-from app.recordings import MAX_MB, MAX_MILLIONS, MAX_S, Recording, Turns, stored, ticking
+from app.recordings import MAX_MB, MAX_MILLIONS, MAX_S, Recording, Turns, stored
 from stages.running.entry import run_command
+from stages.sources.spelling import printable
 
 #: Files in a request, and its size in MB.
 MAX_FILES, MAX_REQUEST_MB = 100, 100
@@ -221,14 +222,13 @@ def _rows(
 ) -> list[dict]:
     """Answer one recording; its only row has an error if it cannot be used."""
     tick()
+    hop_s = window if hop is None else hop
     try:
         with stored(recording) as path:
-            rows = predict(
-                ticking(model, tick), path, window_s=window, hop_s=window if hop is None else hop
-            )
+            rows = predict(model, path, window_s=window, hop_s=hop_s, tick=tick)
     except ValueError as error:
         rows = [{"error": str(error)}]
-    return [row | {"file": recording.name} for row in rows]
+    return [row | {"file": printable(recording.name)} for row in rows]
 
 
 def _as_wav(samples: bytes, *, rate: int) -> bytes:
@@ -358,6 +358,10 @@ def main() -> None:
         value = getattr(wanted, name)
         if not 0 < value < math.inf:
             parser.error(f"--{name}: got {value:g}, want more than 0")
+    if not 0 <= wanted.port < 1 << 16:
+        parser.error(f"--port: got {wanted.port}, want 0 to 65535")
+    if wanted.waiting < 0:
+        parser.error(f"--waiting: got {wanted.waiting}, want at least 0")
     server = build(
         load_model(wanted.model or default_model()),
         jobs=wanted.jobs,

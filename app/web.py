@@ -30,13 +30,13 @@ from app.recordings import (
     Answered,
     Details,
     Recording,
-    Tick,
     Turns,
     answer,
     details,
     example_recordings,
     get_used_to,
 )
+from app.windows import Tick
 from stages.sources.spelling import in_markdown
 
 _LIMITS = """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,13 @@ from stages.audio.conditioning import Kept, keep, short
 from stages.audio.decoding import Tally, opened, read_blocks, resampled
 from stages.audio.sound import Sound, denoised
 from stages.audio.store import to_int16
+
+#: Called again and again during long work; whatever it raises gives the work up.
+Tick = Callable[[], object]
+
+
+def no_tick() -> None:
+    """Do nothing."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,12 @@ def condition(
 
 
 def read_windows(
-    path: str | Path, *, window_s: float, hop_s: float | None = None, **conditioning: Any
+    path: str | Path,
+    *,
+    window_s: float,
+    hop_s: float | None = None,
+    tick: Tick = no_tick,
+    **conditioning: Any,
 ) -> Iterator[Window]:
     """Decode and condition a file window by window, in memory that does not grow with its length.
 
@@ -69,6 +81,8 @@ def read_windows(
     hop_s : float or None
         from the start of one window to the start of the next, at most window_s; the last window
         ends with the file and may be shorter. None: windows of equal length side by side
+    tick : callable
+        see Tick; called before each window, silent ones too
     conditioning
         see `condition`
 
@@ -98,6 +112,7 @@ def read_windows(
             length, hop = (max(1, round(seconds * rate)) for seconds in (window_s, hop_s))
             windows = _roll(blocks, length=length, hop=hop)
         for start, waveform in windows:
+            tick()
             samples, kept = condition(waveform, **conditioning)
             best = max(kept, best, key=lambda part: (part.duration_s, part.peak))
             yield Window(start / rate, (start + len(waveform)) / rate, samples)

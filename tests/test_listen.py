@@ -206,7 +206,9 @@ def test_a_bad_file_is_named_with_the_reason(content, reason, tmp_path, monkeypa
         (["--step", "0"], "--step, --window: got 0 and 3, want more than 0"),
         (["--step", "4"], "--step, --window: got 4 and 3"),
         (["--window", "61"], "--step, --window: got 0.25 and 61"),
-        (["-", "--rate", "0"], "--rate: got 0, want at least 1"),
+        (["-", "--rate", "0"], "--rate: got 0, want 1 to 768000"),
+        (["-", "--rate", "99999999999"], "--rate: got 99999999999, want 1 to 768000"),
+        (["--gate", "nan"], "--gate: got nan, want a number"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments, message, monkeypatch, capsys):

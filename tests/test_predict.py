@@ -252,7 +252,20 @@ def test_a_name_that_is_not_valid_text_can_be_printed(model, tmp_path, monkeypat
         )
         with pytest.raises(SystemExit) as ended:
             main()
-        assert ended.value.code == 0 and r"\udcff.wav" in capsys.readouterr().out
+        shown = r"\xff.wav" if form == "table" else r"\udcff.wav"
+        assert ended.value.code == 0 and shown in capsys.readouterr().out
+
+
+def test_a_name_does_not_command_a_terminal(model, tmp_path, monkeypatch, capsys):
+    soundfile.write(tmp_path / "\x1b]0;own\x07\nb.wav", noise(1), 16000)
+    for option, value in (("--format", "table"), ("--profile", "\x1b[31m.json")):
+        command = ["predict", str(tmp_path), "--model", str(model), option, value]
+        monkeypatch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as ended:
+            run_command(main)
+        printed = capsys.readouterr().out + str(ended.value)
+        assert "\x1b" not in printed and "\\x1b" in printed
+        assert "\\nb.wav" in printed or option == "--profile"
 
 
 def test_what_comes_along_answers_in_any_folder_until_something_was_trained_there(
@@ -490,8 +503,8 @@ def test_windows_are_printed_with_their_times(files, model, monkeypatch, capsys)
         (["--hop", "1"], "--hop: got no --window"),
         (["--window", "1", "--hop", "2"], "--hop: got 2, want more than 0, at most --window 1"),
         (["--window", "1", "--hop", "0"], "--hop: got 0"),
-        (["--window", "nan"], "--hop: got nan"),
-        (["--window", "inf"], "--hop: got inf"),
+        (["--window", "nan"], "--window: got nan"),
+        (["--window", "inf"], "--window: got inf"),
     ],
 )
 def test_wrong_windows_are_refused(arguments, message, monkeypatch, capsys):

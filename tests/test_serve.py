@@ -3,6 +3,7 @@
 import http.client
 import io
 import json
+import sys
 import threading
 import time
 import uuid
@@ -139,6 +140,37 @@ def test_more_files_than_can_wait_are_refused(port):
     assert status == 503 and "busy" in answer["error"]
     status, answer = send(port, {f"{number}.wav": b"x" for number in range(101)})
     assert status == 413 and "101" in answer["error"]
+
+
+def test_silence_is_given_up_like_speech(model):
+    content = io.BytesIO()
+    soundfile.write(content, np.zeros(60 * 16000), 16000, format="FLAC")
+    begin = time.monotonic()
+    with running(model, timeout_s=0.5) as port:
+        status, answer = send(port, {"a.flac": content.getvalue()}, "?window=30&hop=0.0001")
+        assert status == 504 and "0.5 s" in answer["error"]
+        status, _ = send(port, {"a.wav": wav(format="WAV")})  # a thread is free again
+        assert status == 200
+    assert time.monotonic() - begin < 10
+
+
+def test_a_name_that_is_no_text_is_answered(port):
+    mark = "mark"
+    head = f'--{mark}\r\nContent-Disposition: form-data; name="files"; filename="\\ud800.wav"'
+    body = head.encode() + b"\r\n\r\n" + wav(format="WAV") + f"\r\n--{mark}--\r\n".encode()
+    kind = f"multipart/form-data; charset=unicode_escape; boundary={mark}"
+    status, rows = ask(port, "/predict", body, kind)
+    assert status == 200 and rows[0]["file"] == r"\ud800.wav"
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--port", "99999"), ("--waiting", "-5"), ("--jobs", "0")]
+)
+def test_wrong_arguments_are_refused(option, value, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["serve", option, value])
+    with pytest.raises(SystemExit) as ended:
+        serve.main()
+    assert ended.value.code == 2 and f"{option}: got {value}, want" in capsys.readouterr().err
 
 
 def test_work_that_takes_too_long_is_given_up(model):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from stages.running.code import ROOT
 from stages.running.resources import free_memory
+from stages.sources.spelling import printable
 
 #: A variable of the environment; 1 shows tracebacks.
 DEBUG = "INFLECT_DEBUG"
@@ -61,7 +62,8 @@ def run_command(main: Callable[[], object]) -> None:
     except Exception as error:
         if debug:
             raise
-        sys.exit(describe_error(error))
+        # A file's name may hold what would command a terminal.
+        sys.exit("\n".join(map(printable, describe_error(error).split("\n"))))
 
 
 def only_argument(name: str, *, known: Iterable[str]) -> str:
