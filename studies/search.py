@@ -39,7 +39,7 @@ from stages.learning.jobs import all_jobs, run_jobs
 from stages.learning.learner import described
 from stages.learning.results import gather
 from stages.learning.training_plan import make_plan
-from stages.running.settings import plain
+from stages.running.settings import plain, read_settings
 from stages.splits.leaks import shared_in_words
 from stages.splits.split_table import ALL, folds_of
 from studies.composition import compose_params
@@ -91,7 +91,7 @@ def read_study(path: Path) -> Study:
     ValueError
         naming the file, the entry, the value and the expected value
     """
-    content = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    content = plain(read_settings(path, want="the settings of a study"))
     wanted = {
         "base": (list, "a list of overrides"),
         "trials": (int, "a number above 0"),

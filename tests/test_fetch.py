@@ -475,7 +475,9 @@ def test_an_encrypted_member_is_refused(tmp_path):
     refuse(path, tmp_path / "out", "'Actor_01/a.wav' is encrypted")
 
 
-@pytest.mark.parametrize("name", [f"x/{'é' * 125}.wav", f"{'x' * 256}/a.wav"])
+@pytest.mark.parametrize(
+    "name", [f"x/{'é' * 125}.wav", f"{'x' * 256}/a.wav", f"{'x/' * 2100}a.wav"]
+)
 def test_names_that_are_too_long_are_refused_before_anything_is_written(make, tmp_path, name):
     path = make({"a.wav": b"1", name: b"2", "z.wav": b"3"})
     refuse(path, tmp_path / "out", "has too long a name; nothing")

@@ -26,6 +26,7 @@ from stages.learning.checkpoints import read_checkpoint
 from stages.learning.recogniser import load_recogniser
 from stages.learning.speaker_statistics import SpeakerStatistics
 from stages.running.settings import bind
+from studies.asking import asks_model
 from tests.support import AUDIO, LABELS, composed, speech_like
 
 FACTS = {"labels": LABELS, "audio": conditioning(AUDIO), "sample_rate": 16000, "ua": 0.5}
@@ -179,6 +180,21 @@ def test_a_hostile_graph_is_refused(name, tmp_path):
     build, wanted = HOSTILE[name]
     (tmp_path / "model.onnx").write_bytes(build().SerializeToString())
     refused(tmp_path / "model.onnx", wanted)
+
+
+def test_a_graph_of_another_project_is_tried_and_asked_for_files_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(trials, "CPU_S", 1)
+    path = tmp_path / "theirs.onnx"
+    path.write_bytes(looping().SerializeToString())
+    with pytest.raises(ValueError, match="theirs.onnx: got no answer to a second of sound in 1 s"):
+        asks_model(path, classes=LABELS, sample_rate=16000)
+    path.write_bytes(graph().SerializeToString())
+    ask = asks_model(path, classes=LABELS, sample_rate=16000)
+    soundfile.write(tmp_path / "a.wav", speech_like(8000), 8000)
+    assert ask(tmp_path / "a.wav") == pytest.approx({f"p_{name}": 1 / 3 for name in LABELS})
+    os.mkfifo(tmp_path / "pipe.wav")
+    with pytest.raises(ValueError, match="got a named pipe, want a regular file"):
+        ask(tmp_path / "pipe.wav")
 
 
 def test_a_harmless_graph_is_not(tmp_path):

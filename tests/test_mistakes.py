@@ -167,7 +167,10 @@ MISTAKES = {
         ("train.lr", None, "a number"),
         ("train.learning_rate", 0.1, "train."),
         ("train.weight_decay", -1, "at least 0"),
-        ("train.warm_start", "none.pt", "an existing file"),
+        ("train.warm_start", "none.pt", "an existing checkpoint"),
+        ("train.warm_start", "params.yaml", "an existing checkpoint"),
+        ("labels.map", {"angry": "a/b", "sad": "b"}, "text on one line without slashes"),
+        ("labels.map", {"angry": "a\x1b", "sad": "b"}, "text on one line without slashes"),
         ("train.average", 1, "less than 1"),
         ("train.patience", 0, "null or at least 1"),
         ("train.patience", 1.5, "a whole number or null"),
@@ -335,7 +338,8 @@ def chosen(choice: str) -> dict:
     """Compose the settings of a choice, or the default with another model and many features."""
     if choice not in NETWORKS:
         return composed(*CHOICES[choice])
-    return composed(*CHOICES["much"]) | {"model": composed(f"model={choice}")["model"]}
+    model = composed(f"model={choice}")["model"]
+    return composed(*CHOICES["much"]) | {"model": model, "degradations": {}}
 
 
 def changed(params: dict, setting: str, value: object) -> dict:
@@ -420,6 +424,51 @@ def test_the_schema_is_made_of_every_option():
         said = " ".join(choice for choice in asked if choice.lstrip("+").startswith(f"{group}="))
         if group not in ("tune", "model/functionals"):  # the latter are parts of models
             assert path.stem in re.findall(r"\w+", said), path
+
+
+@pytest.mark.parametrize("name", ["slow 2", "slow\n", "../slow", "\x1b[31m", "", 3])
+@pytest.mark.parametrize("section", ["corpora", "features", "variants", "degradations"])
+def test_names_that_name_files_stages_and_clips_are_plain(section, name):
+    params = composed("variants=[slow]", "degradations=[white]")
+    params[section] = {name: next(iter(params[section].values()))}
+    want = f"{section}: got {name!r}, want a name of the letters a to z, digits, _ and -"
+    with pytest.raises(ValueError) as refused:
+        check_params(params)
+    assert str(refused.value) == want
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ("model=svm degradations=[white]", "degradations: got ['white'], want none with model=svm"),
+        ("model=ensemble degradations=[white]", "degradations: got ['white'], want none with"),
+        ("model=distil calibration=speaker", "calibration: got 'speaker', want none with"),
+        (
+            "model=ensemble calibration=speaker model.members.ge2e.train.window_s=1.5",
+            "model.members.ge2e.train.window_s: got 1.5, want null with calibration",
+        ),
+        (
+            "model=ensemble split.validation=0 model.network.weights=validation",
+            "model.network.weights: got 'validation', want equal with split.validation=0",
+        ),
+        (
+            "model=ensemble split.validation=0 model.members.ge2e.train.patience=3",
+            "model.members.ge2e.train.patience: got 3, want null with split.validation=0",
+        ),
+        (
+            "model=distil split.validation=0 model.student.bigru.train.patience=3",
+            "model.student.bigru.train.patience: got 3, want null with split.validation=0",
+        ),
+        (
+            "model=ensemble ~model.members.ge2e.train",
+            "model.members.ge2e.train: got nothing, want a value",
+        ),
+    ],
+)
+def test_models_are_told_what_they_cannot_do_before_any_work(choices, message):
+    with pytest.raises(ValueError) as refused:
+        check_params(composed(*choices.split()))
+    assert str(refused.value).startswith(message)
 
 
 @pytest.mark.parametrize("choice", ["train.patience=3", "train/schedule=plateau"])

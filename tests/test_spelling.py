@@ -98,6 +98,8 @@ def test_names_that_print_alike_are_told_apart():
 def test_escaped_names_are_neither_segments_nor_variants(name):
     name = escape_name(printable(name)) or "a"
     assert recording_of(name) == name
+    for variant in ("slow", "slow_2", "slow-2", "3"):
+        assert recording_of(variant_name(name, variant)) == name
     segment = segment_name(name, 3, segments=12)
     assert recording_of(segment) == recording_of(variant_name(segment, "noise")) == name
 

@@ -235,6 +235,16 @@ def test_a_recipe_is_never_overwritten(finished):
     assert recipe.read_bytes() == before
 
 
+def test_a_foreign_study_cannot_expand_without_limit(tmp_path):
+    lines = ["a0: &a0 [x]", *(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 40))]
+    (tmp_path / "bomb.yaml").write_text("\n".join(lines))
+    with pytest.raises(ValueError, match=r"bomb.yaml: alias: got '\*a0', want the value itself"):
+        search.read_study(tmp_path / "bomb.yaml")
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(ValueError, match=r"pipe.yaml: size: got 0"):
+        search.read_study(tmp_path / "pipe.yaml")
+
+
 def test_importance_tells_what_matters_from_what_does_not(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     both = {"train.lr": {"low": 0.0, "high": 1.0}, "train.augment.noise": {"low": 0.0, "high": 1.0}}

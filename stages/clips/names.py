@@ -13,7 +13,7 @@ import pandas as pd
 
 Names = TypeVar("Names", str, pd.Series)
 _SEGMENT = re.compile(r"\+\d{2,}$")
-_VARIANT = re.compile(r"#\w+$")
+_VARIANT = re.compile(r"#[\w-]+$")
 _EXCERPT = re.compile(r"@([\d.]+)-([\d.]+)$")
 # What has a meaning in this grammar, and the escapes themselves, so that each has one reading.
 _MEANING = re.compile(r"#|\+(?=\d{2,}$)|@(?=[\d.]+-[\d.]+$)|%(?=2[35B]|40)")

@@ -268,7 +268,7 @@ def _compare_held_out(
 def _check(quantity: str, difference: float, bound: float) -> None:
     if not difference <= bound:  # also if it is NaN
         raise ValueError(
-            f"{quantity} differs by {difference:.2g}, want at most {bound:g}; {_HINT[3:]}"
+            f"{quantity} differs by {difference:.3g}, want at most {bound:g}; {_HINT[3:]}"
         )
 
 

@@ -24,7 +24,7 @@ from stages.running.resources import check_disk
 from stages.sources.files import SYSTEM_FOLDERS
 
 _CHUNK = 1 << 20  # bytes
-_NAME = 255  # most bytes in a name
+_NAME, _PATH = 255, 2000  # most bytes in a name, and in a path below the folder
 # Speech is packed to a tenth at best. A compressed tar is read as a whole to list its members.
 _RATIO, _SMALL = 100, 1 << 27
 _UNREADABLE = (
@@ -259,7 +259,8 @@ def _outside(name: str) -> str:
 def _too_long(file: PurePosixPath) -> bool:
     """Whether the disk does not take a path, or `complete` cannot write the file beside it."""
     names = (*file.parts[:-1], str(temporary(Path(file.name))))
-    return any(len(os.fsencode(name)) > _NAME for name in names)
+    long = any(len(os.fsencode(name)) > _NAME for name in names)
+    return long or len(os.fsencode(file)) > _PATH
 
 
 def _wanted(file: PurePosixPath, take: str) -> bool:

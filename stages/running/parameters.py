@@ -12,10 +12,10 @@ import difflib
 import inspect
 import math
 import re
+import zipfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType, NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -54,6 +54,10 @@ def check_params(params: Any) -> None:
     _check_names("", params, wanted=_TOP, optional=_OPTIONAL)
     for name in _TOP[3:]:
         _check_kind(name, params[name], dict)
+    for section in ("corpora", "features", "variants", "degradations"):
+        for name in params[section]:  # it names files, stages of DVC and clips
+            fine = isinstance(name, str) and re.fullmatch("[A-Za-z0-9_-]+", name) is not None
+            check(section, name, fine, "a name of the letters a to z, digits, _ and -")
     _check_kind("export", params["export"], bool)
     seeds = params["seeds"]
     fine = bool(seeds) and _fits(seeds, Sequence[int]) and len(set(seeds)) == len(seeds)
@@ -84,7 +88,8 @@ def check_params(params: Any) -> None:
             check_range(f"features.{name}.{window}", settings[window], low=hop_length, high=longest)
     _check_model("model", params["model"], features=params["features"])
     _check_training("train", params["train"])
-    _check_validation(params["train"], split=params["split"])
+    _check_validation(params)
+    _check_recognised(params["degradations"], model=params["model"])
     _check_calibration(params["calibration"], params)
     _check_everywhere(params)
 
@@ -167,6 +172,7 @@ def _check_labels(labels: dict) -> None:
     for name, label in labels["map"].items():
         _check_kind(f"labels.map.{name}", label, str | None)
         check(f"labels.map.{name}", label, label != "", "text or null")
+    rehearse(partial(rehearsed("stages.splits.labels").check_labels, labels["map"]))
     classes = sorted(set(filter(None, labels["map"].values())))
     check("labels.map", classes, len(classes) > 1, "at least 2 different labels")
 
@@ -261,7 +267,8 @@ def _check_member(setting: str, member: dict, *, features: Mapping[str, Any]) ->
     check(f"{setting}.features", read, fine, f"some of {sorted(features)}")
     chosen = {name: features[name] for name in read}
     _check_model(f"{setting}.model", member["model"], features=chosen)
-    if "train" in member:
+    if "train" in member or not _is_classical(member["model"]):
+        _check_names(setting, member, wanted=("train",), optional=("features", "model"))
         _check_training(f"{setting}.train", member["train"])
         start = member["train"]["warm_start"]
         check(f"{setting}.train.warm_start", start, start is None, "null")
@@ -274,19 +281,46 @@ def _check_training(setting: str, train: dict) -> None:
         fine = train[name] is None or train[name] >= frame_s
         check(f"{setting}.{name}", train[name], fine, f"at least a frame, {frame_s:g} seconds")
     start = train["warm_start"]
-    fine = start is None or Path(start).is_file()
-    check(f"{setting}.warm_start", start, fine, "null or an existing file")
+    fine = start is None or zipfile.is_zipfile(start)
+    check(f"{setting}.warm_start", start, fine, "null or an existing checkpoint")
 
 
-def _check_validation(train: dict, *, split: dict) -> None:
+def _is_classical(model: dict) -> bool:
+    """Tell whether a model is no network; see stages.learning.learner.is_network."""
+    _, kind = target_of("model.network", model["network"], "networks")
+    return rehearsed("stages.learning.learner").Learner in kind.__mro__
+
+
+def _trainings(params: Mapping[str, Any]) -> dict[str, dict]:
+    """The section `train` and those of members and students, by name."""
+    found = {"train": params["train"]}
+    for role in ("members", "student"):
+        for name, member in params["model"].get(role, {}).items():
+            if "train" in member:
+                found[f"model.{role}.{name}.train"] = member["train"]
+    return found
+
+
+def _check_validation(params: Mapping[str, Any]) -> None:
     """Refuse settings that watch validation clips where there are none."""
+    split, network = params["split"], params["model"]["network"]
     if split["validation"] or "speakers" in split["protocol"]:  # which may list some that validate
         return
     want = "with split.validation=0, where no clip validates"
-    check("train.patience", train["patience"], train["patience"] is None, f"null {want}")
-    _, schedule = target_of("train.schedule", train["schedule"], "learning")
-    fine = not schedule.watches_validation
-    check("train.schedule", schedule.__name__, fine, f"another one {want}")
+    for setting, train in _trainings(params).items():
+        check(f"{setting}.patience", train["patience"], train["patience"] is None, f"null {want}")
+        _, schedule = target_of(f"{setting}.schedule", train["schedule"], "learning")
+        fine = not schedule.watches_validation
+        check(f"{setting}.schedule", schedule.__name__, fine, f"another one {want}")
+    weights = network.get("weights")
+    check("model.network.weights", weights, weights != "validation", f"equal {want}")
+
+
+def _check_recognised(degradations: Collection[str], *, model: dict) -> None:
+    """Refuse degradations of a model that cannot hear sound: whatever is kept is no network."""
+    fine = not degradations or "student" in model or not _is_classical(model)
+    want = f"none with model={model['name']}, which is no network"
+    check("degradations", list(degradations), fine, want)
 
 
 def _check_calibration(calibration: dict, params: Mapping[str, Any]) -> None:
@@ -305,8 +339,12 @@ def _check_calibration(calibration: dict, params: Mapping[str, Any]) -> None:
     if statistics != "none":
         kept = rehearsed("stages.learning.speaker_statistics").SpeakerCalibration
         rehearse(partial(kept, statistics=statistics))
-        window_s = params["train"]["window_s"]
-        check("train.window_s", window_s, window_s is None, "null with calibration to speakers")
+        for setting, train in _trainings(params).items():
+            fine, want = train["window_s"] is None, "null with calibration to speakers"
+            check(f"{setting}.window_s", train["window_s"], fine, want)
+        model = params["model"]
+        fine, want = "student" not in model, f"none with model={model['name']}"
+        check("calibration", calibration["name"], fine, want)
     shown = f"{calibration['name']} with split={params['split']['name']}"
     fine = not params["split"]["speaker_dependent"]
     want = "none, or a split that holds speakers out"

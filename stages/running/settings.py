@@ -23,7 +23,7 @@ from stages.running.parameters import check_params
 
 #: Settings of a training that have a `_target_` of their own.
 _NESTED = ("augment", "schedule")
-_MAX_BYTES, _DEEPEST = 10_000_000, 50  # of params.yaml; it has 10 kB and 6 levels
+_MAX_BYTES, _DEEPEST = 200_000, 50  # of params.yaml; it has 10 kB and 6 levels
 
 
 def load_params(path: str | Path = "params.yaml") -> DictConfig:
@@ -34,17 +34,23 @@ def load_params(path: str | Path = "params.yaml") -> DictConfig:
     FileNotFoundError
         if there is no such file
     ValueError
-        if the file holds no composed settings, see `_read_composed`; naming the first wrong
+        if the file holds no settings, see `read_settings`; naming the first wrong
         setting, see stages.running.parameters
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    params = _read_composed(path)
+    params = read_settings(path, want="settings that `dvc exp run` has composed")
     check_params(plain(params))
     return params
 
 
-def _read_composed(path: str | Path) -> DictConfig:
+def read_settings(path: str | Path, *, want: str) -> DictConfig:
     """Read a YAML file of settings, which may be of somebody else's experiment.
+
+    Parameters
+    ----------
+    path : path
+    want : str
+        what the file should hold, in words
 
     Raises
     ------
@@ -52,11 +58,10 @@ def _read_composed(path: str | Path) -> DictConfig:
         if there is no such file
     ValueError
         if the file is no YAML, too large, or no group of settings; or if it has an alias or a
-        reference, which composed settings never have: a few lines of them can expand without limit
+        reference, which need not be there: a few lines of them can expand without limit
     """
     if not Path(path).exists():
         raise FileNotFoundError(f"{path}: no such file")
-    want = "settings that `dvc exp run` has composed"
     try:
         size = Path(path).stat().st_size
         check(

@@ -39,10 +39,7 @@ def label_clips(
         if an emotion is not in the common vocabulary, if a label cannot name a file, or if the
         clips have fewer than two labels
     """
-    for label in mapping.values():
-        text = isinstance(label, str) and label == printable(label)
-        fine = label is None or (text and not set(str(label)) & set("/\\"))
-        check("labels.map", label, fine, "text on one line without slashes: it names files")
+    check_labels(mapping)
     if unknown := [emotion for emotion in mapping if emotion not in EMOTIONS]:
         raise ValueError(
             f"labels {name}: got {', '.join(unknown)}, want only {', '.join(EMOTIONS)}"
@@ -56,6 +53,14 @@ def label_clips(
             f"labels {name}: got {sorted(set(clips['label']))} in the clips, want at least 2"
         )
     return clips
+
+
+def check_labels(mapping: Mapping[str, str | None]) -> None:
+    """Refuse a label that cannot name a file; a ValueError names it."""
+    for label in mapping.values():
+        text = isinstance(label, str) and label == printable(label)
+        fine = label is None or (text and not set(str(label)) & set("/\\"))
+        check("labels.map", label, fine, "text on one line without slashes: it names files")
 
 
 def _losses(clips: pd.DataFrame, *, lost: pd.Series) -> str:
