@@ -35,9 +35,8 @@ from tqdm import tqdm
 from app.models import DEFAULT, Model, Speaker, default_model, load_model
 from app.profiles import WINDOW_S, Profile, enrol
 from app.windows import Tick, no_tick, read_windows
-from stages.running.entry import run_command
+from stages.running.entry import printable, run_command
 from stages.sources.files import audio_files
-from stages.sources.spelling import printable
 
 
 def find_files(paths: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -35,8 +35,7 @@ from app.models import DEFAULT, Model, default_model, load_model
 from app.predict import predict
 from app.profiles import Profile
 from app.recordings import MAX_MB, MAX_MILLIONS, MAX_S, Recording, Turns, stored
-from stages.running.entry import run_command
-from stages.sources.spelling import printable
+from stages.running.entry import printable, run_command
 
 #: Files in a request, and its size in MB.
 MAX_FILES, MAX_REQUEST_MB = 100, 100

@@ -16,7 +16,8 @@ from app.predict import format_answers
 from stages.clips.clip_table import COLUMNS, read_clips, write_clips
 from stages.clips.names import escape_name, recording_of, segment_name, variant_name
 from stages.clips.preparation import prepare_corpus
-from stages.sources.spelling import identity, is_utf8, printable, settle_spellings
+from stages.running.entry import printable
+from stages.sources.spelling import identity, is_utf8, settle_spellings
 from stages.splits.split_table import read_split, write_split
 from tests.support import AUDIO
 

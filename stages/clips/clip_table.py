@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from stages.running.entry import printable
 from stages.running.outputs import complete
-from stages.sources.spelling import printable
 from stages.sources.vocabulary import EMOTIONS
 
 _TEXT = "str"

@@ -23,11 +23,12 @@ from stages.audio.reading import Times, read_files
 from stages.audio.store import AudioStore
 from stages.clips.clip_table import COLUMNS, DESCRIPTION, count_reasons, write_clips
 from stages.clips.names import escape_name, excerpt_name, segment_name
+from stages.running.entry import printable
 from stages.running.outputs import complete
 from stages.running.resources import check_disk
 from stages.running.settings import processes
 from stages.sources.files import FFMPEG_SUFFIXES, refuse_strangers
-from stages.sources.spelling import composed, is_utf8, printable, settle_spellings
+from stages.sources.spelling import composed, is_utf8, settle_spellings
 
 log = logging.getLogger(__name__)
 _LOSSY = (".mp3", ".ogg", ".oga", ".opus", *(f".{suffix}" for suffix in FFMPEG_SUFFIXES))

@@ -14,13 +14,15 @@ from pathlib import Path
 
 from stages.running.code import ROOT
 from stages.running.resources import free_memory
-from stages.sources.spelling import printable
 
 #: A variable of the environment; 1 shows tracebacks.
 DEBUG = "INFLECT_DEBUG"
 #: Base classes of other libraries' errors that are the user's to mend. They are known by name, as
 #: a command that never meets one would import its library for nothing.
 _USERS = {"OmegaConfBaseException", "HydraException", "DvcException", "YAMLError"}
+# Control characters, line and paragraph separators, and bytes of a name that is not UTF-8.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_BYTES = range(0xDC80, 0xDD00)  # stand for the bytes 0x80 to 0xff, see PEP 383
 _OURS = tuple(f"{ROOT}/{folder}/" for folder in ("stages", "app", "studies", "benchmarks"))
 
 
@@ -91,9 +93,21 @@ def describe_error(error: Exception) -> str:
     )
 
 
+def printable(name: str) -> str:
+    r"""Write a name on one line of valid text: control characters and stray bytes as \n or \xf6."""
+    return _UNPRINTABLE.sub(_escaped, name)
+
+
 def first_line(message: str) -> str:
     """Return the first line of a message that says something."""
     return next((line.strip() for line in message.splitlines() if line.strip()), "no message")
+
+
+def _escaped(match: re.Match) -> str:
+    code = ord(match[0])
+    if code in _BYTES:
+        return f"\\x{code - 0xDC00:02x}"
+    return match[0].encode("unicode_escape").decode()
 
 
 def _of_the_system(error: OSError) -> str:

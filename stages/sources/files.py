@@ -15,7 +15,8 @@ from typing import Any
 
 import soundfile
 
-from stages.sources.spelling import composed, is_utf8, printable
+from stages.running.entry import printable
+from stages.sources.spelling import composed, is_utf8
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,6 @@ from typing import Literal
 
 from stages.running.checks import check
 
-# Control characters, line and paragraph separators, and bytes of a name that is not UTF-8.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_BYTES = range(0xDC80, 0xDD00)  # stand for the bytes 0x80 to 0xff, see PEP 383
 _MARKUP = re.compile(r"[\\`*\[\]<>|$~&]|(?<!\w)_|_(?!\w)")
 _NUMBER = re.compile(r"\d+(?:\.\d*)?")
 _SPELLED = ("speaker", "sentence")
@@ -26,11 +23,6 @@ def composed(text: str) -> str:
 def is_utf8(name: str) -> bool:
     """Whether the bytes of a file's name are UTF-8."""
     return not any("\ud800" <= letter <= "\udfff" for letter in name)
-
-
-def printable(name: str) -> str:
-    r"""Write a name on one line of valid text: control characters and stray bytes as \n or \xf6."""
-    return _UNPRINTABLE.sub(_escaped, name)
 
 
 def in_markdown(name: str) -> str:
@@ -109,10 +101,3 @@ def _distinct(name: str) -> str:
     """Quote a name so that it differs from those which print alike."""
     plain = name == composed(name) and name.isprintable()
     return repr(name) if plain else ascii(name)
-
-
-def _escaped(match: re.Match) -> str:
-    code = ord(match[0])
-    if code in _BYTES:
-        return f"\\x{code - 0xDC00:02x}"
-    return match[0].encode("unicode_escape").decode()
