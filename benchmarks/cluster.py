@@ -46,7 +46,7 @@ PARTS = {
 }
 _BRIDGE = "inflect"  # prefix of all network devices
 _PORT = 8786
-_MIDDLE_S = 1  # a result that has not left its worker is lost with it, so not just at the start
+_MIDDLE_S = 0.3  # a result that has not left its worker is lost with it, so not just at the start
 # What a worker of its own network sees: the shared folders at their places, and no other of /tmp.
 _VIEW = """
 mount -t tmpfs own /mnt

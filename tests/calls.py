@@ -1,6 +1,7 @@
 """What tests have workers call: they import this module, which therefore imports little."""
 
 import os
+import resource
 import signal
 import threading
 from functools import partial
@@ -39,3 +40,12 @@ def surroundings(number):
     """The process, its folder, its threads, and the number that was given."""
     pools = {pool["num_threads"] for pool in threadpool_info()}
     return os.getpid(), os.getcwd(), torch.get_num_threads(), pools, number
+
+
+def faults_of_memory_that_comes_and_goes():
+    """How often the system is asked for memory while 50 tensors of 2 MB come and go once more."""
+    for _ in range(2):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(50):
+            torch.ones(1 << 19)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before

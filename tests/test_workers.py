@@ -20,7 +20,16 @@ from stages.clips.cache import write_cache
 from stages.learning.jobs import run_jobs
 from stages.learning.results import gather, gather_validation
 from stages.running.workers import SCHEDULER, cluster, spread
-from tests.calls import HOP, RATE, RMS, broken_rms, dying_rms, signing_rms, surroundings
+from tests.calls import (
+    HOP,
+    RATE,
+    RMS,
+    broken_rms,
+    dying_rms,
+    faults_of_memory_that_comes_and_goes,
+    signing_rms,
+    surroundings,
+)
 from tests.support import ROOT
 from tests.test_learning import experiment
 
@@ -101,6 +110,13 @@ def test_caches_are_the_same_bytes_in_other_processes_or_threads(
     assert written(tmp_path / "two.npy", store, feature) == want
     signed = [path.name.split("-") for path in (tmp_path / "who").iterdir()]
     assert ({pid for pid, _ in signed} == {str(os.getpid())}) == threads and len(signed) > 1
+
+
+def test_a_worker_keeps_memory_for_the_next_step(on_cluster):
+    """Dask's nanny has it give memory back at once, so a training took twice as long."""
+    with cluster() as client:
+        (found,) = spread([faults_of_memory_that_comes_and_goes], processes=1, client=client)
+    assert found < 25
 
 
 @pytest.mark.parametrize("where", ["here", "there"])

@@ -19,6 +19,7 @@ from joblib import Parallel, delayed
 
 from stages.running.code import ROOT, STAGES, code_key
 from stages.running.lifetime import end_with_parent
+from stages.running.resources import keep_freed_memory
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -115,6 +116,7 @@ def _beside(main: int, call: Callable[[], _Result]) -> _Result:
     """Call a function in the main process or in a worker, which then ends with the main process."""
     if os.getpid() != main:
         end_with_parent()
+    keep_freed_memory()
     return call()
 
 
@@ -170,6 +172,7 @@ def _carrier(folder: str, root: str, code: str) -> Callable[[bytes], bytes]:
                     sys.path[:] = [root, *(path for path in sys.path if path != root)]
                     importlib.invalidate_caches()
                     vars(importlib.import_module("stages"))["loaded"] = (root, code)
+                    importlib.import_module("stages.running.resources").keep_freed_memory()
                 call = pickle.loads(zlib.decompress(packed))
                 with threadpool_limits(1):
                     return pickle.dumps(call())
