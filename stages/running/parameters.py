@@ -317,7 +317,7 @@ def _check_validation(params: Mapping[str, Any]) -> None:
 
 
 def _check_recognised(degradations: Collection[str], *, model: dict) -> None:
-    """Refuse degradations of a model that cannot hear sound: whatever is kept is no network."""
+    """Refuse degradations where no network is kept, which alone can hear degraded sound."""
     fine = not degradations or "student" in model or not _is_classical(model)
     want = f"none with model={model['name']}, which is no network"
     check("degradations", list(degradations), fine, want)
