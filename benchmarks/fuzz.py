@@ -20,6 +20,7 @@ Wanted are files that are read, or refused with a reason. None may crash or stop
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import http.client
 import json
@@ -243,7 +244,9 @@ def _work(pipe: Connection, printed: str, way: str, healthy: Sequence[Path]) -> 
     read = WAYS[way][0]()
     read(healthy)  # what is loaded once is not counted
     pipe.send("ready")
+    library = ctypes.CDLL(None)
     while paths := pipe.recv():
+        library.malloc_trim(0)  # memory that is free, but held, would hide what the file takes
         held = _memory_mb("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")
         try:

@@ -116,7 +116,7 @@ def _beside(main: int, call: Callable[[], _Result]) -> _Result:
     """Call a function in the main process or in a worker, which then ends with the main process."""
     if os.getpid() != main:
         end_with_parent()
-    keep_freed_memory()
+        keep_freed_memory()
     return call()
 
 
