@@ -103,6 +103,13 @@ MISTAKES = {
         ("corpora.ravdess.reader.songs", True, "corpora.ravdess.reader.song"),
         ("corpora.ravdess.reader._target_", "os.system", "stages.corpora"),
         ("corpora.ravdess.release.clips", "many", "a whole number"),
+        ("corpora.ravdess.release.clips", -1, "at least 1"),
+        ("corpora.ravdess.release.emotions", {"sadd": 3}, "one of angry"),
+        ("corpora.ravdess.release.emotions.sad", -3, "at least 1"),
+        ("corpora.ravdess.release.speakers", -3, "at least 1"),
+        ("corpora.ravdess.release.speakers.02", 0, "at least 1"),
+        ("corpora.tess.download.dataverse.doi", None, "text"),
+        ("corpora.tess.download.dataverse.serve", "x", "corpora.tess.download.dataverse.server"),
         ("corpora.ravdess.release.emotions", 3, "null"),
         ("corpora.ravdess.release.names._target_", "os.listdir", "stages.corpora"),
         ("corpora.ravdess.download.licence", "MIT", "a section"),
@@ -138,6 +145,11 @@ MISTAKES = {
         ("features.mfcc._target_", "os.system", "a public function or class of stages.acoustics"),
         ("features.mfcc._target_", GONE, "a public function"),
         ("features.mfcc.n_fft", 1, "at least 2"),
+        ("features.mfcc.n_fft", 10**6, "2 to 32000"),
+        ("train.sample_rate", 0, "16000, as audio.sample_rate"),
+        ("model.epochs", -1, "at least 1"),
+        ("model.name", "", "text in one line"),
+        ("split.title", "a\nb", "text in one line"),
         ("model.network.dropout", 1.0, "less than 1"),
         ("model.network.dropout", -0.1, "at least 0"),
         ("model.network.dropout", "half", "a number"),
@@ -280,6 +292,7 @@ MISTAKES = {
         ("model.network.limit", -1, "null or more than 0"),
         ("model.network.functionals", "mean", "a list"),
         ("model.network.functionals", ["average"], "some of"),
+        ("model.n_mfcc", 0, "1 to 64"),
     ],
     "lda": [
         ("model.network.shrinkage", 1.5, "at most 1"),
@@ -287,6 +300,8 @@ MISTAKES = {
         ("model.network.deviations.ge2e", -1, "at least 0"),
         ("model.network.deviations", {"ge2e": "some"}, "a whole number"),
         ("model.ge2e_layer", "third", "a whole number"),
+        ("model.ge2e_layer", 9, "1 to 3"),
+        ("model.ge2e_layer", [], "1 to 3"),
         ("features.ge2e.layer", [2, 2], "each once"),
     ],
     "lda_functionals": [
@@ -320,6 +335,7 @@ MISTAKES = {
         ("model.network.weights", "best", "equal or validation"),
         ("model.members.svm.features", ["mfccs"], "some of"),
         ("model.members.ge2e.train.lr", 0, "more than 0"),
+        ("model.members.ge2e.train.sample_rate", 0, "16000, as audio.sample_rate"),
         ("model.members.ge2e.train.warm_start", "a.pt", "null"),
         ("model.members.ge2e.model.network.dropout", 1, "less than 1"),
         ("model.members.svm.model.network.c", -1, "more than 0"),
@@ -478,6 +494,13 @@ def test_what_watches_validation_needs_some(choice):
     with pytest.raises(ValueError, match=f"{setting}: got .*, want .* with split.validation=0"):
         check_params(params)
     check_params(composed(choice))
+
+
+def test_sections_in_a_list_are_checked_one_by_one():
+    params = composed()
+    params["corpora"]["ravdess"]["download"]["files"][0]["size"] = "large"
+    with pytest.raises(ValueError, match=r"ravdess\.download\.files\.0\.size: got 'large', want"):
+        check_params(params)
 
 
 def test_what_several_sections_disagree_about_is_refused():

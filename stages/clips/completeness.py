@@ -11,7 +11,9 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from stages.clips.names import without_segment
+from stages.running.checks import check, check_range
 from stages.running.settings import bind, plain
+from stages.sources.vocabulary import EMOTIONS
 
 log = logging.getLogger(__name__)
 _MAX_LISTED = 10  # names in a message
@@ -31,12 +33,29 @@ class Release:
         number of clips by speaker, named without the corpus; or only the number of speakers
     names : sequence of str or None
         names of all clips, without the corpus; None if not known
+
+    Raises
+    ------
+    ValueError
+        naming a number below 1, or an emotion that Inflect does not know
     """
 
     clips: int
     emotions: Mapping[str, int] | None
     speakers: Mapping[str, int] | int
     names: Sequence[str] | None
+
+    def __post_init__(self) -> None:
+        check_range("clips", self.clips, low=1)
+        for emotion, number in (self.emotions or {}).items():
+            want = f"one of {', '.join(EMOTIONS)}"
+            check("emotions", emotion, emotion in EMOTIONS, want)
+            check_range(f"emotions.{emotion}", number, low=1)
+        if isinstance(self.speakers, int):
+            check_range("speakers", self.speakers, low=1)
+        else:
+            for speaker, number in self.speakers.items():
+                check_range(f"speakers.{speaker}", number, low=1)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,8 @@ _TOP = (
     *("split", "calibration", "train", "features", "model", "data"),
 )
 _OPTIONAL = ("model_code", "leaky_variants")
+#: Settings of a model that features and the training take over, beside those of chosen features.
+_TAKEN_OVER = {"epochs", "warmup", "n_mels", "n_mfcc", "n_channels", "ge2e_layer"}
 _WORDS = {
     int: "a whole number",
     float: "a number",
@@ -69,6 +71,7 @@ def check_params(params: Any) -> None:
         _check_kind(f"data.{name}", params["data"][name], str)
     _check_kind("model_code", params.get("model_code", ""), str)
     _check_audio(params["audio"])
+    _check_clock(params)
     _check_corpora(params["corpora"])
     _check_labels(params["labels"])
     merging = rehearsed("stages.clips.merging").settle_duplicates
@@ -82,16 +85,23 @@ def check_params(params: Any) -> None:
     check("features", params["features"], bool(params["features"]), "at least one feature")
     for name, settings in params["features"].items():
         _check_call(f"features.{name}", settings, "acoustics")
-        hop_length = settings["hop_length"]
+        second, hop_length = params["audio"]["sample_rate"], settings["hop_length"]
         for window in {"win_length", "frame_length"} & set(settings):
-            longest = params["audio"]["sample_rate"]  # a second
-            check_range(f"features.{name}.{window}", settings[window], low=hop_length, high=longest)
+            check_range(f"features.{name}.{window}", settings[window], low=hop_length, high=second)
+        if "n_fft" in settings:
+            check_range(f"features.{name}.n_fft", settings["n_fft"], low=2, high=2 * second)
     _check_model("model", params["model"], features=params["features"])
     _check_training("train", params["train"])
+    _check_taken_over(params["model"], params["features"], params["train"])
     _check_validation(params)
     _check_recognised(params["degradations"], model=params["model"])
     _check_calibration(params["calibration"], params)
-    _check_everywhere(params)
+    for setting, value in _leaves(params):
+        if setting.endswith(".seed"):
+            check_range(setting, value, low=0, high=2**32 - 1)
+        if setting.endswith((".name", ".title", ".description")):  # they stand in headings
+            fine = isinstance(value, str) and value.isprintable() and bool(value)
+            check(setting, value, fine, "text in one line")
 
 
 def split_levels(name: str, settings: Mapping[str, Any], units: Mapping[str, str]) -> dict:
@@ -125,6 +135,15 @@ def split_levels(name: str, settings: Mapping[str, Any], units: Mapping[str, str
     fine = len(lists) == bool(units) and [] not in lists.values() and lists.keys() <= set(units)
     check(f"degradations.{name}", lists, fine, want)
     return lists
+
+
+def _check_clock(params: Mapping[str, Any]) -> None:
+    """Check that all sections have the sample rate and the hop of `audio`."""
+    for setting, value in _leaves(params):
+        section, _, name = setting.rpartition(".")
+        if name in ("sample_rate", "hop_length") and section != "audio":
+            want = params["audio"][name]
+            check(setting, value, value == want, f"{want}, as audio.{name}")
 
 
 def _check_audio(audio: dict) -> None:
@@ -216,15 +235,7 @@ def _check_degradations(degradations: dict, *, rate: int) -> None:
 def _check_model(setting: str, model: dict, *, features: Mapping[str, Any]) -> None:
     """Check a model, or a member of one; features are those that it reads."""
     _check_kind(setting, model, dict)
-    taken = {name for feature in features.values() for name in feature}
-    taken |= {
-        "epochs",
-        "warmup",
-        "n_mels",
-        "n_mfcc",
-        "n_channels",
-        "ge2e_layer",
-    }  # which others take over
+    taken = {name for feature in features.values() for name in feature} | _TAKEN_OVER
     wanted, roles = ("name", "network"), ("members", "student")
     _check_names(setting, model, wanted=wanted, optional=("code", "export", *roles, *sorted(taken)))
     kinds = {
@@ -283,6 +294,23 @@ def _check_training(setting: str, train: dict) -> None:
     start = train["warm_start"]
     fine = start is None or zipfile.is_zipfile(start)
     check(f"{setting}.warm_start", start, fine, "null or an existing checkpoint")
+
+
+def _check_taken_over(model: dict, features: Mapping[str, dict], train: dict) -> None:
+    """Check the values that a model has for settings of features and of the training.
+
+    Composed settings hold them twice, and those of the model count no more.
+    """
+    takers = [(f"features.{name}", settings, "acoustics") for name, settings in features.items()]
+    takers += [("train", train, "learning"), ("train.schedule", train["schedule"], "learning")]
+    for taker, settings, folder in takers:
+        for name in settings:
+            for own in {name, f"{taker.rpartition('.')[2]}_{name}"} & set(model):
+                try:
+                    _check_call(taker, settings | {name: model[own]}, folder)
+                except ValueError as error:
+                    message = str(error).removeprefix(f"{taker}.{name}: ")
+                    raise ValueError(f"model.{own}: {message}") from error
 
 
 def _is_classical(model: dict) -> bool:
@@ -349,17 +377,6 @@ def _check_calibration(calibration: dict, params: Mapping[str, Any]) -> None:
     fine = not params["split"]["speaker_dependent"]
     want = "none, or a split that holds speakers out"
     check("calibration", shown, fine, want)
-
-
-def _check_everywhere(params: Mapping[str, Any]) -> None:
-    """Check seeds, and that all sections have the sample rate and the hop of `audio`."""
-    for setting, value in _leaves(params):
-        section, _, name = setting.rpartition(".")
-        if name in ("sample_rate", "hop_length") and section != "audio":
-            want = params["audio"][name]
-            check(setting, value, value == want, f"{want}, as audio.{name}")
-        if name == "seed":
-            check_range(setting, value, low=0, high=2**32 - 1)
 
 
 def _check_call(setting: str, settings: Any, folder: str, **known: Any) -> None:
@@ -449,18 +466,26 @@ def _check_names(
 
 
 def _check_kind(setting: str, value: Any, kind: Any) -> None:
-    """Refuse a value that is not of a type, see `_fits`; the fields of a dataclass one by one."""
-    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
-        space = vars(rehearsed(kind.__module__.removeprefix("rehearsal.")))
-        fields = dataclasses.fields(kind)
-        kinds = {field.name: _kind(field.type, space) for field in fields}
-        missing = dataclasses.MISSING
-        wanted = [f.name for f in fields if f.default is missing and f.default_factory is missing]
-        _check_names(setting, value, wanted=wanted, optional=tuple(kinds))
-        for name, given in value.items():
-            _check_kind(f"{setting}.{name}", given, kinds[name])
-        return
+    """Refuse a value that is not of a type, see `_fits`; the fields of dataclasses one by one."""
     check(setting, value, _fits(value, kind), _in_words(kind))
+    parts = [one for one in (kind, *get_args(kind)) if dataclasses.is_dataclass(one)]
+    if parts and isinstance(value, list):
+        for number, one in enumerate(value):
+            _check_kind(f"{setting}.{number}", one, parts[0])
+    elif parts and isinstance(value, dict):
+        _check_fields(setting, value, parts[0])
+
+
+def _check_fields(setting: str, settings: Mapping[str, Any], kind: Any) -> None:
+    space = vars(rehearsed(kind.__module__.removeprefix("rehearsal.")))
+    fields = dataclasses.fields(kind)
+    kinds = {field.name: _kind(field.type, space) for field in fields}
+    missing = dataclasses.MISSING
+    wanted = [f.name for f in fields if f.default is missing and f.default_factory is missing]
+    _check_names(setting, settings, wanted=wanted, optional=tuple(kinds))
+    for name, given in settings.items():
+        _check_kind(f"{setting}.{name}", given, kinds[name])
+    _check_rehearsal(setting, partial(kind, **settings))
 
 
 def _fits(value: Any, kind: Any) -> bool:
