@@ -6,6 +6,7 @@
  */
 
 const FULL_SCALE = 32767; // the int16 value of a sample of 1
+const UNIT = 1 / FULL_SCALE; // times a value of 16 bits: the float32 nearest to their quotient
 const STEP = 1 / 32768; // from one value of 16 bits to the next
 const INTEGERS = 1.5 * 2 ** 52; // from here on, doubles are integers
 const BLOCK = 1 << 20; // samples of all channels that Python reads at a time
@@ -21,30 +22,33 @@ const BLOCK = 1 << 20; // samples of all channels that Python reads at a time
 export function mix(channels, { sampleRate, windowS }) {
   const samples = channels[0]?.length ?? 0;
   if (!samples) throw new Error("empty: no samples");
-  const sums = new Float64Array(samples);
-  let energy = 0;
-  for (const channel of channels) {
-    for (let i = 0; i < samples; i++) {
-      const sample = channel[i];
-      sums[i] += sample;
-      energy += sample * sample;
-    }
-  }
-  if (!Number.isFinite(energy)) {
-    const broken = channels.reduce((sum, channel) => sum + brokenIn(channel), 0);
-    throw new Error(`not finite: ${broken} samples are NaN or infinite`);
-  }
-  const mono = new Float32Array(samples);
-  for (let i = 0; i < samples; i++) mono[i] = sums[i] / channels.length;
+  const mono = channels.length > 1 ? average(channels) : channels[0];
   const first = Math.floor(Math.min(samples, BLOCK / channels.length, windowS * sampleRate));
   const [begin, rest] = [moments(mono.subarray(0, first)), moments(mono.subarray(first))];
   const monoEnergy = begin.energy + rest.energy;
-  const left = monoEnergy - (begin.total + rest.total) ** 2 / samples;
-  const lost = energy / channels.length - monoEnergy;
-  if (channels.length > 1 && lost > Math.max(1e3 * left, 1e-10 * samples)) {
-    throw new Error(`silent in mono: its ${channels.length} channels cancel each other out`);
+  if (!Number.isFinite(monoEnergy)) {
+    const broken = channels.reduce((sum, channel) => sum + brokenIn(channel), 0);
+    throw new Error(`not finite: ${broken} samples are NaN or infinite`);
+  }
+  if (channels.length > 1) {
+    const energy = channels.reduce((sum, channel) => sum + moments(channel).energy, 0);
+    const left = monoEnergy - (begin.total + rest.total) ** 2 / samples;
+    const lost = energy / channels.length - monoEnergy;
+    if (lost > Math.max(1e3 * left, 1e-10 * samples)) {
+      throw new Error(`silent in mono: its ${channels.length} channels cancel each other out`);
+    }
   }
   return without(mono, largeOffset(begin.total, begin.energy, first));
+}
+
+function average(channels) {
+  const sums = new Float64Array(channels[0].length);
+  for (const channel of channels) {
+    for (let i = 0; i < sums.length; i++) sums[i] += channel[i];
+  }
+  const mono = new Float32Array(sums.length);
+  for (let i = 0; i < sums.length; i++) mono[i] = sums[i] / channels.length;
+  return mono;
 }
 
 function brokenIn(samples) {
@@ -136,7 +140,7 @@ export function condition(samples, audio) {
   const gain = Math.fround(gainOf(stretches.slice(begin, end), kept.length, audio) * FULL_SCALE);
   const waveform = new Float32Array(kept.length);
   for (let i = 0; i < kept.length; i++) {
-    waveform[i] = halfEven(Math.fround(kept[i] * gain)) / FULL_SCALE;
+    waveform[i] = halfEven(Math.fround(kept[i] * gain)) * UNIT;
   }
   return { waveform, durationS, peak, excluded: "" };
 }
