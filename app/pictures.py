@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 
 import altair as alt
@@ -95,6 +96,13 @@ def sound(waveform: NDArray[np.float32], *, sample_rate: int) -> Figure:
             mesh, ax=[above, below], label="power (dB relative to the maximum)", pad=0.01
         )
     return figure
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as a file."""
+    file = io.BytesIO()
+    figure.savefig(file, dpi=200, bbox_inches="tight")
+    return file.getvalue()
 
 
 def _envelope(

@@ -205,7 +205,8 @@ def _speaker(
     """Learn a voice from recordings, and keep it if a profile is named, or read the profile."""
     if recordings is None:
         return Profile.load(profile, model=model).speaker(model) if profile else None
-    learnt, messages = enrol(model, find_files(recordings))
+    files = find_files(recordings)
+    learnt, messages = enrol(model, ((path, path, fault) for path, fault in files))
     if profile:
         learnt.save(profile)
     heard = f"calibrated to a voice with {learnt.clips:g} recordings or windows"

@@ -131,15 +131,16 @@ class Profile:
 
 
 def enrol(
-    model: Model, files: Iterable[tuple[str, str]], *, tick: Tick = no_tick
+    model: Model, recordings: Iterable[tuple[str, str, str]], *, tick: Tick = no_tick
 ) -> tuple[Profile, list[str]]:
     """Learn how a voice usually sounds from recordings, whose emotions need not be known.
 
     Parameters
     ----------
     model : Model
-    files : iterable of (str, str)
-        see app.predict.find_files
+    recordings : iterable of (str, str, str)
+        name and path of each, and why it cannot be used, or "". A path is read before the next one
+        is asked for
     tick : callable
         see app.windows.Tick
 
@@ -156,23 +157,23 @@ def enrol(
     """
     profile, messages = Profile.empty(model), []
     heard: list[tuple[str, NDArray[np.float64]]] = []
-    for path, fault in files:
+    for name, path, fault in recordings:
         try:
             if fault:
                 raise ValueError(fault)
             windows = read_windows(path, window_s=WINDOW_S, tick=tick, **model.audio)
-            heard += [(path, model.represent(w.samples)) for w in windows if len(w.samples)]
+            heard += [(name, model.represent(w.samples)) for w in windows if len(w.samples)]
         except ValueError as error:
-            messages.append(f"{path}: not used: {error}")
+            messages.append(f"{name}: not used: {error}")
     if not heard:
         raise ValueError("\n".join([*messages, "--speaker: got no recording that can be used"]))
     vectors = np.stack([vector for _, vector in heard])
-    for number, (path, vector) in enumerate(heard):
+    for number, (name, vector) in enumerate(heard):
         profile.add(vector)
         # Some of the others are enough, and keep the cost of many recordings linear.
         others = vectors[[n for n in range(min(len(heard), _ENOUGH)) if n != number]]
         if len(others) and _statistics(model).same_speaker(vector, others) < -_OTHER_VOICE:
-            messages.append(f"{path}: sounds like another voice than the others")
+            messages.append(f"{name}: sounds like another voice than the others")
     return profile, list(dict.fromkeys(messages))
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import os
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +60,15 @@ class Turns:
             self._tickets.remove(ticket)
             for following in self._tickets[: self._at_a_time]:
                 following.set()
+
+
+@cache
+def visitors() -> Turns:
+    """The queue of all visitors of the page, one for each core at a time.
+
+    It lives as long as the process: what Streamlit caches, a visitor can clear.
+    """
+    return Turns(os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -126,11 +138,10 @@ def answer(
     Returns
     -------
     Answered
-        with an error if the file cannot be used; one larger than MAX_MB, or by its header longer
-        than MAX_S or with more samples than MAX_MILLIONS, is not decoded
+        with an error if the file cannot be used, see `stored`
     """
     try:
-        with stored(recording) as path:
+        with stored(recording, tick=tick) as path:
             (row,) = predict(model, path, speaker=speaker, tick=tick)
             del row["file"]
             if "error" in row or speaker is None:
@@ -157,8 +168,14 @@ def details(
 
 
 @contextmanager
-def stored(recording: Recording) -> Iterator[str]:
+def stored(recording: Recording, *, tick: Tick = no_tick) -> Iterator[str]:
     """Write a recording to a file without a name, which ends with this process at the latest.
+
+    Parameters
+    ----------
+    recording : Recording
+    tick : callable
+        see app.windows.Tick; called while a file is measured whose header does not tell its length
 
     Yields
     ------
@@ -168,47 +185,61 @@ def stored(recording: Recording) -> Iterator[str]:
     Raises
     ------
     ValueError
-        if the recording is too large or too long, or cannot be decoded
+        if the recording is larger than MAX_MB, longer than MAX_S, has more samples than
+        MAX_MILLIONS, or cannot be decoded or stored. Of such a one, nothing is decoded if its
+        header tells its length, and else no more than the limit
     """
     if recording.size > MAX_MB * 1e6:
         raise ValueError(f"too large: {recording.size / 1e6:.0f} MB, want at most {MAX_MB} MB")
-    with tempfile.TemporaryFile() as file:
-        file.write(recording.content())
-        file.flush()
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(tempfile.TemporaryFile())
+            file.write(recording.content())
+            file.flush()
+        except OSError as error:
+            raise ValueError(f"cannot be stored meanwhile: {error.strerror}") from error
         path = f"/dev/fd/{file.fileno()}"
         with opened(path) as sound:
-            rate, channels = sound.samplerate, sound.channels
-            seconds, millions = sound.frames / rate, sound.frames * channels / 1e6
-        if seconds > MAX_S:
-            raise ValueError(
-                f"too long: {seconds / 60:.0f} minutes, want at most {MAX_S // 60} minutes"
-            )
-        if millions > MAX_MILLIONS:
-            raise ValueError(
-                f"too many samples: {millions:.0f} million ({seconds:.0f} s at {rate} Hz in "
-                f"{channels} channels), want at most {MAX_MILLIONS} million"
-            )
+
+            def watch(samples: int) -> None:
+                tick()
+                _check_length(samples, rate_hz=sound.samplerate, channels=sound.channels)
+
+            sound.frames(watch)
         yield path
+
+
+def _check_length(samples: int, *, rate_hz: int, channels: int) -> None:
+    seconds, millions = samples / rate_hz, samples * channels / 1e6
+    if seconds > MAX_S:
+        minutes = math.ceil(seconds / 6) / 10
+        raise ValueError(f"too long: {minutes:g} minutes, want at most {MAX_S // 60} minutes")
+    if millions > MAX_MILLIONS:
+        raise ValueError(
+            f"too many samples: {millions:.0f} million ({seconds:.0f} s at {rate_hz} Hz in "
+            f"{channels} channels), want at most {MAX_MILLIONS} million"
+        )
 
 
 def get_used_to(
     recordings: Sequence[Recording], *, model: Model, tick: Tick = no_tick
 ) -> tuple[Profile, list[str]]:
     """Learn how a voice usually sounds; see app.profiles.enrol. No recording is kept."""
-    with ExitStack() as stack:
-        files, faults = {}, []
+
+    def one_by_one() -> Iterator[tuple[str, str, str]]:
         for recording in recordings:
-            try:
-                files[stack.enter_context(stored(recording))] = recording.name
-            except ValueError as error:
-                faults.append(f"{recording.name}: not used: {error}")
-        try:
-            profile, messages = enrol(model, [(path, "") for path in files], tick=tick)
-        except ValueError as error:
-            profile, messages = Profile.empty(model), str(error).splitlines()[:-1]
-        for path, name in files.items():
-            messages = [message.replace(f"{path}:", f"{name}:") for message in messages]
-    return profile, faults + messages
+            with ExitStack() as stack:
+                path, fault = "", ""
+                try:
+                    path = stack.enter_context(stored(recording, tick=tick))
+                except ValueError as error:
+                    fault = str(error)
+                yield recording.name, path, fault
+
+    try:
+        return enrol(model, one_by_one(), tick=tick)
+    except ValueError as error:
+        return Profile.empty(model), str(error).splitlines()[:-1]
 
 
 def example_recordings() -> dict[str, bytes]:

@@ -223,7 +223,7 @@ def _rows(
     tick()
     hop_s = window if hop is None else hop
     try:
-        with stored(recording) as path:
+        with stored(recording, tick=tick) as path:
             rows = predict(model, path, window_s=window, hop_s=hop_s, tick=tick)
     except ValueError as error:
         rows = [{"error": str(error)}]

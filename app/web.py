@@ -30,11 +30,11 @@ from app.recordings import (
     Answered,
     Details,
     Recording,
-    Turns,
     answer,
     details,
     example_recordings,
     get_used_to,
+    visitors,
 )
 from app.windows import Tick
 from stages.sources.spelling import in_markdown
@@ -59,11 +59,6 @@ def _examples() -> dict[str, bytes]:
     return example_recordings()
 
 
-@st.cache_resource
-def _turns() -> Turns:
-    return Turns(os.cpu_count() or 1)
-
-
 def plain(text: object) -> str:
     """Escape a text that others wrote, so that Markdown shows it as it is.
 
@@ -71,6 +66,13 @@ def plain(text: object) -> str:
     """
     escaped = in_markdown(" ".join(str(text).split()))
     return re.sub("[:#]", r"\\\g<0>", escaped)  # Streamlit reads :red[x], :smile: and more
+
+
+def verbatim(text: object) -> str:
+    """Show a name that others chose as code, in which no link, list or picture can begin."""
+    line = " ".join(str(text).split()) or " "
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    return f"{fence} {line} {fence}"
 
 
 def main() -> None:
@@ -109,9 +111,9 @@ def _turn(name: str) -> Iterator[Tick]:
             told_s = time.monotonic()
             place.caption(message)
 
-    with _turns().turn(lambda number: say(f"Number {number} in the queue")):
-        place.caption(f"Listening to {plain(name)}")
-        yield lambda: say(f"Listening to {plain(name)}")
+    with visitors().turn(lambda number: say(f"Number {number} in the queue")):
+        place.caption(f"Listening to {verbatim(name)}")
+        yield lambda: say(f"Listening to {verbatim(name)}")
     place.empty()
 
 
@@ -161,8 +163,9 @@ def _voice(model: Model) -> Speaker | None:
             st.session_state["voice"] = key, *learnt
         _, profile, messages = st.session_state["voice"]
         for message in messages:
-            st.warning(plain(message))
-        st.caption(f"The voice is known by {profile.clips:g} recordings. Nothing of them is kept.")
+            st.warning(verbatim(message))
+        known = f"{profile.clips:g} recording{'s' * (profile.clips != 1)}"
+        st.caption(f"The voice is known by {known}. Nothing of it is kept.")
         return profile.speaker(model) if profile.clips else None
 
 
@@ -201,7 +204,7 @@ def _results(recordings: dict[str, Recording], *, model: Model, speaker: Speaker
     rows = [{"file": name, **answered.row} for name, answered in answers.items()]
     for row in rows:
         if "error" in row:
-            st.error(f"**{plain(row['file'])}** cannot be used: {plain(row['error'])}")
+            st.error(f"{verbatim(row['file'])} cannot be used: {plain(row['error'])}")
     table = pd.DataFrame(rows, columns=columns(model, over_time=False))
     usable = [name for name, answered in answers.items() if "error" not in answered.row]
     if len(usable) > 1:
@@ -213,16 +216,20 @@ def _results(recordings: dict[str, Recording], *, model: Model, speaker: Speaker
         if st.session_state.get("details", [None])[0] != keys[name]:
             with _turn(name) as tick:
                 found = details(recordings[name], model=model, speaker=speaker, tick=tick)
-            st.session_state["details"] = keys[name], found
-        _detail(name, answers[name], st.session_state["details"][1])
+                tick()
+                picture = pictures.png(
+                    pictures.sound(found.waveform, sample_rate=found.sample_rate)
+                )
+            st.session_state["details"] = keys[name], found, picture
+        _detail(name, answers[name], *st.session_state["details"][1:])
     text = format_answers(rows, form="csv", names=list(table))
     st.download_button("Download as CSV", text, "emotions.csv", "text/csv", on_click="ignore")
 
 
-def _detail(name: str, answered: Answered, found: Details) -> None:
+def _detail(name: str, answered: Answered, found: Details, picture: bytes) -> None:
     emotion = answered.row["emotion"]
     percent = f"{100 * answered.row[f'p_{emotion}']:.0f} %"
-    st.subheader(f"{plain(name)}: {plain(emotion)}, {percent}")
+    st.subheader(f"{verbatim(name)}: {plain(emotion)}, {percent}")
     if answered.average:
         emotion = answered.average["emotion"]
         percent = f"{100 * answered.average[f'p_{emotion}']:.0f} %"
@@ -233,10 +240,7 @@ def _detail(name: str, answered: Answered, found: Details) -> None:
         st.altair_chart(pictures.over_time(found.over_time), alt="Emotion over time")
     else:
         st.caption("Too short for several windows: the answer covers the whole recording.")
-    st.pyplot(
-        pictures.sound(found.waveform, sample_rate=found.sample_rate),
-        alt="Waveform and mel spectrogram",
-    )
+    st.image(picture, width="stretch", alt="Waveform and mel spectrogram")
 
 
 if __name__ == "__main__":

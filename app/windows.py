@@ -105,7 +105,7 @@ def read_windows(
         blocks = read_blocks(file, tally=tally, at_most_s=window_s)
         blocks = resampled(blocks, rate_hz=file.samplerate, sample_rate=rate)
         if hop_s is None:
-            samples = round(file.frames * rate / file.samplerate)
+            samples = round(file.frames(lambda _: tick()) * rate / file.samplerate)
             number = max(1, math.ceil(samples / (window_s * rate)))
             windows = _cut(blocks, number=number, length=samples // number)
         else:

@@ -15,6 +15,8 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUM
     os.environ.setdefault(_name, "1")
 # oneDNN caches a compiled convolution for every batch length: by default 1024 of them, 400 MB.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+# onnxruntime reports each use to its makers otherwise.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 place_machine_code()
 
 if "DVC_STAGE" in os.environ:  # of a stage that DVC runs, and inherited by its worker processes

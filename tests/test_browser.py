@@ -361,7 +361,8 @@ def test_files_have_the_answers_of_python(chromium, site, recordings):
         page.set_input_files("#own", [recordings / "0.wav", recordings / "1.wav"])
         page.get_by_text("known by as much as 2 recordings").wait_for()
         page.set_input_files("#files", recordings / "1.wav")
-        profile, _ = enrol(model, [(str(recordings / name), "") for name in ("0.wav", "1.wav")])
+        own = [(name, str(recordings / name), "") for name in ("0.wav", "1.wav")]
+        profile, _ = enrol(model, own)
         (want,) = predict(model, recordings / "1.wav", speaker=profile.speaker(model))
         got = probabilities(page, "1.wav")
         assert got == pytest.approx(values(want), abs=1e-3)

@@ -36,7 +36,7 @@ def seconds(path) -> float:
     with opened(path) as file:
         for _ in read_blocks(file, tally=tally):
             pass
-        assert abs(file.frames - tally.samples) < 0.1 * file.samplerate
+        assert abs(file.frames() - tally.samples) < 0.1 * file.samplerate
         return tally.samples / file.samplerate
 
 
@@ -236,6 +236,47 @@ def test_a_flac_without_a_length_is_read_to_its_end(tmp_path):
     path.write_bytes(content)
     assert seconds(path) == 1
     assert np.array_equal(window(path), want)
+
+
+def with_total(content: bytes, samples: int) -> bytes:
+    """A FLAC file with another number of samples in its header, of 36 bits."""
+    numbers = int.from_bytes(content[18:26], "big")
+    return content[:18] + (numbers >> 36 << 36 | samples).to_bytes(8, "big") + content[26:]
+
+
+def test_a_flac_with_more_sound_than_its_header_says_is_refused(tmp_path):
+    path = tmp_path / "x.flac"
+    noise = np.random.default_rng(0).normal(scale=0.1, size=4 * RATE)
+    content = encoded(path, noise)
+    for joined in (with_total(content, RATE), content + with_total(content, RATE)):
+        path.write_bytes(joined)
+        assert "length unclear: its header says 16000 samples, and more are there" in refusal(path)
+    path.write_bytes(content + b"APETAGEX" + bytes(4000) + b"TAG" + bytes(125))
+    assert seconds(path) == 4
+
+
+def test_counting_ends_where_nobody_wants_more(tmp_path):
+    path = tmp_path / "x.flac"
+    path.write_bytes(with_total(encoded(path, np.zeros(600 * RATE)), 0))
+    counts = []
+
+    def watch(samples):
+        counts.append(samples)
+        if samples > 200 * RATE:
+            raise ValueError("enough")
+
+    with opened(path) as file, pytest.raises(ValueError, match="enough"):
+        file.frames(watch)
+    assert len(counts) > 1 and counts[-1] < 300 * RATE
+    with opened(path) as file:
+        assert file.frames() == 600 * RATE
+
+
+@pytest.mark.parametrize("length", range(12, 60, 3))
+def test_a_cut_aiff_is_refused(tmp_path, length):
+    path = tmp_path / "x.aiff"
+    path.write_bytes(encoded(path)[:length])
+    assert refusal(path).startswith(("cannot be decoded", "truncated"))
 
 
 # Formats that are decoded in another process

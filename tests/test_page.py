@@ -1,17 +1,32 @@
 """The page in this process: what it shows of a visitor's texts, and how it ends long work."""
 
+import errno
 import re
+import tempfile
+import tomllib
+from dataclasses import replace
 from threading import Event, Thread
 
 import numpy as np
 import pytest
 import soundfile
+import streamlit
 from matplotlib.figure import Figure
 from streamlit.testing.v1 import AppTest
 
 from app import pictures, recordings
-from app.models import load_model
-from app.recordings import MAX_MILLIONS, MAX_S, Recording, Turns, answer, details
+from app.models import PRETRAINED, load_model
+from app.recordings import (
+    MAX_MB,
+    MAX_MILLIONS,
+    MAX_S,
+    Recording,
+    Turns,
+    answer,
+    details,
+    get_used_to,
+)
+from stages.audio import decoding
 from tests.support import LABELS, ROOT, speech_like
 
 RATE = 16000
@@ -21,6 +36,8 @@ EVIL = (
     "[click](http://evil)",
     ":red[x] :material/home: $x^2$ `x` **x** _x_ ~x~",
     "# x\n\n* x | x",
+    "- http://evil www.evil.example a@evil.example -> ``x``",
+    "",
 )
 
 
@@ -48,11 +65,14 @@ def texts(page):
 
 def visible(text):
     """A text as Markdown shows it if nothing in it has a meaning: fails if something has."""
-    bare = re.sub(r"\\[!-/:-@\[-`{-~]", "", text).replace("**", "")
-    assert not re.search(
-        r"[<>\[\]$`*~|#:]|(?<!\w)_|_(?!\w)", bare.replace(": ", "").replace(" %", "")
-    ), text
-    return re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", text)
+    pieces = re.split(r"(?<!`)(`+) (.*?) \1(?!`)", text)
+    for place in range(0, len(pieces), 3):  # outside code; then come a fence and what is inside
+        bare = re.sub(r"\\[!-/:-@\[-`{-~]", "", pieces[place]).replace("**", "")
+        assert not re.search(
+            r"[<>\[\]$`*~|#:]|(?<!\w)_|_(?!\w)", bare.replace(": ", "").replace(" %", "")
+        ), text
+        pieces[place] = re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", pieces[place])
+    return "".join(piece for place, piece in enumerate(pieces) if place % 3 != 1)
 
 
 def test_names_of_files_are_shown_as_they_are(page, speech):
@@ -65,10 +85,10 @@ def test_names_of_files_are_shown_as_they_are(page, speech):
         page.selectbox[0].select(name).run()
         assert not page.exception
         (heading,) = page.subheader
-        assert visible(heading.value).startswith(" ".join(name.split()) + ": ")
+        assert visible(heading.value).startswith((" ".join(name.split()) or " ") + ": ")
         faults = [visible(fault.value) for fault in page.error]
         assert len(faults) == len(EVIL)
-        assert f"**{' '.join(name.split())}.txt** cannot be used: cannot be" in " ".join(faults)
+        assert f"{' '.join(name.split())}.txt cannot be used: cannot be" in " ".join(faults)
     assert len(texts(page)) > shown
 
 
@@ -127,6 +147,74 @@ def test_a_short_file_of_many_samples_is_refused_before_decoding(exported, monke
     fault = "too many samples: .*655350 Hz in 8 channels"
     assert re.match(fault, answer(many, model=model).row["error"])
     assert 2 * MAX_S * 96_000 <= MAX_MILLIONS * 1e6
+
+
+def test_a_file_of_unknown_length_is_measured_up_to_the_limit(exported, tmp_path, monkeypatch):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, np.zeros(60 * RATE), RATE)
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    model = load_model(exported)
+    endless, ticks = Recording("a.flac", len(content), lambda: bytes(content)), []
+    monkeypatch.setattr(recordings, "MAX_MILLIONS", 0.5)
+    monkeypatch.setattr(decoding, "_BLOCK", 1000)
+    fault = answer(endless, model=model, tick=lambda: ticks.append(0)).row["error"]
+    assert re.match("too many samples: .*16000 Hz in 1 channels", fault)
+    assert len(ticks) == 501
+    # Meanwhile another visitor's file is measured.
+    with pytest.raises(GoneError), recordings.stored(endless, tick=other(content, model)):
+        pass
+
+
+def other(content, model):
+    """A tick in which another visitor asks for an answer, and has it."""
+
+    def tick():
+        short = Recording("b.flac", 1, lambda: bytes(content))
+        asking = Thread(target=answer, args=(short,), kwargs={"model": model}, daemon=True)
+        asking.start()
+        asking.join(20)
+        assert not asking.is_alive()
+        raise GoneError
+
+    return tick
+
+
+def test_recordings_of_a_voice_are_open_one_at_a_time(speech, tmp_path, monkeypatch):
+    calibrated = replace(load_model(PRETRAINED), run=lambda *_: (np.ones(7) / 7, np.zeros(1024)))
+    made, open_file = [], tempfile.TemporaryFile
+
+    def only():
+        assert all(file.closed for file in made)
+        made.append(open_file())
+        return made[-1]
+
+    monkeypatch.setattr("tempfile.TemporaryFile", only)
+    own = [Recording(f"{number}.wav", 1, lambda: speech) for number in range(5)]
+    profile, messages = get_used_to(own, model=calibrated)
+    assert profile.clips == len(made) == 5 and not messages
+
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    assert "No space left" in answer(own[0], model=calibrated).row["error"]
+    assert get_used_to(own[:1], model=calibrated)[1] == [
+        "0.wav: not used: cannot be stored meanwhile: No space left on device"
+    ]
+
+
+def test_the_settings_of_the_page_are_as_it_says():
+    settings = tomllib.loads((ROOT / ".streamlit/config.toml").read_text())
+    assert settings["server"]["maxUploadSize"] == MAX_MB
+    assert settings["browser"] == {"gatherUsageStats": False}
+
+
+def test_no_visitor_can_clear_the_queue():
+    queue = recordings.visitors()
+    streamlit.cache_resource.clear()
+    assert recordings.visitors() is queue
 
 
 class GoneError(BaseException):

@@ -598,3 +598,14 @@ def test_a_file_that_is_not_an_exported_model_is_refused(content, message, tmp_p
     monkeypatch.setattr(sys, "argv", ["predict", "a.wav", "--model", str(path)])
     with pytest.raises(SystemExit, match=f"model.onnx: {message}"):
         run_command(main)
+
+
+def test_nothing_is_reported_to_the_makers_of_libraries(tmp_path):
+    """What onnxruntime would send waits in files, whether or not a network is there."""
+    environment = {k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"}
+    environment |= {"TMPDIR": str(tmp_path), "HOME": str(tmp_path)}
+    code = "import sys; from app.models import load_model; load_model(sys.argv[1])"
+    command = [sys.executable, "-c", code, str(PRETRAINED)]
+    subprocess.run(command, check=True, cwd=ROOT, env=environment)
+    found = [path.name for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [name for name in found if "onnxruntime" in name or name in (".ses", "deviceid")]

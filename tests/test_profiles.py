@@ -27,6 +27,11 @@ from tests.support import AUDIO, read_clip, speech_like
 from tests.test_export import LABELS, RATE, SHAPES, SPEECH, untrained
 
 
+def given(*paths):
+    """Recordings of a voice, named by their paths."""
+    return [(str(path), str(path), "") for path in paths]
+
+
 @pytest.fixture(scope="module", params=["mean", "mean_std"])
 def made(request, tmp_path_factory):
     """A calibrated model as a checkpoint and as graphs, and recordings of two voices."""
@@ -156,7 +161,7 @@ def test_bad_profiles_are_named(made, tmp_path, exported):
         (tmp_path / "bad.json").write_text(content)
         with pytest.raises(ValueError, match="not a profile"):
             Profile.load(tmp_path / "bad.json", model=model)
-    profile, _ = enrol(model, [(str(made / "voice" / "0.wav"), "")])
+    profile, _ = enrol(model, given(made / "voice" / "0.wav"))
     profile.save(tmp_path / "good.json")
     faster = replace(model, audio=model.audio | {"sample_rate": 22050})
     with pytest.raises(ValueError, match="of another model"):
@@ -172,11 +177,11 @@ def test_bad_recordings_of_a_voice_are_said_and_left_out(made, tmp_path):
     half = speech_like(2 * RATE, seed=1)[::2]
     soundfile.write(tmp_path / "slow.wav", half, RATE // 2)  # another rate is no fault
     names = [str(tmp_path / name) for name in ("silent.wav", "slow.wav", "none.wav")]
-    profile, messages = enrol(model, [(name, "") for name in names])
+    profile, messages = enrol(model, given(*names))
     assert profile.clips == 1 and len(messages) == 2
     assert any("silent.wav: not used: silent" in message for message in messages)
     with pytest.raises(ValueError, match="no recording that can be used"):
-        enrol(model, [(names[0], "")])
+        enrol(model, given(names[0]))
 
 
 def test_another_voice_among_the_recordings_is_said(made):
@@ -189,10 +194,10 @@ def test_another_voice_among_the_recordings_is_said(made):
         return np.ones(4) / 4, np.array([100 * (np.diff(np.sign(waveform)) != 0).mean()])
 
     model = replace(load_model(made / "model.onnx"), run=crossings, statistics=learnt)
-    files = [(str(made / "voice" / f"{number}.wav"), "") for number in range(4)]
-    assert not enrol(model, files)[1]
+    files = [made / "voice" / f"{number}.wav" for number in range(4)]
+    assert not enrol(model, given(*files))[1]
     stranger = str(made / "other" / "0.wav")
-    _, messages = enrol(model, [*files, (stranger, "")])
+    _, messages = enrol(model, given(*files, stranger))
     assert messages == [f"{stranger}: sounds like another voice than the others"]
 
 
@@ -201,10 +206,10 @@ def test_the_page_gets_used_to_a_voice_and_shows_what_that_changes(made, tmp_pat
     monkeypatch.setattr("app.profiles._OTHER_VOICE", np.inf)
     model = load_model(made / "model.onnx")
     paths = [made / "voice" / f"{number}.wav" for number in range(3)]
-    given = [Recording(path.name, path.stat().st_size, path.read_bytes) for path in paths]
+    own = [Recording(path.name, path.stat().st_size, path.read_bytes) for path in paths]
     broken = [Recording("diary.wav", 4, lambda: b"dear"), Recording("big.wav", 10**9, None)]
-    profile, messages = get_used_to([*given, *broken], model=model)
-    want, _ = enrol(model, [(str(path), "") for path in paths])
+    profile, messages = get_used_to([*own, *broken], model=model)
+    want, _ = enrol(model, given(*paths))
     np.testing.assert_array_equal(profile.mean, want.mean)
     assert [message.partition(":")[0] for message in messages] == ["diary.wav", "big.wav"]
     nobody, messages = get_used_to(broken, model=model)

@@ -156,7 +156,7 @@ def address(exported):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     settings = ["--server.headless=true", f"--server.port={port}", "--server.fileWatcherType=none"]
-    settings += ["--server.address=127.0.0.1", "--browser.gatherUsageStats=false"]
+    settings += ["--server.address=127.0.0.1"]
     server = subprocess.Popen(
         [sys.executable, "-m", "streamlit", "run", "app/web.py", *settings],
         cwd=ROOT,
@@ -197,12 +197,15 @@ def browser():
 
 @pytest.fixture
 def page(browser, address):
-    page = browser.new_page(viewport=DESK)
+    """The page of a visitor, whose browser asks nobody else for anything."""
+    page, asked = browser.new_page(viewport=DESK), []
+    page.on("request", lambda request: asked.append(request.url))
     page.set_default_timeout(60_000)
     page.goto(address)
     page.get_by_role("heading", name="What emotion does a voice express?").wait_for()
     yield page
     page.close()
+    assert {url for url in asked if not url.startswith((address, "data:", "blob:"))} == set()
 
 
 def upload(page, *paths: Path):

@@ -169,7 +169,7 @@ def _riff(read: Read, start: int, size: int) -> tuple[Part | None, int | None]:
         stop, following = _sound_end(read, body, count, size, order, slack=slack)
         if following is None and stop - body > count + slack:
             # Where compressed samples end is for their decoder to say, which believes the header.
-            raise ValueError(_unclear(f"{count} bytes of samples, and {stop - body} are there"))
+            raise ValueError(unclear(f"{count} bytes of samples, and {stop - body} are there"))
         return None, None
     if long and count == 0xFFFFFFFF:
         count = long
@@ -179,7 +179,8 @@ def _riff(read: Read, start: int, size: int) -> tuple[Part | None, int | None]:
     return Part(_wav_head(kept, stop - body, order), body, stop), following
 
 
-def _unclear(what: str) -> str:
+def unclear(what: str) -> str:
+    """Message about a file that holds more than its header says."""
     return f"length unclear: its header says {what}; convert the file with a program that reads it"
 
 
@@ -187,7 +188,7 @@ def _aiff(read: Read, start: int, size: int) -> list[Part]:
     """Refuse a file with more sound than its header says, where libsndfile stops. None is plain."""
     slack = 0.0
     for name, body, count in _chunks(read, start + 12, size, ">"):
-        if name == b"COMM" and 18 <= count <= _MAX_CHUNK:
+        if name == b"COMM" and 18 <= count <= _MAX_CHUNK and body + count <= size:
             channels, _, _, power, digits = struct.unpack(">HIHHQ", read(body, 18))
             rate = math.ldexp(digits, min(power, 16446) - 16446)  # a float of 80 bits
             slack = TOLERANCE_S * rate * channels / 4  # the strongest compression of AIFF-C
@@ -196,7 +197,7 @@ def _aiff(read: Read, start: int, size: int) -> list[Part]:
                 stop, _ = _sound_end(read, body, count, size, ">", slack=slack)
                 if stop - body > count + slack:
                     raise ValueError(
-                        _unclear(f"{count} bytes of samples, and {stop - body} are there")
+                        unclear(f"{count} bytes of samples, and {stop - body} are there")
                     )
             break
     return []

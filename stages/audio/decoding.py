@@ -8,7 +8,6 @@ import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import cached_property
 from pathlib import Path
 from threading import local
 from typing import Any
@@ -17,7 +16,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from stages.audio.containers import LENGTH_UNKNOWN, needs_ffmpeg, sound_parts
+from stages.audio.containers import LENGTH_UNKNOWN, needs_ffmpeg, sound_parts, unclear
 from stages.audio.foreign import by_ffmpeg
 from stages.audio.isolation import DecodingError, Stream, helper
 from stages.audio.loudness import decibels, large_offset
@@ -32,6 +31,8 @@ _POINTER = b"version https://git-lfs"
 _DECLARED = re.compile(r"(?:data|SSND|Data Size|riff|Riff size) *: (\d+) \(should be (\d+)\)")
 _UNKNOWN_CODE = re.compile("unimplemented format|unsupported encoding")
 _UNFINISHED = "Last page lacks an end-of-stream bit"
+#: Bytes that may follow the samples of a FLAC file: tags, and what its decoder reads ahead.
+_BEHIND = 1 << 14
 #: libsndfile gives this or more where a header leaves the length open.
 _ENDLESS = 1 << 62
 _KINDS = {
@@ -118,16 +119,22 @@ class AudioFile:
         self.samplerate, self.channels, self.read = samplerate, channels, read
         self.path, self._declared = path, declared
 
-    @cached_property
-    def frames(self) -> int:
-        """Samples per channel; decodes the file once more if its header leaves the length open."""
-        if self._declared is not None:
-            return self._declared
-        tally = Tally()
-        with opened(self.path) as file:
-            for _ in read_blocks(file, tally=tally):
-                pass
-        return tally.samples
+    def frames(self, watch: Callable[[int], object] = int) -> int:
+        """Count the samples per channel; decodes the file once more if its header does not tell.
+
+        Parameters
+        ----------
+        watch : callable
+            told how many there are so far, block by block; what it raises ends the count
+        """
+        if self._declared is None:
+            count = 0
+            with opened(self.path) as file:
+                for samples in _blocks(file):
+                    watch(count := count + len(samples))
+            self._declared = count
+        watch(self._declared)
+        return self._declared
 
 
 @contextmanager
@@ -213,13 +220,19 @@ class _Joined:
     def _open(self, part: Part) -> None:
         # By descriptor: libsndfile takes a file named x.raw for samples without a header.
         os.lseek(self._raw, 0, os.SEEK_SET)
-        source = self._raw if part == self._whole else View(self._raw, part)
+        self._view = None if part == self._whole else View(self._raw, part)
         try:
-            self._file = Stream(source)
+            self._file = Stream(self._view or self._raw)
         except soundfile.LibsndfileError as error:
             raise _undecodable(error.error_string, self._raw) from error
         self._read = 0
         self.length = _length(self._file.frames, self._file.extra_info, self._file.samplerate)
+
+    def _unread(self) -> int:
+        """Bytes of the open part that libsndfile has left."""
+        if self._view:
+            return self._view.left()
+        return os.fstat(self._raw).st_size - os.lseek(self._raw, 0, os.SEEK_CUR)
 
     def read(self, count: int) -> np.ndarray:
         """Return up to `count` samples per channel, float32 [samples, channels]."""
@@ -232,6 +245,8 @@ class _Joined:
             if len(samples):
                 return samples
             _check_length(self._read, self.length, self.samplerate)
+            if self._file.format == "FLAC" and self._unread() > _BEHIND:
+                raise ValueError(unclear(f"{self._read} samples, and more are there"))
             if (part := next(self._parts, None)) is None:
                 return samples
             self._file.close()
@@ -319,13 +334,10 @@ def read_blocks(
     ValueError
         if the file is empty, shorter than its header says, not finite, or silent in mono
     """
-    size = max(1, int(min(_BLOCK // file.channels, min(at_most_s, _BLOCK_S) * file.samplerate)))
     offset = None
-    while len(samples := file.read(size)):
+    for samples in _blocks(file, at_most_s=at_most_s):
         mono = _mixed(samples)
         tally.add(samples, mono)
-        if tally.samples > MAX_S * file.samplerate:
-            raise ValueError(f"too long: over {MAX_S // 3600} hours")
         if not tally.broken:  # a file with broken samples is only counted to its end
             if offset is None:
                 # Resampling would make a click of a large offset at both ends.
@@ -340,6 +352,16 @@ def read_blocks(
             f"silent in mono: its {file.channels} channels cancel each other out; invert one of "
             "them, or keep one alone"
         )
+
+
+def _blocks(file: AudioFile, *, at_most_s: float = _BLOCK_S) -> Iterator[np.ndarray]:
+    """Yield all float32 [samples, channels] of a file, but not of one that never ends."""
+    size = max(1, int(min(_BLOCK // file.channels, min(at_most_s, _BLOCK_S) * file.samplerate)))
+    left = MAX_S * file.samplerate
+    while len(samples := file.read(size)):
+        if (left := left - len(samples)) < 0:
+            raise ValueError(f"too long: over {MAX_S // 3600} hours")
+        yield samples
 
 
 def _mixed(samples: np.ndarray) -> np.ndarray:

@@ -54,6 +54,10 @@ class View:
         """Return the place of the next byte."""
         return self._place
 
+    def left(self) -> int:
+        """Return how many bytes follow."""
+        return len(self._part.head) + self._part.stop - self._part.start - self._place
+
 
 def check_rate(rate_hz: int) -> None:
     """Refuse a sample rate that no recording of speech has: its header is damaged.

@@ -175,7 +175,7 @@ def _check_disk(
             if number % (1 + len(files) // _SOME) == 0:
                 with opened(root / str(name)) as audio:
                     # A broken header may state any length.
-                    length = min(audio.frames, _MAX_FRAMES * size) / audio.samplerate
+                    length = min(audio.frames(), _MAX_FRAMES * size) / audio.samplerate
                 for start, end in (excerpt or (0, length) for excerpt in times):
                     seconds += max(0, min(end, length) - start)
                 read += size
