@@ -80,7 +80,7 @@ def main() -> None:
     st.set_page_config("Inflect: emotion in speech", layout="centered")
     st.title("What emotion does a voice express?")
     try:
-        model = _model(os.environ.get("INFLECT_MODEL", str(default_model())))
+        model = _model(os.environ.get("INFLECT_MODEL") or str(default_model()))
     except (FileNotFoundError, ValueError, ImportError) as error:
         st.error(f"The model cannot be loaded: {plain(error)}")
         st.stop()

@@ -45,7 +45,7 @@ from streamlit.testing.v1 import AppTest
 
 from app import predict, serve
 from app.models import PRETRAINED, load_model
-from app.web import plain
+from app.web import verbatim
 from benchmarks.processes import ROOT
 from stages.audio.reading import read_file
 from stages.running.entry import run_command
@@ -200,7 +200,7 @@ def _page() -> Reader:
             raise ValueError(page.exception[0].value)
         faults = {error.value.partition(" cannot be used: ")[::2] for error in page.error}
         said = dict(faults)
-        names = [f"**{plain(path.name)}**" for path in paths]
+        names = [verbatim(path.name) for path in paths]
         refused = [bool(said.get(name)) for name in names]
         chosen = page.selectbox[0].options if page.selectbox else []
         shown = len(chosen) or len(page.subheader)

@@ -77,6 +77,6 @@ def test_answers_without_a_row_or_a_reason_for_a_file_are_no_answers(rows):
 
 
 def test_each_way_reads_and_refuses_files():
-    for way in ("prepare", "serve"):
+    for way in ("prepare", "serve", "page"):
         found = Counter(fuzz.trial(way, files=12, seed=0))
         assert set(found) == {"read", "refused"} and found.total() == 12
