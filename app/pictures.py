@@ -76,8 +76,14 @@ def sound(waveform: NDArray[np.float32], *, sample_rate: int) -> Figure:
         above.fill_between(times, low, high, color=COLOURS[0], linewidth=0.5)
         above.set(ylabel="amplitude", xlim=(0, seconds))
         hop_length = max(_N_FFT // 4, len(waveform) // _MAX_COLUMNS)
+        # A damaged file may hold numbers whose squares have no number.
+        loudest = np.abs(waveform).max() or 1
         power = librosa.feature.melspectrogram(
-            y=waveform, sr=sample_rate, n_fft=_N_FFT, hop_length=hop_length, n_mels=_N_MELS
+            y=waveform / loudest,
+            sr=sample_rate,
+            n_fft=_N_FFT,
+            hop_length=hop_length,
+            n_mels=_N_MELS,
         )
         mesh = below.imshow(
             librosa.power_to_db(power, ref=np.max, top_db=70),
