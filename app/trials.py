@@ -11,12 +11,15 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 
 from stages.learning.model_facts import reason
 
 #: CPU time, time on the clock, and memory beyond that of this process.
 CPU_S, WALL_S, MEMORY_MB = 20, 300, 4000
+#: How long a copy may do nothing before it counts as stuck, and how many are made then.
+_IDLE_S, _COPIES = 10, 3
 #: How long threads that have been joined may take to end.
 _ENDING_S = 0.05
 
@@ -33,6 +36,17 @@ def try_out(work: Callable[[], object], *, name: object) -> None:
     """
     if sys.platform != "linux":
         return
+    for _ in range(_COPIES):
+        with suppress(_Stuck):
+            return _try_once(work, name)
+    raise _failed(name, "hung")
+
+
+class _Stuck(Exception):
+    """A copy does nothing: it waits for a lock that another thread held when it was made."""
+
+
+def _try_once(work: Callable[[], object], name: object) -> None:
     _let_threads_end()
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
@@ -42,7 +56,7 @@ def try_out(work: Callable[[], object], *, name: object) -> None:
         process.start()
     sender.close()
     try:
-        fault = receiver.recv() if receiver.poll(WALL_S) else _too_slow(name, WALL_S)
+        fault = receiver.recv() if _answers(receiver, process.pid) else _too_slow(name, WALL_S)
     except EOFError:
         process.join()
         slow = process.exitcode == -signal.SIGXCPU
@@ -54,6 +68,22 @@ def try_out(work: Callable[[], object], *, name: object) -> None:
         receiver.close()
     if fault is not None:
         raise fault
+
+
+def _answers(receiver: Connection, process: int | None) -> bool:
+    """Wait for an answer, but not for a copy that does nothing."""
+    used_s, latest = -1.0, (begin := time.monotonic()) + WALL_S
+    while not receiver.poll(min(WALL_S, 1)):
+        now = time.monotonic()
+        if now >= latest:
+            return False
+        with open(f"/proc/{process}/stat") as facts:
+            ticks = facts.read().rpartition(")")[2].split()[11:13]
+        before, used_s = used_s, sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+        begin = now if used_s > before else begin
+        if now - begin > _IDLE_S:
+            raise _Stuck
+    return True
 
 
 def _let_threads_end() -> None:

@@ -430,6 +430,21 @@ def test_a_trial_ends_in_time_and_tells_what_happened(monkeypatch):
             trials.try_out(work, name="m")
 
 
+def test_a_copy_that_does_nothing_is_made_again(monkeypatch, tmp_path):
+    """It may wait for a lock that another thread held when it was made."""
+    monkeypatch.setattr(trials, "_IDLE_S", 0.5)
+
+    def wait(copies):
+        (tmp_path / str(len(list(tmp_path.iterdir())))).touch()
+        while len(list(tmp_path.iterdir())) <= copies:
+            time.sleep(60)
+
+    trials.try_out(lambda: wait(1), name="m")
+    assert len(list(tmp_path.iterdir())) == 2
+    with pytest.raises(ValueError, match="m: hung, want a model"):
+        trials.try_out(lambda: wait(100), name="m")
+
+
 # Answers ----------------------------------------------------------------------------------------
 
 
