@@ -156,7 +156,7 @@ def details(
 ) -> Details:
     """Recognise the emotion of each window of a recording that has an answer; see `answer`."""
     rate, waveform = model.audio["sample_rate"], []
-    with stored(recording) as path:
+    with stored(recording, tick=tick) as path:
         with opened(path) as sound:
             blocks = read_blocks(sound, tally=Tally())
             for block in resampled(blocks, rate_hz=sound.samplerate, sample_rate=rate):

@@ -30,6 +30,7 @@ _TOP = (
 _OPTIONAL = ("model_code", "leaky_variants")
 #: Settings of a model that features and the training take over, beside those of chosen features.
 _TAKEN_OVER = {"epochs", "warmup", "n_mels", "n_mfcc", "n_channels", "ge2e_layer"}
+_IN_HEADINGS = r"(data|labels|split|calibration|model)(\..+)?\.(name|title|description)"
 _WORDS = {
     int: "a whole number",
     float: "a number",
@@ -99,7 +100,7 @@ def check_params(params: Any) -> None:
     for setting, value in _leaves(params):
         if setting.endswith(".seed"):
             check_range(setting, value, low=0, high=2**32 - 1)
-        if setting.endswith((".name", ".title", ".description")):  # they stand in headings
+        if re.fullmatch(_IN_HEADINGS, setting):
             fine = isinstance(value, str) and value.isprintable() and bool(value)
             check(setting, value, fine, "text in one line")
 
