@@ -30,8 +30,8 @@ from stages.learning.model_facts import (
     require,
 )
 from stages.learning.speaker_statistics import SpeakerStatistics
-from stages.running.checks import named
 from stages.running.code import ROOT
+from stages.settings.checks import named
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

@@ -28,8 +28,8 @@ from dvc.utils.hydra import compose_and_dump
 from omegaconf import OmegaConf
 
 from benchmarks.processes import ROOT
+from stages.parallel.workers import SCHEDULER
 from stages.running.entry import run_command
-from stages.running.workers import SCHEDULER
 
 #: The default demo with two of its corpora, a small network and short training.
 SMALL = ("corpora=[emodb,savee]", "model=gru", "train.epochs=2", "split.protocol.folds=2")

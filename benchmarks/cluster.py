@@ -33,8 +33,8 @@ import psutil
 from distributed import Client, WorkerPlugin
 
 from benchmarks.processes import HEADING, ROOT, Cost, run, started, write_params
+from stages.parallel.workers import SCHEDULER
 from stages.running.entry import run_command
-from stages.running.workers import SCHEDULER
 
 #: Command by the name of the part, and what it writes.
 PARTS = {
@@ -159,7 +159,7 @@ def digests(folder: Path, outputs: Sequence[str]) -> dict[str, str]:
 def recorder(folder: Path) -> WorkerPlugin:
     """Have each worker leave a file call@process for each call that it begins.
 
-    The class is nested so that it travels whole, like the carrier of stages.running.workers.
+    The class is nested so that it travels whole, like the carrier of stages.parallel.workers.
     """
 
     class Recorder(WorkerPlugin):

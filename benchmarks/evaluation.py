@@ -25,7 +25,7 @@ from stages.clips.clip_table import write_clips
 from stages.learning.checkpoints import Job
 from stages.reporting.degradation_table import COLUMNS
 from stages.running.entry import run_command
-from stages.running.settings import bind, plain
+from stages.settings.loading import bind, plain
 
 _LABELS = ["angry", "calm", "disgust", "fear", "happy", "neutral", "sad", "surprise"]
 _SPEAKERS, _FOLDS, _EPOCHS = 24, 6, 50

@@ -47,7 +47,7 @@ from stages.audio.store import FULL_SCALE, AudioStore, open_audio
 from stages.clips.cache import write_cache
 from stages.clips.clip_table import read_clips
 from stages.running.entry import run_command
-from stages.running.settings import bind
+from stages.settings.loading import bind
 from stages.signals.spectra import power_spectrum
 from stages.sources.files import audio_files
 

@@ -25,9 +25,9 @@ from omegaconf import DictConfig, OmegaConf
 from benchmarks.training import one_epoch, open_data
 from stages.learning.batches import Batch, TrainingBatches
 from stages.learning.learner import build_learner
+from stages.parallel.workers import spread
 from stages.running.entry import run_command
-from stages.running.settings import bind, load_params, processes
-from stages.running.workers import spread
+from stages.settings.loading import bind, load_params, processes
 from stages.splits.split_table import folds_of, read_split
 
 

@@ -25,7 +25,7 @@ from hydra import compose, initialize_config_dir
 
 from benchmarks.processes import ROOT
 from stages.running.entry import run_command
-from stages.running.settings import bind
+from stages.settings.loading import bind
 from stages.sources.files import audio_files
 from stages.synthesis import prosody, voice
 

@@ -36,7 +36,7 @@ from stages.learning.jobs import run_jobs
 from stages.learning.learner import build_learner
 from stages.learning.training_plan import Plan, make_plan
 from stages.running.entry import run_command
-from stages.running.settings import bind
+from stages.settings.loading import bind
 from stages.splits.labels import label_order
 from stages.splits.split_table import read_split
 

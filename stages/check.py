@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stages.running.entry import run_command
 from stages.running.outputs import complete
-from stages.running.settings import load_params, module_of
+from stages.settings.loading import load_params, module_of
 from stages.sources.files import locate, unreadable_entries, warn_of_letters
 
 OUTPUT = Path("data/corpora.ok")

@@ -18,7 +18,7 @@ from stages.reporting.predictions import read_predictions, read_validation
 from stages.running.entry import run_command
 from stages.running.outputs import complete
 from stages.running.resources import check_disk
-from stages.running.settings import load_params, plain
+from stages.settings.loading import load_params, plain
 
 REPORTS, SIZE = Path("reports"), 6_000_000  # bytes of a usual report
 

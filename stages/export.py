@@ -14,7 +14,7 @@ from stages.audio.store import open_audio
 from stages.clips.clip_table import read_clips
 from stages.running.entry import run_command
 from stages.running.outputs import complete, replace_files
-from stages.running.settings import load_params
+from stages.settings.loading import load_params
 from stages.splits.split_table import read_split
 
 FOLDER = Path("models/export")

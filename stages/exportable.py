@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from stages.running.entry import run_command
 from stages.running.outputs import complete
-from stages.running.settings import load_params, plain
+from stages.settings.loading import load_params, plain
 
 
 def main() -> None:

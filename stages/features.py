@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stages.clips.clip_table import read_clips
 from stages.running.entry import only_argument, run_command
-from stages.running.settings import bind, load_params
+from stages.settings.loading import bind, load_params
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from stages.clips.merging import merge_corpora
 from stages.clips.variants import Variants
 from stages.running.entry import run_command
-from stages.running.settings import bind, load_params
+from stages.settings.loading import bind, load_params
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from stages.clips.completeness import log_completeness, read_release
 from stages.clips.preparation import prepare_corpus
 from stages.running.entry import only_argument, run_command
-from stages.running.settings import bind, load_params
+from stages.settings.loading import bind, load_params
 from stages.sources.files import locate
 
 

@@ -15,7 +15,7 @@ from stages.reporting.degradation_table import COLUMNS, robustness_table
 from stages.running.entry import run_command
 from stages.running.outputs import complete
 from stages.running.resources import check_disk
-from stages.running.settings import load_params, plain
+from stages.settings.loading import load_params, plain
 
 OUTPUT, SIZE = Path("reports/robustness.csv"), 1_000_000  # bytes, at most
 

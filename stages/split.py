@@ -11,7 +11,7 @@ from pathlib import Path
 from stages.clips.clip_table import read_clips
 from stages.running.entry import run_command
 from stages.running.outputs import complete
-from stages.running.settings import bind, load_params, plain
+from stages.settings.loading import bind, load_params, plain
 from stages.splits.assignment import split_clips
 from stages.splits.enrolment import mark_enrolment
 from stages.splits.labels import label_clips

@@ -17,7 +17,7 @@ from stages.learning.results import gather, gather_validation
 from stages.learning.training_plan import make_plan
 from stages.running.entry import run_command
 from stages.running.outputs import complete, resumable
-from stages.running.settings import load_params, plain
+from stages.settings.loading import load_params, plain
 from stages.splits.labels import label_order
 from stages.splits.split_table import read_split
 

@@ -22,7 +22,7 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from stages.running.entry import run_command
-from stages.running.settings import load_params
+from stages.settings.loading import load_params
 from stages.splits.leaks import protocol_in_words, shared_in_words
 from studies import experiment
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from stages.running.checks import check
+from stages.settings.checks import check
 from studies.releases import describe_names, key_of, parts_of, without_suffix
 
 #: Columns that may name the clip, that hold its label, and that number the seed.

@@ -20,8 +20,8 @@ from tqdm import tqdm
 from stages.audio.decoding import Tally, opened, read_blocks, resampled
 from stages.audio.store import FULL_SCALE
 from stages.learning.model_facts import chirp
-from stages.running.checks import check, named
 from stages.running.entry import first_line
+from stages.settings.checks import check, named
 
 #: What stands for the file in a command.
 PLACE = "{file}"

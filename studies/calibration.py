@@ -37,6 +37,7 @@ from stages.learning.learner import build_learner
 from stages.learning.training_plan import Plan, make_plan
 from stages.metrics.counts import confusion_by_group, unweighted_accuracy
 from stages.metrics.intervals import jackknife_test, left_out
+from stages.parallel.workers import cluster, spread
 from stages.reporting.drawing import (
     COLOURS,
     MAIN,
@@ -49,8 +50,7 @@ from stages.reporting.drawing import (
 from stages.reporting.predictions import Predictions
 from stages.running.entry import run_command
 from stages.running.outputs import complete
-from stages.running.settings import load_params, processes
-from stages.running.workers import cluster, spread
+from stages.settings.loading import load_params, processes
 from stages.splits.enrolment import mark_enrolment
 from stages.splits.split_table import ALL, folds_of
 from studies import experiment

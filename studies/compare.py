@@ -31,7 +31,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from stages.running.entry import run_command
 from stages.running.outputs import complete
-from stages.running.settings import plain
+from stages.settings.loading import plain
 from studies import comparison_page, scored
 from studies.comparison import Comparison, Result, arrange_result, compare_results
 

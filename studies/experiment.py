@@ -38,7 +38,7 @@ from stages.reporting.drawing import (
 from stages.reporting.predictions import Predictions, arrange, read_predictions
 from stages.reporting.systems import ua_row
 from stages.running.outputs import complete, locked
-from stages.running.settings import plain
+from stages.settings.loading import plain
 from stages.splits.labels import label_order
 from stages.splits.split_table import ALL, folds_of, read_split
 

@@ -24,10 +24,10 @@ from typing import Any
 
 import pandas as pd
 
-from stages.running.checks import check
 from stages.running.entry import run_command
 from stages.running.outputs import complete
-from stages.running.settings import plain
+from stages.settings.checks import check
+from stages.settings.loading import plain
 from studies.answers import NAMES, read_csv
 from studies.composition import compose_params
 from studies.releases import describe_names

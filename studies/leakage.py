@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from stages.reporting.predictions import Predictions
 from stages.running.entry import run_command
-from stages.running.settings import bind, load_params
+from stages.settings.loading import bind, load_params
 from stages.splits.assignment import split_clips
 from stages.splits.labels import label_clips
 from stages.splits.leaks import RULES, leakage_report, protocol_in_words, shared_in_words

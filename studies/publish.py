@@ -32,10 +32,10 @@ from stages.learning.recogniser import load_recogniser
 from stages.reporting.degradation_table import read_robustness
 from stages.reporting.predictions import Predictions, read_predictions
 from stages.reporting.systems import ua_row
-from stages.running.checks import check
 from stages.running.entry import run_command
 from stages.running.outputs import complete
-from stages.running.settings import load_params, plain
+from stages.settings.checks import check
+from stages.settings.loading import load_params, plain
 from stages.splits.split_table import read_split
 from studies import score
 from studies.answers import parse_answers

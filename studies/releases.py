@@ -12,7 +12,7 @@ import pandas as pd
 
 from stages.clips.clip_table import COLUMNS, DESCRIPTION
 from stages.clips.completeness import read_release
-from stages.running.settings import bind
+from stages.settings.loading import bind
 from stages.sources.files import AUDIO_SUFFIXES
 
 

@@ -19,11 +19,11 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from stages.running.checks import check
 from stages.running.entry import run_command
 from stages.running.outputs import complete
-from stages.running.parameters import kinds_of, target_of
-from stages.running.settings import plain
+from stages.settings.checks import check
+from stages.settings.loading import plain
+from stages.settings.parameters import kinds_of, target_of
 from studies.composition import compose_params
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"

@@ -48,10 +48,10 @@ from stages.reporting.sections import (
     roc,
     speakers,
 )
-from stages.running.checks import check
 from stages.running.entry import run_command
 from stages.running.outputs import complete
-from stages.running.settings import bind, load_params, plain
+from stages.settings.checks import check
+from stages.settings.loading import bind, load_params, plain
 from stages.sources.files import audio_files, locate
 from stages.splits.assignment import split_clips
 from stages.splits.labels import label_clips

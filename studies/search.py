@@ -39,7 +39,7 @@ from stages.learning.jobs import all_jobs, run_jobs
 from stages.learning.learner import described
 from stages.learning.results import gather
 from stages.learning.training_plan import make_plan
-from stages.running.settings import plain, read_settings
+from stages.settings.loading import plain, read_settings
 from stages.splits.leaks import shared_in_words
 from stages.splits.split_table import ALL, folds_of
 from studies.composition import compose_params

@@ -17,7 +17,7 @@ from stages.reporting.drawing import encode, style
 from stages.reporting.sections.corpus_facts import describe_corpora, draw_corpora, used_levels
 from stages.running.entry import run_command
 from stages.running.outputs import complete
-from stages.running.settings import load_params
+from stages.settings.loading import load_params
 
 MERGED = Path("data/merged")
 DRAWN = ("corpora_durations", "corpora_levels")

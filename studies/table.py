@@ -23,7 +23,7 @@ from stages.learning.batches import ClipData
 from stages.learning.functionals import available, functional_names, functionals
 from stages.running.entry import run_command
 from stages.running.outputs import complete
-from stages.running.settings import load_params
+from stages.settings.loading import load_params
 from stages.splits.labels import label_clips
 
 OUTPUT = Path("reports/functionals.csv")

@@ -28,11 +28,11 @@ import pandas as pd
 from omegaconf import OmegaConf
 from optuna.trial import TrialState
 
+from stages.parallel.workers import spread
 from stages.reporting.drawing import encode_all, style
 from stages.running.entry import run_command
 from stages.running.outputs import complete
-from stages.running.settings import load_params, plain, processes
-from stages.running.workers import spread
+from stages.settings.loading import load_params, plain, processes
 from stages.splits.leaks import protocol_in_words
 from studies import search
 from studies.composition import compose_params

@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 
 from stages.audio.conditioning import conditioning
 from stages.audio.reading import read_file
-from stages.running.settings import bind
+from stages.settings.loading import bind
 
 ROOT = Path(__file__).parents[1]
 #: Of the small networks that answer in tests.

@@ -11,7 +11,7 @@ import yaml
 
 from stages import prepare
 from stages.clips.completeness import Release, compare_release, log_completeness, read_release
-from stages.running.settings import bind
+from stages.settings.loading import bind
 from tests.support import AUDIO, ROOT, composed
 
 CORPORA = sorted(path.stem for path in (ROOT / "conf/corpora").glob("*.yaml"))

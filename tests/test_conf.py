@@ -11,8 +11,8 @@ from hydra.errors import MissingConfigException
 from omegaconf import OmegaConf
 
 from stages.learning.learner import is_network
-from stages.running.parameters import check_params
-from stages.running.settings import bind
+from stages.settings.loading import bind
+from stages.settings.parameters import check_params
 from tests.support import ROOT, composed
 
 CONF = ROOT / "conf"

@@ -27,7 +27,7 @@ from stages.exporting.graph import open_session, to_onnx, with_int8_weights
 from stages.learning.layers import InputLayer, window_frames
 from stages.learning.recogniser import Recogniser
 from stages.running.entry import run_command
-from stages.running.settings import bind
+from stages.settings.loading import bind
 from stages.splits.split_table import write_split
 from tests.support import ROOT, composed, networks, sharpen, speech_like
 

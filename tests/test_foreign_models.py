@@ -25,7 +25,7 @@ from stages.audio.conditioning import conditioning
 from stages.learning.checkpoints import read_checkpoint
 from stages.learning.recogniser import load_recogniser
 from stages.learning.speaker_statistics import SpeakerStatistics
-from stages.running.settings import bind
+from stages.settings.loading import bind
 from studies.asking import asks_model
 from tests.support import AUDIO, LABELS, composed, speech_like
 

@@ -15,7 +15,7 @@ from scipy.ndimage import binary_dilation
 from stages.acoustics.ge2e import ge2e
 from stages.audio.frames import nearest_frames
 from stages.learning.loop import parameter_groups
-from stages.running.settings import bind
+from stages.settings.loading import bind
 from stages.signals import speaker_encoder
 from tests.support import composed, speech_like
 

@@ -16,7 +16,7 @@ from stages.reporting.fold_networks import FoldNetworks
 from stages.reporting.predictions import arrange
 from stages.reporting.sections.embedding import MOST_CLIPS, embedding, embedding_figure
 from stages.reporting.sections.examples import attention
-from stages.running.settings import bind
+from stages.settings.loading import bind
 from tests.support import ROOT, as_plugin
 
 LABELS = ["angry", "happy", "sad"]

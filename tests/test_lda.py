@@ -8,7 +8,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from stages.learning.functionals import functionals
 from stages.learning.learner import build_learner
-from stages.running.settings import bind
+from stages.settings.loading import bind
 from tests.support import composed
 from tests.test_learning import toy_data
 

@@ -33,7 +33,7 @@ from stages.learning.progress import tick
 from stages.learning.results import gather, gather_validation
 from stages.learning.training import NetworkLearner, _class_weight
 from stages.learning.training_plan import make_plan
-from stages.running.settings import bind
+from stages.settings.loading import bind
 from stages.splits.split_table import ALL
 from tests.support import ROOT, as_plugin, composed, networks
 

@@ -20,8 +20,8 @@ from omegaconf.errors import ConfigKeyError
 
 from stages.clips.clip_table import read_clips
 from stages.running.entry import run_command
-from stages.running.parameters import _check_call, check_params
-from stages.running.settings import load_params
+from stages.settings.loading import load_params
+from stages.settings.parameters import _check_call, check_params
 from studies.schema import compositions, schema
 from tests.support import ROOT, composed
 
@@ -588,7 +588,7 @@ def test_the_first_stage_refuses_a_setting_of_another_in_one_line(tmp_path):
 
 def test_the_check_imports_no_library_that_takes_seconds(tmp_path):
     code = (
-        "import sys; from stages.running.settings import load_params; load_params()\n"
+        "import sys; from stages.settings.loading import load_params; load_params()\n"
         "sys.exit(bool({'torch', 'pandas', 'numba', 'librosa', 'sklearn'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
@@ -601,7 +601,7 @@ def test_code_whose_import_needs_its_library_is_checked_by_its_types(monkeypatch
 
     params = composed("features=[rms]")
     monkeypatch.delitem(sys.modules, "rehearsal.stages.acoustics.rms", raising=False)
-    monkeypatch.setattr("stages.running.rehearsal.SourceFileLoader", Loader)
+    monkeypatch.setattr("stages.settings.rehearsal.SourceFileLoader", Loader)
     check_kept = partial(_check_call, "features.rms", folder="acoustics")
     check_kept(params["features"]["rms"])
     with pytest.raises(ValueError, match="features.rms.floor_db: got 'low', want a number"):

@@ -10,7 +10,7 @@ import torch
 from sklearn.metrics import recall_score
 
 from benchmarks import models
-from stages.running.settings import bind
+from stages.settings.loading import bind
 from studies import compare, comparison
 from tests.support import composed
 

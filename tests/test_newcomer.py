@@ -97,3 +97,6 @@ def test_a_corpus_is_one_module_and_one_yaml(pipeline):
         ("toy/bob_plain", "toy/bob", "neutral"),
     ]
     assert list(clips.loc[clips["excluded"] != "", "clip"]) == ["toy/noise"]
+
+    toy.rename(toy.with_name("gone"))
+    assert f"No such file or directory: '{toy}'" in repro(pipeline, fails=True)

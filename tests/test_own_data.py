@@ -11,7 +11,7 @@ import soundfile
 from omegaconf import OmegaConf
 
 from stages.clips.preparation import prepare_corpus
-from stages.running.settings import bind
+from stages.settings.loading import bind
 from stages.sources.vocabulary import EMOTIONS, SYNONYMS, age_of, emotion_of, emotion_words, sex_of
 from tests.support import AUDIO, ROOT, reader
 

@@ -24,7 +24,7 @@ from stages.audio.conditioning import conditioning
 from stages.audio.store import FULL_SCALE
 from stages.learning.recogniser import load_recogniser
 from stages.running.entry import run_command
-from stages.running.settings import bind
+from stages.settings.loading import bind
 from tests.support import AUDIO, LABELS, ROOT, composed, conditioned, read_clip
 
 HEARD = conditioning(AUDIO)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchaudio import pipelines
 
 from stages.clips.cache import write_cache
-from stages.running.settings import bind
+from stages.settings.loading import bind
 from stages.signals import pretrained
 from tests.support import composed
 

@@ -14,7 +14,7 @@ from stages.clips.feature_files import open_caches
 from stages.clips.preparation import prepare_corpus
 from stages.learning.batches import ClipData, WholeBatches
 from stages.learning.recogniser import Recogniser, load_recogniser
-from stages.running.settings import bind
+from stages.settings.loading import bind
 from stages.synthesis.demo_corpora import write_corpus
 from tests.support import composed, conditioned, networks, sharpen
 

@@ -42,7 +42,7 @@ from stages.reporting.sections.examples import choose
 from stages.reporting.sections.held_out import per_fold
 from stages.reporting.sections.history import held_out_jobs, learning_curves
 from stages.reporting.sections.overall import headline, overall
-from stages.running.settings import bind
+from stages.settings.loading import bind
 from tests.support import ROOT, composed
 
 LABELS = ["angry", "happy", "sad"]
@@ -268,7 +268,7 @@ def run(tmp_path_factory):
             change(root)
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(root)
-            patch.setattr("stages.running.settings.check_params", lambda _: None)  # made up as well
+            patch.setattr("stages.settings.loading.check_params", lambda _: None)  # made up as well
             patch.setattr("stages.reporting.report.SECTIONS", sections)
             if not png:
                 patch.setattr("stages.reporting.drawing.encode", _svg_alone)
@@ -360,8 +360,8 @@ def test_everything_is_written_and_every_byte_repeats(reports, tmp_path):
     # in another process, in another folder, over what an earlier version left there
     _experiment(tmp_path, leftover="reports/figures/old.png")
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "1"}
-    program = [sys.executable, "-c", "from stages.running import settings\n"]
-    program[-1] += "settings.check_params = lambda _: None\n"  # they are made up as well
+    program = [sys.executable, "-c", "from stages.settings import loading\n"]
+    program[-1] += "loading.check_params = lambda _: None\n"  # they are made up as well
     program[-1] += "from stages import evaluate\nevaluate.main()"
     subprocess.run(program, cwd=tmp_path, env=environment, check=True)
     assert _contents(tmp_path / "reports") == first

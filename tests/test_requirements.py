@@ -19,6 +19,7 @@ COMMANDS = {
     "mypy": "\tmypy\n",
     "codespell": "codespell",
     "pytest-xdist": "--numprocesses",
+    "ruamel.yaml.clib": "dvc repro",
 }
 #: Some packages are required on the oldest Python alone.
 OLDEST = {"python_version": "3.11", "python_full_version": "3.11.0"}

@@ -29,7 +29,7 @@ from stages.learning.recogniser import Recogniser
 from stages.reporting import drawing
 from stages.reporting.degradation_table import COLUMNS, read_robustness, robustness_table
 from stages.reporting.sections.degraded_speech import robustness_figure
-from stages.running.settings import bind
+from stages.settings.loading import bind
 from stages.splits.split_table import read_split
 from tests.support import ROOT, composed, inside
 

@@ -25,7 +25,7 @@ from stages.clips.merging import merge_corpora
 from stages.clips.names import recording_of
 from stages.clips.preparation import prepare_corpus
 from stages.protocols import loso, random, speaker
-from stages.running.settings import bind
+from stages.settings.loading import bind
 from stages.splits.assignment import split_clips
 from stages.splits.leaks import leakage
 from tests.support import AUDIO, ROOT, composed, own_features, read_clip, sample_rate_of

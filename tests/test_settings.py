@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from stages.clips.completeness import read_release
 from stages.learning.checkpoints import build_network, read_checkpoint
 from stages.learning.learner import build_learner
-from stages.running.settings import bind, load_params, module_of
+from stages.settings.loading import bind, load_params, module_of
 from tests.support import ROOT, composed
 
 FOLDERS = {"acoustics", "corpora", "degradations", "learning", "networks", "protocols", "variants"}

@@ -15,7 +15,7 @@ from stages.acoustics.egemaps import egemaps
 from stages.audio.store import AudioStore
 from stages.clips.cache import write_cache
 from stages.reporting.excerpts import describe_feature
-from stages.running.settings import bind
+from stages.settings.loading import bind
 from stages.signals.smile import _smile
 from tests.support import composed
 

@@ -8,7 +8,7 @@ from sklearn.svm import SVC
 from stages.learning.batches import ClipData
 from stages.learning.functionals import functionals
 from stages.networks.svm import SVM
-from stages.running.settings import bind
+from stages.settings.loading import bind
 from tests.support import composed
 
 NOTHING = np.zeros(0, np.int64)

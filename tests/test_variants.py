@@ -20,7 +20,7 @@ from stages.clips.preparation import prepare_corpus
 from stages.clips.variants import Variants
 from stages.reporting import drawing
 from stages.reporting.sections import clip_fates, corpus_facts, corpus_scores, label_sets
-from stages.running.settings import bind
+from stages.settings.loading import bind
 from tests.support import AUDIO, ROOT, composed, run_of_clips
 
 NAMES = sorted(path.stem for path in (ROOT / "conf" / "variants").glob("*.yaml"))

@@ -19,7 +19,7 @@ from stages.clips import cache
 from stages.clips.cache import write_cache
 from stages.learning.jobs import run_jobs
 from stages.learning.results import gather, gather_validation
-from stages.running.workers import SCHEDULER, cluster, spread
+from stages.parallel.workers import SCHEDULER, cluster, spread
 from tests.calls import (
     HOP,
     RATE,
@@ -27,6 +27,7 @@ from tests.calls import (
     broken_rms,
     dying_rms,
     faults_of_memory_that_comes_and_goes,
+    memory_before_some_is_freed,
     signing_rms,
     surroundings,
 )
@@ -119,6 +120,16 @@ def test_a_worker_keeps_memory_for_the_next_step(on_cluster):
     assert found < 25
 
 
+def test_a_worker_gives_memory_back_after_its_task():
+    """Or joblib would take it for a leak, warn of it, and start the worker again."""
+    calls = [memory_before_some_is_freed] * 6
+    held: dict[int, list[int]] = {}
+    for process, size in spread(calls, processes=2, client=None):
+        held.setdefault(process, []).append(size)
+    assert max(max(sizes) - sizes[0] for sizes in held.values()) < 100e6
+    assert len(held) == 2
+
+
 @pytest.mark.parametrize("where", ["here", "there"])
 def test_a_clip_that_is_not_finite_is_named_and_loses_nothing(
     tmp_path, store, small_tasks, scheduler, monkeypatch, where
@@ -193,7 +204,7 @@ def test_a_result_that_has_arrived_is_not_kept_on_the_cluster(on_cluster):
 
 SCRIPT = """
 from functools import partial
-from stages.running.workers import cluster, spread
+from stages.parallel.workers import cluster, spread
 from stages.question import answer
 with cluster() as client:
     print(sorted(spread([partial(answer, i) for i in range(4)], processes=1, client=client)))
@@ -253,7 +264,7 @@ def test_a_call_that_workers_die_of_is_an_error(local, on_cluster, monkeypatch):
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "host", "nonsense://a:1"])
 def test_a_scheduler_that_does_not_answer_is_named(tmp_path, store, monkeypatch, address):
     monkeypatch.setenv(SCHEDULER, address)
-    monkeypatch.setattr("stages.running.workers._ANSWER_S", 0.5)
+    monkeypatch.setattr("stages.parallel.workers._ANSWER_S", 0.5)
     monkeypatch.setattr(cache, "_compute", never)
     message = f"^INFLECT_SCHEDULER: got {address}, want a Dask scheduler that answers: "
     with pytest.raises(ValueError, match=message):
@@ -267,7 +278,7 @@ def test_a_scheduler_that_does_not_answer_is_named(tmp_path, store, monkeypatch,
     [(0, 1, "has no worker, want one: dask"), (1, 3, "has 3 threads, want processes of one")],
 )
 def test_workers_of_no_use_are_named(monkeypatch, workers, threads, reason):
-    monkeypatch.setattr("stages.running.workers._WORKER_S", 0.5)
+    monkeypatch.setattr("stages.parallel.workers._WORKER_S", 0.5)
     options = {"n_workers": workers, "threads_per_worker": threads, "processes": False}
     with LocalCluster(**options, dashboard_address=":0") as local:
         address = local.scheduler_address

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stages.acoustics import Description
 from stages.audio.frames import frame_count
-from stages.running.checks import check, check_range
+from stages.settings.checks import check, check_range
 from stages.signals.kernels import check_plain, compiled
 from stages.signals.spectra import centre_pad, check_waveform
 

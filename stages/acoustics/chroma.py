@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stages.acoustics import Description
-from stages.running.checks import check_range
+from stages.settings.checks import check_range
 from stages.signals.spectra import floored_spectrum, weighted_sums
 
 

@@ -13,7 +13,7 @@ from gammatone.filters import centre_freqs, make_erb_filters
 from torch import Tensor
 
 from stages.acoustics import Description
-from stages.running.checks import check, check_range
+from stages.settings.checks import check, check_range
 from stages.signals.kernels import compiled
 from stages.signals.spectra import centre_pad, frame_mean, power_spectrum, weighted_sums
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from stages.acoustics import Description
-from stages.running.checks import check, check_range
+from stages.settings.checks import check, check_range
 from stages.signals.kernels import compiled, is_plain
 from stages.signals.spectra import power_spectrum
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stages.acoustics import Description
 from stages.audio.frames import frame_count
-from stages.running.checks import check, check_range
+from stages.settings.checks import check, check_range
 from stages.signals import speaker_encoder
 from stages.signals.speaker_encoder import (
     HIDDEN,

@@ -6,7 +6,7 @@ import librosa
 from torch import Tensor
 
 from stages.acoustics import Description
-from stages.running.checks import check, check_range
+from stages.settings.checks import check, check_range
 from stages.signals import speaker_encoder
 from stages.signals.speaker_encoder import N_MELS, mel_power
 

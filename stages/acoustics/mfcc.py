@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stages.acoustics import Description
 from stages.acoustics.logmel import logmel
-from stages.running.checks import check_range
+from stages.settings.checks import check_range
 from stages.signals.spectra import weighted_sums
 
 _DELTA_FRAMES = 9  # frames of the polynomial fit behind a derivative: librosa's default

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from stages.acoustics import Description
 from stages.audio.frames import frame_count
-from stages.running.checks import check_range
+from stages.settings.checks import check_range
 from stages.signals.kernels import compiled, is_plain
 from stages.signals.spectra import centre_pad, check_waveform, frame_mean
 

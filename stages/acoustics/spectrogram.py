@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from stages.acoustics import Description
-from stages.running.checks import check, check_range
+from stages.settings.checks import check, check_range
 from stages.signals.spectra import power_spectrum
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from stages.audio.sound import Sound
-from stages.running.checks import check
+from stages.settings.checks import check
 
 #: Settings of the group `audio` that condition any waveform. A checkpoint keeps them, because a
 #: model must hear what it was trained on.

@@ -20,10 +20,10 @@ from tqdm import tqdm
 
 from stages.audio.frames import first_frames
 from stages.audio.store import FULL_SCALE, open_audio
+from stages.parallel.workers import cluster, spread
 from stages.running.outputs import complete
 from stages.running.resources import check_disk, check_memory, free_memory, peak_memory
-from stages.running.settings import processes
-from stages.running.workers import cluster, spread
+from stages.settings.loading import processes
 
 log = logging.getLogger(__name__)
 DEVICE = "INFLECT_DEVICE"
@@ -57,7 +57,7 @@ def write_cache(
 ) -> None:
     """Compute one feature of every clip into one matrix.
 
-    Runs on all processors, on a cluster (see stages.running.workers), or on the device that the
+    Runs on all processors, on a cluster (see stages.parallel.workers), or on the device that the
     environment names (`INFLECT_DEVICE=cuda`).
 
     Parameters

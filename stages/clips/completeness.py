@@ -11,8 +11,8 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from stages.clips.names import without_segment
-from stages.running.checks import check, check_range
-from stages.running.settings import bind, plain
+from stages.settings.checks import check, check_range
+from stages.settings.loading import bind, plain
 from stages.sources.vocabulary import EMOTIONS
 
 log = logging.getLogger(__name__)

@@ -16,9 +16,9 @@ from tqdm import tqdm
 from stages.audio.store import AudioReader, AudioStore
 from stages.clips.clip_table import count_reasons, read_clips, write_clips
 from stages.clips.variants import Variants, add_variants
-from stages.running.checks import check
 from stages.running.outputs import complete
 from stages.running.resources import check_disk
+from stages.settings.checks import check
 
 log = logging.getLogger(__name__)
 _LISTED = 10  # copies in a reason; of many, each would list all others

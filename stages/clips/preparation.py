@@ -26,7 +26,7 @@ from stages.clips.names import escape_name, excerpt_name, segment_name
 from stages.running.entry import printable
 from stages.running.outputs import complete
 from stages.running.resources import check_disk
-from stages.running.settings import processes
+from stages.settings.loading import processes
 from stages.sources.files import FFMPEG_SUFFIXES, refuse_strangers
 from stages.sources.spelling import composed, is_utf8, settle_spellings
 

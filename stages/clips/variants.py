@@ -21,7 +21,7 @@ from stages.audio.loudness import gain_to_match
 from stages.audio.store import FULL_SCALE, AudioReader, AudioStore, to_int16
 from stages.clips.names import variant_name
 from stages.running.resources import check_memory, free_memory
-from stages.running.settings import processes
+from stages.settings.loading import processes
 
 log = logging.getLogger(__name__)
 _TASK = 1 << 20  # samples per task: enough to hide its overhead

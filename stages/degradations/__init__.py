@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.running.checks import check_range
+from stages.settings.checks import check_range
 
 
 class Scene(NamedTuple):

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.degradations import Scene, add_noise
-from stages.running.checks import check_range
+from stages.settings.checks import check_range
 
 UNITS = {"snr_db": "dB SNR", "voices": "voices"}
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.degradations import Scene
-from stages.running.checks import check_range
+from stages.settings.checks import check_range
 
 UNITS = {"peak_db": "dB peak"}
 _STEPS = 1 << 15  # of 16 bits, to either side

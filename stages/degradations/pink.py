@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from stages.degradations import Scene, add_noise
-from stages.running.checks import check_range
+from stages.settings.checks import check_range
 
 UNITS = {"snr_db": "dB SNR"}
 

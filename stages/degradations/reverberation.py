@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import signal
 
 from stages.degradations import Scene
-from stages.running.checks import check_range
+from stages.settings.checks import check_range
 
 UNITS = {"t60_s": "s T60", "direct_to_reverberant_db": "dB direct to reverberant"}
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import signal
 
 from stages.degradations import Scene
-from stages.running.checks import check_range
+from stages.settings.checks import check_range
 
 UNITS: dict[str, str] = {}
 

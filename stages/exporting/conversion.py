@@ -24,7 +24,7 @@ from stages.learning.layers import input_layer, window_frames
 from stages.learning.learner import described, is_network
 from stages.learning.recogniser import Recogniser, load_recogniser
 from stages.running.resources import check_disk
-from stages.running.settings import bind
+from stages.settings.loading import bind
 from stages.splits.split_table import ALL
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stages.learning.batches import Batch
 from stages.learning.layers import valid_frames
-from stages.running.checks import check
+from stages.settings.checks import check
 
 _FEWEST_BANDS = 8  # features with fewer dimensions have no bands to mask
 

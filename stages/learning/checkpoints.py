@@ -22,8 +22,8 @@ from stages.learning.model_facts import (
 )
 from stages.learning.speaker_head import add_head, check_head
 from stages.learning.speaker_statistics import STATISTICS
-from stages.running.checks import check, named
-from stages.running.settings import bind
+from stages.settings.checks import check, named
+from stages.settings.loading import bind
 
 #: Sections of params.yaml that a job depends on besides its clips; its checkpoint holds them.
 SECTIONS = ("audio", "calibration", "features", "model", "train")

@@ -19,7 +19,7 @@ from torch import Tensor
 from stages.learning.batches import ClipData
 from stages.learning.functionals import functional_names, functionals
 from stages.learning.learner import Learner, figures
-from stages.running.checks import check
+from stages.settings.checks import check
 
 
 class ClassicalLearner(Learner):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stages.learning.batches import ClipData
 from stages.learning.learner import Learner, Part, figures
-from stages.running.checks import check
+from stages.settings.checks import check
 
 WEIGHTS = ("equal", "validation")
 _ITERATIONS = 1000  # after which a weight moves by less than 1e-3

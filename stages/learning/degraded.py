@@ -25,9 +25,9 @@ from stages.audio.store import FULL_SCALE, AudioReader
 from stages.degradations import Scene
 from stages.learning.checkpoints import Job
 from stages.learning.recogniser import Recogniser, load_recogniser
-from stages.running.parameters import split_levels
-from stages.running.settings import bind, module_of, processes
-from stages.running.workers import spread
+from stages.parallel.workers import spread
+from stages.settings.loading import bind, module_of, processes
+from stages.settings.parameters import split_levels
 from stages.splits.split_table import ALL, folds_of
 
 CLEAN = "clean"

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from stages.learning.batches import ClipData
-from stages.running.checks import check
+from stages.settings.checks import check
 
 
 class Contours:

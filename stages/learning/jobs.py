@@ -28,10 +28,10 @@ from stages.learning.checkpoints import Job, check_start
 from stages.learning.learner import Learner, build_learner, described, is_network
 from stages.learning.progress import epochs_done, progress_bar, tick
 from stages.learning.training_plan import Plan
+from stages.parallel.workers import cluster, spread
 from stages.running.outputs import complete
 from stages.running.resources import check_disk, check_memory, full_disk_named
-from stages.running.settings import bind, processes
-from stages.running.workers import cluster, spread
+from stages.settings.loading import bind, processes
 from stages.splits.split_table import ALL, folds_of
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def run_jobs(jobs: Sequence[Job], plan: Plan) -> None:
     ------
     ValueError
         naming the job that failed, the setting that cannot be used, or what a warm start does not
-        fit; for a cluster see stages.running.workers.cluster
+        fit; for a cluster see stages.parallel.workers.cluster
     FileNotFoundError
         if the checkpoint of a warm start is missing
     """

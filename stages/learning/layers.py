@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from stages.running.checks import check
+from stages.settings.checks import check
 
 Normalisation = Literal["fold", "clip", "clip_limited", "fold_clip_mean"]
 _LIMIT = 5.0  # standard deviations, of clip_limited

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from stages.learning.batches import ClipData
 from stages.learning.speaker_statistics import SpeakerCalibration
-from stages.running.checks import check, named
-from stages.running.settings import bind
+from stages.settings.checks import check, named
+from stages.settings.loading import bind
 
 
 class Learner(Protocol):

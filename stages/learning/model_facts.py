@@ -21,7 +21,7 @@ _MOST_VALUES, _DEEPEST = 100_000, 20
 
 
 def require(key: str, value: object, fine: bool, want: str) -> None:
-    """Refuse a value, which the message shortens; see stages.running.checks.check."""
+    """Refuse a value, which the message shortens; see stages.settings.checks.check."""
     if not fine:
         raise ValueError(f"{key}: got {reprlib.repr(value)}, want {want}")
 

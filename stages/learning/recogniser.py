@@ -15,8 +15,8 @@ from stages.learning.checkpoints import build_network, read_checkpoint, require_
 from stages.learning.layers import window_frames, windowed
 from stages.learning.model_facts import check_audio, chirp, explained
 from stages.learning.speaker_head import SpeakerHead
-from stages.running.checks import check, named
-from stages.running.settings import bind
+from stages.settings.checks import check, named
+from stages.settings.loading import bind
 from stages.signals.spectra import check_waveform
 
 

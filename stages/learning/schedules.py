@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import (
     ReduceLROnPlateau,
 )
 
-from stages.running.checks import check
+from stages.settings.checks import check
 
 
 class Schedule(Protocol):

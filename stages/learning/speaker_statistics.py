@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.running.checks import check
+from stages.settings.checks import check
 
 if TYPE_CHECKING:  # app.profiles imports this module, and needs no torch
     from stages.learning.batches import ClipData

@@ -28,7 +28,7 @@ from stages.learning.linear import solve
 from stages.learning.loop import Loop
 from stages.learning.schedules import Schedule
 from stages.learning.speaker_head import add_head, check_head, pooled_vectors
-from stages.running.checks import check
+from stages.settings.checks import check
 
 
 class NetworkLearner(Learner):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.learning.layers import ConvolutionBlock, InputLayer, Normalisation
-from stages.running.checks import check
+from stages.settings.checks import check
 
 
 class CNN1d(nn.Module):

@@ -16,7 +16,7 @@ from stages.learning.layers import (
     Normalisation,
     pooled_size,
 )
-from stages.running.checks import check
+from stages.settings.checks import check
 
 
 class CRNN(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor
 from stages.learning.batches import ClipData
 from stages.learning.committee import Committee
 from stages.learning.learner import Learner, Part, only_student
-from stages.running.checks import check, check_range
+from stages.settings.checks import check, check_range
 
 
 class Distil(Learner):

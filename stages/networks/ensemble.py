@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from stages.learning.committee import Committee
 from stages.learning.learner import Part
-from stages.running.checks import check
+from stages.settings.checks import check
 
 
 class Ensemble(Committee):

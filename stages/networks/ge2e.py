@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.learning.layers import AttentiveStatistics, InputLayer, Normalisation, mean_and_std
-from stages.running.checks import check, check_range
+from stages.settings.checks import check, check_range
 from stages.signals import speaker_encoder
 from stages.signals.speaker_encoder import HIDDEN, recurrent_layers
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from stages.learning.layers import InputLayer, Normalisation, mean_and_std
 from stages.learning.linear import DiscriminantAnalysis
-from stages.running.checks import check, check_range
+from stages.settings.checks import check, check_range
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline

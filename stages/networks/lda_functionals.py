@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from stages.learning.batches import ClipData
 from stages.learning.classical import ClassicalLearner
 from stages.learning.linear import DiscriminantAnalysis
-from stages.running.checks import check
+from stages.settings.checks import check
 
 
 class FunctionalsLDA(ClassicalLearner):

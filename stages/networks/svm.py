@@ -12,7 +12,7 @@ from sklearn.svm import SVC, LinearSVC
 
 from stages.learning.batches import ClipData
 from stages.learning.classical import ClassicalLearner
-from stages.running.checks import check
+from stages.settings.checks import check
 
 KERNELS = {
     "linear": None,

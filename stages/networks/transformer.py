@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.learning.layers import AttentiveStatistics, InputLayer, Normalisation, valid_frames
-from stages.running.checks import check
+from stages.settings.checks import check
 
 
 class Transformer(nn.Module):

@@ -17,7 +17,7 @@ from stages.acoustics import Description
 from stages.audio.frames import frame_count
 from stages.audio.store import FULL_SCALE
 from stages.reporting.drawing import COLOURS, DPI, drawn
-from stages.running.settings import module_of
+from stages.settings.loading import module_of
 
 #: Longest excerpt, in seconds.
 LONGEST_S = 5.0

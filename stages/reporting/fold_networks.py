@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from stages.learning.batches import ClipData
 from stages.learning.checkpoints import Job, build_network, read_checkpoint
 from stages.reporting.predictions import Predictions
-from stages.running.checks import named
+from stages.settings.checks import named
 
 
 @dataclass(frozen=True)

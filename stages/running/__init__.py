@@ -1,4 +1,4 @@
-"""What every stage starts and ends with: settings and their checks, outputs, workers, resources.
+"""What every command starts and ends with: its outputs, its life time, memory and disk.
 
 Everything may import this folder, which imports nothing else of the project.
 """

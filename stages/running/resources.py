@@ -33,16 +33,23 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
-def keep_freed_memory() -> None:
-    """Have the C library keep what this process frees, as each step of a training needs it again.
+@contextmanager
+def freed_memory_kept() -> Iterator[None]:
+    """Have the C library keep what a task frees, as each step of a training needs it again.
 
     A worker that Dask's nanny has started gives it back to the system at once, unlike any other
-    process, and then trains at less than half the speed. Other C libraries are left as they are.
+    process, and then trains at less than half the speed. In the end, all of it goes back: joblib
+    takes what a worker holds between two tasks for a leak. Other C libraries are left as they are.
     """
-    with suppress(OSError, AttributeError, TypeError):
-        library = ctypes.CDLL(None)
+    elsewhere = OSError, AttributeError, TypeError
+    with suppress(*elsewhere):
         for parameter in _KEPT:
-            library.mallopt(parameter, _KEPT_BYTES)
+            ctypes.CDLL(None).mallopt(parameter, _KEPT_BYTES)
+    try:
+        yield
+    finally:
+        with suppress(*elsewhere):
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def check_memory(subject: str, *, need: int) -> None:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.audio.frames import nearest_frames
-from stages.running.checks import check, check_range
+from stages.settings.checks import check, check_range
 from stages.signals.spectra import check_waveform
 
 if TYPE_CHECKING:

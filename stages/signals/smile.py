@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stages.audio.frames import nearest_frames
 from stages.audio.store import FULL_SCALE
-from stages.running.checks import check_range
+from stages.settings.checks import check_range
 from stages.signals.spectra import check_waveform
 
 #: Requirements beyond requirements.txt.

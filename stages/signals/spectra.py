@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stages.audio.frames import frame_count
-from stages.running.checks import check_range
+from stages.settings.checks import check_range
 from stages.signals.kernels import compiled, is_plain
 from stages.signals.products import power_by_products
 

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Literal
 
-from stages.running.checks import check
+from stages.settings.checks import check
 
 _MARKUP = re.compile(r"[\\`*\[\]<>|$~&]|(?<!\w)_|_(?!\w)")
 _NUMBER = re.compile(r"\d+(?:\.\d*)?")

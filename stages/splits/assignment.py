@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from stages.clips.names import variant_name
-from stages.running.checks import check, check_range
+from stages.settings.checks import check, check_range
 from stages.splits.leaks import check_rules
 from stages.splits.split_table import ALL, PARTS
 

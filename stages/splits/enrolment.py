@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from stages.clips.names import recording_of
-from stages.running.checks import check
+from stages.settings.checks import check
 from stages.sources.vocabulary import UNKNOWN_SPEAKER
 from stages.splits.split_table import folds_of
 

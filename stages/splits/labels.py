@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from stages.running.checks import check
 from stages.running.entry import printable
+from stages.settings.checks import check
 from stages.sources.vocabulary import EMOTIONS
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from stages.running.checks import check
+from stages.settings.checks import check
 from stages.sources.spelling import identity
 from stages.splits.enrolment import calibration_in_words, count_short
 from stages.splits.split_table import folds_of

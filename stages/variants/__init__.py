@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from stages.running.checks import check
+from stages.settings.checks import check
 
 
 def draw(

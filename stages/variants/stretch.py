@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torchaudio.functional import phase_vocoder
 
-from stages.running.checks import check_range
+from stages.settings.checks import check_range
 from stages.variants import draw
 
 

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from stages.reporting.run import Run
 from stages.reporting.section import Section
-from stages.running.settings import module_of
+from stages.settings.loading import module_of
 from stages.sources.vocabulary import EMOTIONS
 
 

@@ -19,8 +19,8 @@ from importlib import import_module
 from types import ModuleType, NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from stages.running.checks import check, check_range
-from stages.running.rehearsal import Needed, Unknown, rehearse, rehearsed
+from stages.settings.checks import check, check_range
+from stages.settings.rehearsal import Needed, Unknown, rehearse, rehearsed
 
 #: Sections and settings at the top of params.yaml; `features` to `data` are sections.
 _TOP = (

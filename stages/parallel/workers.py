@@ -19,7 +19,7 @@ from joblib import Parallel, delayed
 
 from stages.running.code import ROOT, STAGES, code_key
 from stages.running.lifetime import end_with_parent
-from stages.running.resources import keep_freed_memory
+from stages.running.resources import freed_memory_kept
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -114,10 +114,11 @@ def spread(
 
 def _beside(main: int, call: Callable[[], _Result]) -> _Result:
     """Call a function in the main process or in a worker, which then ends with the main process."""
-    if os.getpid() != main:
-        end_with_parent()
-        keep_freed_memory()
-    return call()
+    if os.getpid() == main:
+        return call()
+    end_with_parent()
+    with freed_memory_kept():
+        return call()
 
 
 def _on_cluster(calls: Sequence[Callable[[], _Result]], client: Client) -> Iterator[_Result]:
@@ -172,9 +173,9 @@ def _carrier(folder: str, root: str, code: str) -> Callable[[bytes], bytes]:
                     sys.path[:] = [root, *(path for path in sys.path if path != root)]
                     importlib.invalidate_caches()
                     vars(importlib.import_module("stages"))["loaded"] = (root, code)
-                    importlib.import_module("stages.running.resources").keep_freed_memory()
+                resources = importlib.import_module("stages.running.resources")
                 call = pickle.loads(zlib.decompress(packed))
-                with threadpool_limits(1):
+                with threadpool_limits(1), resources.freed_memory_kept():
                     return pickle.dumps(call())
             except (ImportError, OSError) as error:
                 error.add_note(

@@ -18,8 +18,8 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from stages.running.checks import check
-from stages.running.parameters import check_params
+from stages.settings.checks import check
+from stages.settings.parameters import check_params
 
 #: Settings of a training that have a `_target_` of their own.
 _NESTED = ("augment", "schedule")
@@ -35,7 +35,7 @@ def load_params(path: str | Path = "params.yaml") -> DictConfig:
         if there is no such file
     ValueError
         if the file holds no settings, see `read_settings`; naming the first wrong
-        setting, see stages.running.parameters
+        setting, see stages.settings.parameters
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     params = read_settings(path, want="settings that `dvc exp run` has composed")

@@ -28,7 +28,7 @@ _PURE = {
         "re",
         "types",
         "typing",
-        "stages.running.checks",
+        "stages.settings.checks",
     ),
 }
 #: What modules define that can be called, beside classes.

@@ -1,0 +1,1 @@
+"""Calls spread over processes or over the workers of a cluster."""
