@@ -5,9 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.metrics import log_loss
 
 from stages.learning.functionals import functionals
 from stages.learning.learner import build_learner
+from stages.learning.linear import DiscriminantAnalysis
 from stages.settings.loading import bind
 from tests.support import composed
 from tests.test_learning import toy_data
@@ -92,6 +94,39 @@ def test_functionals_are_standardised_limited_and_solved_as_scikit_learn_does(tm
     ).fit(vectors[TRAIN], data.labels[TRAIN])
     np.testing.assert_allclose(learner.predict(data, CLIPS), want.predict_proba(vectors), atol=1e-3)
     assert set(learner.state()) == {"mean", "scale", "classes", "weight", "bias"}
+
+
+@pytest.mark.parametrize("model", ["lda", "lda_functionals"])
+def test_probabilities_of_new_speakers_are_no_surer_than_right(tmp_path, model):
+    """A temperature is fitted to training speakers who were left out, and changes no answer."""
+    data = toy_data(clips=480, shift=0.2)
+    speakers = [f"x/{clip // 24}" for clip in range(480)]
+    rng = np.random.default_rng(1)
+    offset = np.repeat(rng.normal(0, 0.4, (20, 12)), 24, axis=0)
+    caches = {"logmel": (data.caches["logmel"] + np.repeat(offset, data.frames, axis=0))}
+    caches = {"logmel": caches["logmel"].astype(np.float16)}
+    train, test = np.arange(240), np.arange(240, 480)
+    found = {}
+    for named in (speakers, []):
+        own = dataclasses.replace(data, caches=caches, speakers=named)
+        learner = build_learner(composed(f"model={model}", "features=[logmel]"))
+        facts = {"validation": NOTHING, "seed": 0, "logs": tmp_path, "on_epoch": lambda: None}
+        learner.fit(own, train=train, **facts)
+        found[bool(named)] = learner.predict(own, test)
+    truth = data.labels[test]
+    np.testing.assert_array_equal(found[True].argmax(1), found[False].argmax(1))
+    assert log_loss(truth, found[True]) < 0.95 * log_loss(truth, found[False])
+    sure, right = found[True].max(1).mean(), (found[True].argmax(1) == truth).mean()
+    assert abs(sure - right) < 0.1, (sure, right, found[False].max(1).mean())
+
+
+@pytest.mark.parametrize("speakers", [["x/1"], ["x/1", "x/2"], ["x/1"] * 19 + ["x/2"]])
+def test_few_speakers_or_a_class_of_one_speaker_do(speakers):
+    rng = np.random.default_rng(0)
+    vectors, truth = rng.normal(size=(40, 3)), np.arange(40) % 20 // 19
+    vectors[:, 0] += 2 * truth
+    analysis = DiscriminantAnalysis(shrinkage=0.5, speakers=np.resize(speakers, 40))
+    assert np.isfinite(analysis.fit(vectors, truth).decision_function(vectors)).all()
 
 
 def test_a_class_without_a_training_clip_is_never_said(tmp_path):

@@ -6,7 +6,13 @@ import pytest
 from scipy.special import softmax
 from sklearn.metrics import log_loss
 
-from stages.metrics.probabilities import BINS, calibration_error, reliability
+from stages.metrics.probabilities import (
+    BINS,
+    LEAST,
+    calibration_error,
+    fit_temperature,
+    reliability,
+)
 from stages.reporting import temperature
 from stages.reporting.predictions import arrange
 from stages.reporting.sections.overall import overall
@@ -26,7 +32,7 @@ def _clips(rng, *, clips, temperature):
 @pytest.mark.parametrize("known", [0.5, 1.0, 3.0])
 def test_a_known_temperature_is_found(known):
     truth, shares = _clips(np.random.default_rng(0), clips=20_000, temperature=known)
-    found = temperature.fit_temperature(truth, shares)
+    found = fit_temperature(truth, np.log(shares))
     assert found == pytest.approx(known, rel=0.05)
 
     def loss(value):
@@ -37,10 +43,10 @@ def test_a_known_temperature_is_found(known):
 
 def test_temperature_stays_finite():
     shares = np.array([[0.6, 0.4], [0.3, 0.7]])
-    assert temperature.fit_temperature(np.array([0, 1]), shares) == pytest.approx(1 / 20, rel=0.01)
-    assert temperature.fit_temperature(np.array([1, 0]), shares) == pytest.approx(20, rel=0.01)
+    assert fit_temperature(np.array([0, 1]), np.log(shares)) == pytest.approx(1 / 20, rel=0.01)
+    assert fit_temperature(np.array([1, 0]), np.log(shares)) == pytest.approx(20, rel=0.01)
     sure = np.array([[1.0, 0.0], [0.0, 1.0]])
-    assert np.isfinite(temperature.fit_temperature(np.array([0, 0]), sure))
+    assert np.isfinite(fit_temperature(np.array([0, 0]), np.log(sure.clip(LEAST))))
 
 
 def _tables(factors):

@@ -75,6 +75,10 @@ class ClipData:
         """Dimensions by feature."""
         return {name: cache.shape[1] for name, cache in self.caches.items()}
 
+    def speakers_of(self, clips: np.ndarray) -> list[str]:
+        """Who speaks in each clip, by position; nobody where no speakers are named."""
+        return [self.speakers[clip] for clip in clips] if len(self.speakers) else []
+
     def voices_of(self, clips: np.ndarray) -> list[str]:
         """Whose voice each clip has, by position: the speaker's; a variant has one of its own."""
         return [self.speakers[clip] + variant_of(self.names[clip]) for clip in clips]

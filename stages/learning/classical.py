@@ -49,8 +49,8 @@ class ClassicalLearner(Learner):
         self._limit, self._functionals = limit, list(functionals)
 
     @abstractmethod
-    def _estimator(self, *, values: int, seed: int) -> Any:
-        """The estimator, not fitted yet, for so many functionals."""
+    def _estimator(self, *, values: int, speakers: Sequence[str], seed: int) -> Any:
+        """The estimator, not fitted yet, for so many functionals of clips of these speakers."""
 
     @abstractmethod
     def _scores(self, vectors: NDArray) -> NDArray:
@@ -97,13 +97,12 @@ class ClassicalLearner(Learner):
         self._n_classes = data.n_classes
         clips, number = np.concatenate([train, validation]), len(train)
         vectors, truth = self.vectors(data, clips), data.labels[clips]
-        speakers = data.voices_of(clips) if self.calibration else []
-        fitted = self._solve(vectors[:number], truth[:number], speakers[:number], seed=seed)
+        fitted = self._solve(data, train, vectors[:number], seed=seed)
         row = {"epoch": 1, **figures("train", truth[:number], self._probabilities(fitted))}
         held_out = self._normalise(data, validation, vectors[number:])
         row |= figures("validation", truth[number:], self._probabilities(held_out))
         if len(validation):
-            self._solve(vectors, truth, speakers, seed=seed)
+            self._solve(data, clips, vectors, seed=seed)
         on_epoch()
         return [row]
 
@@ -119,15 +118,16 @@ class ClassicalLearner(Learner):
         return self.calibration.apply(data, clips, vectors, represent=represent)
 
     def _solve(
-        self, vectors: np.ndarray, truth: np.ndarray, speakers: Sequence[str], *, seed: int
+        self, data: ClipData, clips: np.ndarray, vectors: np.ndarray, *, seed: int
     ) -> np.ndarray:
-        """Fit to vectors [clips, values]; return them, normalised by their speakers if asked."""
+        """Fit to vectors [clips, values]; return them, normalised by their voices if asked."""
         if self.calibration:
-            vectors = self.calibration.fit(vectors, speakers)
+            vectors = self.calibration.fit(vectors, data.voices_of(clips))
         limit = self._limit or np.inf
         clip = FunctionTransformer(np.clip, kw_args={"a_min": -limit, "a_max": limit})
-        solver = self._estimator(values=vectors.shape[1], seed=seed)
-        self._model = make_pipeline(StandardScaler(), clip, solver).fit(vectors, truth)
+        speakers = data.speakers_of(clips)
+        solver = self._estimator(values=vectors.shape[1], speakers=speakers, seed=seed)
+        self._model = make_pipeline(StandardScaler(), clip, solver).fit(vectors, data.labels[clips])
         return vectors
 
     def _probabilities(self, vectors: np.ndarray) -> np.ndarray:

@@ -175,7 +175,7 @@ class NetworkLearner(Learner):
         self._input.fit(data.statistics(train))
         network.to("cuda" if torch.cuda.is_available() else "cpu")
         if (solver := getattr(network, "solver", None)) is not None:
-            self._solve(data, train, solver())
+            self._solve(data, train, solver(data.speakers_of(train)))
             on_epoch()
             row = {"epoch": 1} | figures("train", data.labels[train], self.predict(data, train))
             found = self.predict(data, validation)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 
 from stages.metrics.counts import divide
 
@@ -17,6 +19,9 @@ from stages.metrics.counts import divide
 LEAST = 1e-7
 #: Number of confidence bins of equal width of a calibration error.
 BINS = 15
+#: Temperatures lie between its inverse and this. Validation clips that are all recognised, or that
+#: tell nothing, would lead to 0 or to infinity.
+MOST = 20.0
 
 
 def log_losses(truth: ArrayLike, probabilities: ArrayLike) -> NDArray[np.float64]:
@@ -212,3 +217,32 @@ def calibration_error(sums: NDArray) -> NDArray[np.float64]:
     """
     distance = abs(sums[..., 1] - sums[..., 2]).sum(-1)
     return divide(distance, sums[..., 0].sum(-1), empty=np.nan)
+
+
+def fit_temperature(truth: NDArray[np.int64], logits: NDArray) -> float:
+    """Find the number that logits are to be divided by for the least mean log loss.
+
+    Parameters
+    ----------
+    truth : int [clips]
+        index of the actual class
+    logits : float [clips, classes]
+        up to a constant of each clip
+
+    Returns
+    -------
+    float
+        over 1 for overconfident probabilities; between 1 / MOST and MOST
+
+    References
+    ----------
+    Guo, Pleiss, Sun and Weinberger, On calibration of modern neural networks, 2017
+    """
+    clips = np.arange(len(truth))
+
+    def loss(log_temperature: float) -> float:  # convex in 1 / temperature: one minimum
+        return -log_softmax(logits / np.exp(log_temperature), axis=1)[clips, truth].mean()
+
+    limit = np.log(MOST)
+    best = minimize_scalar(loss, bounds=(-limit, limit), method="bounded")
+    return float(np.exp(best.x))

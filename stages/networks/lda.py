@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -66,7 +66,7 @@ class LDA(nn.Module):
         ]
         self._means_and_deviations = [True] * len(varied) + varied
         self.classifier = nn.Linear(sum(self._means_and_deviations), n_classes)
-        self._analysis = DiscriminantAnalysis(shrinkage=shrinkage)
+        self._shrinkage = shrinkage
 
     def forward(self, features: dict[str, Tensor], lengths: Tensor) -> Tensor:
         """Return logits [batch, classes] of features [batch, frames, dimensions]."""
@@ -74,14 +74,20 @@ class LDA(nn.Module):
         vectors = mean_and_std(values, lengths)
         return self.classifier(vectors[:, self._means_and_deviations])  # [batch, classes]
 
-    def solver(self) -> Pipeline:
+    def solver(self, speakers: Sequence[str]) -> Pipeline:
         """The estimator that finds the weights of `classifier`; all classes count equally.
 
         Means and deviations are standardised first, as covariances are shrunk towards one variance
         for all of them.
+
+        Parameters
+        ----------
+        speakers : sequence of str
+            of the clips that it is fitted to
         """
         # Takes a second to import, which applying the network is spared.
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
-        return make_pipeline(StandardScaler(), self._analysis)
+        analysis = DiscriminantAnalysis(shrinkage=self._shrinkage, speakers=speakers)
+        return make_pipeline(StandardScaler(), analysis)

@@ -37,14 +37,16 @@ class FunctionalsLDA(ClassicalLearner):
         super().__init__(limit=limit, functionals=functionals)
         fine = 0 < shrinkage <= 1
         check("model.network.shrinkage", shrinkage, fine, "more than 0, at most 1")
-        self._analysis = DiscriminantAnalysis(shrinkage=shrinkage)
+        self._shrinkage = shrinkage
 
     def least_memory(self, data: ClipData) -> int:
         """The same, in twice the precision, and two covariances; see `Learner.least_memory`."""
         return 2 * super().least_memory(data) + 2 * 8 * self.values(data) ** 2
 
-    def _estimator(self, *, values: int, seed: int) -> DiscriminantAnalysis:
-        return self._analysis
+    def _estimator(
+        self, *, values: int, speakers: Sequence[str], seed: int
+    ) -> DiscriminantAnalysis:
+        return DiscriminantAnalysis(shrinkage=self._shrinkage, speakers=speakers)
 
     def _scores(self, vectors: NDArray) -> NDArray:
-        return self._analysis.decision_function(self._model[:-1].transform(vectors))
+        return self._model[-1].decision_function(self._model[:-1].transform(vectors))

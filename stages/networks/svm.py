@@ -56,17 +56,15 @@ class SVM(ClassicalLearner):
         pairs = 0 if self._kernel == "linear" else len(data.labels) ** 2
         return super().least_memory(data) + 8 * pairs
 
-    def _estimator(self, *, values: int, seed: int) -> SVC | LinearSVC:
+    def _estimator(self, *, values: int, speakers: Sequence[str], seed: int) -> SVC | LinearSVC:
         common = {"C": self._c, "class_weight": "balanced", "random_state": seed}
         if self._kernel == "linear":
             return LinearSVC(dual=True, max_iter=20_000, **common)
         # A matrix of all pairs takes a tenth of the time of SVC's own kernels, pair by pair.
         return SVC(kernel=partial(KERNELS[self._kernel], gamma=1 / values), **common)
 
-    def _solve(
-        self, vectors: NDArray, truth: NDArray[np.int64], speakers: Sequence[str], *, seed: int
-    ) -> NDArray:
-        vectors = super()._solve(vectors, truth, speakers, seed=seed)
+    def _solve(self, data: ClipData, clips: NDArray, vectors: NDArray, *, seed: int) -> NDArray:
+        vectors = super()._solve(data, clips, vectors, seed=seed)
         if self._kernel != "linear":  # a solver whose kernel is a function keeps them by number
             self._support = self._model[:-1].transform(vectors[self._model[-1].support_])
         return vectors

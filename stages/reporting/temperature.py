@@ -13,45 +13,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 
-from stages.metrics.probabilities import LEAST
+from stages.metrics.probabilities import LEAST, fit_temperature
 from stages.reporting.predictions import Predictions
 
-#: Temperatures lie between its inverse and this. Validation clips that are all recognised, or that
-#: tell nothing, would lead to 0 or to infinity.
-MOST = 20.0
 _JOB = ["fold", "seed"]
-
-
-def fit_temperature(truth: NDArray[np.int64], probabilities: NDArray) -> float:
-    """Find the temperature with the least mean log loss.
-
-    Parameters
-    ----------
-    truth : int [clips]
-        index of the actual class
-    probabilities : float [clips, classes]
-
-    Returns
-    -------
-    float
-        over 1 for overconfident probabilities; between 1 / MOST and MOST
-
-    References
-    ----------
-    Guo, Pleiss, Sun and Weinberger, On calibration of modern neural networks, 2017
-    """
-    logits = _logits(probabilities)
-    clips = np.arange(len(truth))
-
-    def loss(log_temperature: float) -> float:  # convex in 1 / temperature: one minimum
-        return -log_softmax(logits / np.exp(log_temperature), axis=1)[clips, truth].mean()
-
-    limit = np.log(MOST)
-    best = minimize_scalar(loss, bounds=(-limit, limit), method="bounded")
-    return float(np.exp(best.x))
 
 
 def temperatures(validation: pd.DataFrame, *, labels: Sequence[str]) -> pd.DataFrame:
@@ -75,7 +42,7 @@ def temperatures(validation: pd.DataFrame, *, labels: Sequence[str]) -> pd.DataF
         probabilities = table[[f"p_{label}" for label in labels]].to_numpy(dtype=float)
         row = {"fold": fold, "seed": seed, "clips": len(table)}
         row |= {"speakers": table["speaker"].nunique()}
-        rows.append(row | {"temperature": fit_temperature(truth, probabilities)})
+        rows.append(row | {"temperature": fit_temperature(truth, _logits(probabilities))})
     return pd.DataFrame(rows).round(6)
 
 
