@@ -94,20 +94,22 @@ def write_cache(
         _check_disk(feature, shape=shape, name=path.stem, folder=path.parent)
         # Created as a map but written as a file, because pages written to a map count as memory.
         header = np.lib.format.open_memmap(part, "w+", dtype=np.float16, shape=shape).offset
+        begun = time.perf_counter()
+        first, values = compute(next(_tasks(todo, most=_FIRST_S * sample_rate)))
+        took_s = time.perf_counter() - begun
         with (
             open(part, "r+b") as file,
-            tqdm(total=len(todo), desc=path.stem, unit="clip", disable=None) as progress,
+            # The first clips also start libraries, so they would mislead about the time left.
+            tqdm(
+                total=len(todo), initial=len(first), desc=path.stem, unit="clip", disable=None
+            ) as progress,
         ):
 
             def write(clips: Sequence[_Clip], values: np.ndarray) -> None:
                 file.seek(header + clips[0].first * values[0].nbytes)
                 file.write(values.data)
-                progress.update(len(clips))
 
-            begun = time.perf_counter()
-            first = next(_tasks(todo, most=_FIRST_S * sample_rate))
-            write(*compute(first))
-            took_s = time.perf_counter() - begun
+            write(first, values)
             each_s = took_s / sum(clip.samples for clip in first)
             rest = todo[len(first) :]
             here = device.type == "cpu"
@@ -123,6 +125,7 @@ def write_cache(
                 threads=threads,
             ):
                 write(task, values)
+                progress.update(len(task))
     log.info("%s: %d frames of %d dimensions", path.stem, *shape)
 
 
