@@ -236,12 +236,12 @@ def test_a_classifier_trained_with_test_speakers_is_flagged_and_one_without_is_n
 @pytest.mark.parametrize(
     ("model", "least", "most"),
     [
-        (RandomForestClassifier(30, random_state=0), 19, 20),
-        (SVC(C=1), 0, 8),  # remembers little of the clips, so it hardly shows what it heard
+        (RandomForestClassifier(30, random_state=0), 9, 10),
+        (SVC(C=1), 0, 4),  # remembers little of the clips, so it hardly shows what it heard
     ],
 )
 def test_what_trained_classifiers_remember_decides_how_many_are_flagged(model, least, most):
-    found = [signs_of_trained(model, seed=seed) for seed in range(20)]
+    found = [signs_of_trained(model, seed=seed) for seed in range(10)]
     honest, leaky = (sum(signs[name]["flagged"] for signs in found) for name in ("honest", "leaky"))
     assert honest <= 1 and least <= leaky <= most
 
