@@ -13,7 +13,7 @@ from stages.acoustics.logmel import logmel
 from stages.acoustics.mfcc import mfcc
 from stages.acoustics.rms import rms
 from stages.acoustics.zcr import zcr
-from stages.signals.spectra import mel_edges
+from stages.signals.spectra import mel_edges, mel_filters
 from tests.support import speech_like
 
 RATE = 16000
@@ -127,11 +127,17 @@ def test_constants_first_built_without_gradients_let_them_through_later():
     assert waveform.grad.abs().max() > 0
 
 
+@pytest.mark.filterwarnings("ignore:Empty filters")
 @pytest.mark.parametrize("n_mels", [1, 40, 128])
 @pytest.mark.parametrize(("fmin", "fmax"), [(0, 8000), (50, 900), (999, 11025.0), (1500, 4000)])
-def test_mel_edges_equal_librosa(n_mels, fmin, fmax):
+def test_mel_edges_and_filters_equal_librosa(n_mels, fmin, fmax):
     expected = librosa.mel_frequencies(n_mels + 2, fmin=fmin, fmax=fmax)
     assert mel_edges(n_mels, fmin=fmin, fmax=fmax) == pytest.approx(expected, rel=1e-12)
+    expected = librosa.filters.mel(
+        sr=22050, n_fft=1024, n_mels=n_mels, fmin=fmin, fmax=fmax, dtype=np.float64
+    )
+    found = mel_filters(n_mels, fmin=fmin, fmax=fmax, n_fft=1024, sample_rate=22050)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.filterwarnings("error:Converting a tensor:torch.jit.TracerWarning")  # to a branch

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
-import librosa
 import numpy as np
 import torch
 from torch import Tensor
 
 from stages.acoustics import Description
 from stages.settings.checks import check, check_range
-from stages.signals.spectra import mel_edges, power_spectrum, weighted_sums
+from stages.signals.spectra import mel_edges, mel_filters, power_spectrum, weighted_sums
 
 
 def logmel(
@@ -83,7 +82,7 @@ def describe(
 ) -> Description:
     """Decibels by the peak frequency of each filter, in Hz. Takes the settings of `logmel`."""
     fmax = sample_rate / 2 if fmax is None else fmax
-    edges_hz = librosa.mel_frequencies(n_mels + 2, fmin=fmin, fmax=fmax)
+    edges_hz = np.array(mel_edges(n_mels, fmin=fmin, fmax=fmax))
     return Description("power (dB)", "frequency (Hz)", edges_hz[1:-1])
 
 
@@ -123,7 +122,5 @@ def _mel_filters(
         f"fewer bands or a larger n_fft (fmin {fmin}, fmax {fmax}, n_fft {n_fft}): a band would "
         "hold no line of the transform",
     )
-    filters = librosa.filters.mel(
-        sr=sample_rate, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax, dtype=np.float64
-    )
+    filters = mel_filters(n_mels, fmin=fmin, fmax=fmax, n_fft=n_fft, sample_rate=sample_rate)
     return torch.from_numpy(filters).to(device, dtype), np.array(lines)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import librosa
+import numpy as np
 from torch import Tensor
 
 from stages.acoustics import Description
 from stages.settings.checks import check, check_range
 from stages.signals import speaker_encoder
 from stages.signals.speaker_encoder import N_MELS, mel_power
+from stages.signals.spectra import mel_edges
 
 #: The only one that the encoder knows, in Hz.
 SAMPLE_RATE = speaker_encoder.SAMPLE_RATE
@@ -50,5 +51,5 @@ def melpower(waveform: Tensor, *, sample_rate: int, hop_length: int) -> Tensor:
 
 def describe(*, sample_rate: int, **_: object) -> Description:
     """Power by band: the frequency at its filter's peak, in Hz."""
-    edges = librosa.mel_frequencies(N_MELS + 2, fmin=0, fmax=sample_rate / 2)
+    edges = np.array(mel_edges(N_MELS, fmin=0, fmax=sample_rate / 2))
     return Description("power (of full scale)", "frequency (Hz)", edges[1:-1])

@@ -12,12 +12,10 @@ import importlib.util
 from functools import cache, lru_cache
 from pathlib import Path
 
-import librosa
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stages.signals.spectra import power_spectrum, weighted_sums
+from stages.signals.spectra import mel_filters, power_spectrum, weighted_sums
 
 SAMPLE_RATE, N_FFT, HOP_LENGTH, N_MELS = 16000, 400, 160, 40
 HIDDEN, LAYERS = 256, 3
@@ -112,5 +110,5 @@ def _weights() -> dict[str, Tensor]:
 @torch.inference_mode(False)
 def _mel_filters(dtype: torch.dtype, device: torch.device) -> Tensor:
     """The filterbank [40, 201], once per process."""
-    bands = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=N_MELS, dtype=np.float64)
+    bands = mel_filters(N_MELS, fmin=0, fmax=SAMPLE_RATE / 2, n_fft=N_FFT, sample_rate=SAMPLE_RATE)
     return torch.from_numpy(bands).to(device, dtype)
