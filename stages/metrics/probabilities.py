@@ -10,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from stages.metrics.counts import divide
@@ -238,6 +237,8 @@ def fit_temperature(truth: NDArray[np.int64], logits: NDArray) -> float:
     ----------
     Guo, Pleiss, Sun and Weinberger, On calibration of modern neural networks, 2017
     """
+    from scipy.optimize import minimize_scalar  # takes longer to import than this module
+
     clips = np.arange(len(truth))
 
     def loss(log_temperature: float) -> float:  # convex in 1 / temperature: one minimum
