@@ -95,7 +95,7 @@ class Project:
         What follows from those runs again only if their results differ, and is not among them.
         """
         with self.settings(*overrides), chdir(self.folder), Repo() as repo:
-            return set(repo.status()) - {"check"}
+            return set(repo.status())
 
     @contextmanager
     def settings(self, *overrides: str) -> Iterator[None]:
