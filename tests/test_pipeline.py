@@ -240,7 +240,7 @@ def test_the_notebook_shows_what_a_run_left(project, real, monkeypatch, capsys):
         ("features.mfcc.n_mfcc=20", {"features@mfcc", "exportable", "train", "evaluate"}),
         ("labels=six", {"split", "train", "evaluate"}),
         ("split=loso", {"split", "robustness", "evaluate"}),
-        ("degradations=[]", {"robustness"}),
+        ("degradations=[]", {"check", "robustness"}),
         ("export=false", {"exportable", "export"}),
         ("audio.level=peak", {"prepare@emodb", "merge", "exportable", "train"}),
     ],
