@@ -24,6 +24,7 @@ MEMBERS = (
     "model.members.bigru.train.batch_size=8",
     "model.members.bigru.model.network.hidden=8",
 )
+PAIR = "model/members=[svm,ge2e]"
 STUDENT = (
     "model.student.bigru.features=[mfcc,rms]",
     "model.student.bigru.train.epochs=2",
@@ -146,6 +147,13 @@ def test_a_member_is_the_model_of_its_name(name):
         assert member["train"] == own["train"]
 
 
+def test_the_default_members_read_what_they_read_alone():
+    params, alone = composed("model=ensemble"), composed("model=lda")
+    assert list(params["model"]["members"]) == ["lda", "lda_functionals"]
+    assert params["features"]["ge2e"] == alone["features"]["ge2e"]
+    assert params["features"]["mfcc"] == composed("model=lda_functionals")["features"]["mfcc"]
+
+
 def test_a_frozen_encoder_is_read_by_an_svm():
     params = composed("model=ensemble", "model/members=[frozen_ge2e]")
     member, own = params["model"]["members"]["frozen_ge2e"], composed("model=svm")["model"]
@@ -237,7 +245,7 @@ def test_a_student_s_checkpoint_is_that_of_a_network_and_is_exported(tmp_path):
 def test_the_key_of_finished_jobs_covers_the_code_of_members_and_student():
     modules = _target_modules(composed("model=distil"))
     names = {name.rpartition(".")[2] for name in modules if name.startswith("stages.networks.")}
-    assert names == {"distil", "svm", "ge2e", "bigru"}
+    assert names == {"distil", "lda", "lda_functionals", "bigru"}
 
 
 def test_an_ensemble_is_not_exported():
@@ -261,9 +269,17 @@ def test_a_failing_member_is_named(tmp_path):
         ("ensemble", ["model/members=[svm]"], r"model.members: got \['svm'\], want at least 2"),
         ("distil", ["model/members=[]"], r"model.members: got \[\], want at least one"),
         ("ensemble", ["model.network.weights=mine"], "weights: got 'mine', want equal or valid"),
-        ("ensemble", ["model.members.ge2e.train.warm_start=a.pt"], "got 'a.pt', want null"),
-        ("ensemble", ["model.members.ge2e.train.lr=0"], "members.ge2e: train.lr: got 0, want more"),
-        ("ensemble", ["model.members.svm.model.network.c=0"], "members.svm: model.*c: got 0, want"),
+        ("ensemble", [PAIR, "model.members.ge2e.train.warm_start=a.pt"], "got 'a.pt', want null"),
+        (
+            "ensemble",
+            [PAIR, "model.members.ge2e.train.lr=0"],
+            "members.ge2e: train.lr: got 0, want more",
+        ),
+        (
+            "ensemble",
+            [PAIR, "model.members.svm.model.network.c=0"],
+            "members.svm: model.*c: got 0, want",
+        ),
         ("distil", ["model/members@model.student=[svm]"], "student.svm.model: got 'SVM', want a n"),
         ("distil", ["model/members@model.student=[]"], r"model.student: got \[\], want one"),
         (

@@ -38,8 +38,8 @@ CHOICES = {
     ),
     "speaker": ("calibration=speaker",),
     "own": ("corpora=[folder,table]", "data=real"),
-    "ensemble": ("model=ensemble",),
-    "distil": ("model=distil",),
+    "ensemble": ("model=ensemble", "model/members=[svm,frozen_ge2e,ge2e]"),
+    "distil": ("model=distil", "model/members=[svm,frozen_ge2e,ge2e]"),
 }
 #: Models whose section stands in their file as it is composed.
 NETWORKS = ("svm", "lda", "lda_functionals", "ge2e", "crnn", "cnn1d", "transformer", "gru")
@@ -460,7 +460,8 @@ def test_names_that_name_files_stages_and_clips_are_plain(section, name):
         ("model=ensemble degradations=[white]", "degradations: got ['white'], want none with"),
         ("model=distil calibration=speaker", "calibration: got 'speaker', want none with"),
         (
-            "model=ensemble calibration=speaker model.members.ge2e.train.window_s=1.5",
+            "model=ensemble model/members=[svm,ge2e] "
+            "calibration=speaker model.members.ge2e.train.window_s=1.5",
             "model.members.ge2e.train.window_s: got 1.5, want null with calibration",
         ),
         (
@@ -468,7 +469,8 @@ def test_names_that_name_files_stages_and_clips_are_plain(section, name):
             "model.network.weights: got 'validation', want equal with split.validation=0",
         ),
         (
-            "model=ensemble split.validation=0 model.members.ge2e.train.patience=3",
+            "model=ensemble model/members=[svm,ge2e] "
+            "split.validation=0 model.members.ge2e.train.patience=3",
             "model.members.ge2e.train.patience: got 3, want null with split.validation=0",
         ),
         (
@@ -476,7 +478,7 @@ def test_names_that_name_files_stages_and_clips_are_plain(section, name):
             "model.student.bigru.train.patience: got 3, want null with split.validation=0",
         ),
         (
-            "model=ensemble ~model.members.ge2e.train",
+            "model=ensemble model/members=[svm,ge2e] ~model.members.ge2e.train",
             "model.members.ge2e.train: got nothing, want a value",
         ),
     ],
