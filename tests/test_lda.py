@@ -129,6 +129,12 @@ def test_few_speakers_or_a_class_of_one_speaker_do(speakers):
     assert np.isfinite(analysis.fit(vectors, truth).decision_function(vectors)).all()
 
 
+def test_one_clip_of_each_class_and_speaker_does():
+    vectors, truth = np.random.default_rng(0).normal(size=(6, 3)), np.arange(6) % 3
+    analysis = DiscriminantAnalysis(shrinkage=0.5, speakers=np.arange(6) // 3)
+    assert np.isfinite(analysis.fit(vectors, truth).decision_function(vectors)).all()
+
+
 def test_a_class_without_a_training_clip_is_never_said(tmp_path):
     data = toy_data(classes=4)
     train = TRAIN[data.labels[TRAIN] != 2]

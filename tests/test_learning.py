@@ -43,6 +43,7 @@ INPUTS = {"logmel": 12, "rms": 1}
 PRETRAINED = {"ge2e": 256, "melpower": 40}
 #: What is too large to be trained in a test is made smaller, by overrides.
 MEMBERS = (
+    "model/members=[svm,frozen_ge2e,ge2e]",
     "model.members.svm.features=[logmel,rms]",
     "model.members.svm.model.network.functionals=[mean,deviation,slope,percentiles,change]",
     "model.members.ge2e.train.epochs=2",
