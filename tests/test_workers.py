@@ -126,8 +126,8 @@ def test_a_worker_gives_memory_back_after_its_task():
     held: dict[int, list[int]] = {}
     for process, size in spread(calls, processes=2, client=None):
         held.setdefault(process, []).append(size)
+    assert max(map(len, held.values())) > 1  # one of them may be late for all
     assert max(max(sizes) - sizes[0] for sizes in held.values()) < 100e6
-    assert len(held) == 2
 
 
 @pytest.mark.parametrize("where", ["here", "there"])

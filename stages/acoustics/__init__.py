@@ -1,6 +1,6 @@
 """Acoustic features: each module computes one, in the function of its own name.
 
-A module may import stages.signals, stages.audio, stages.running and another feature.
+A module may import stages.signals, stages.audio, stages.settings and another feature.
 
 A module may also define `describe`, which takes the settings of that function and describes its
 dimensions, and these constants. `NEEDS` names requirements beyond requirements.txt; a feature with

@@ -1,4 +1,4 @@
 """From a file to the samples of one clip: decoding, conditioning, segments, and the audio store.
 
-The folder imports `running` alone and no torch, so that processes that only decode start quickly.
+The folder imports `settings` alone and no torch, so that processes that only decode start quickly.
 """

@@ -1,4 +1,4 @@
 """From audio files to clips: one clip table, one audio store, training variants, feature caches.
 
-May import `sources`, `signals`, `audio` and `running`.
+May import `sources`, `audio`, `running`, `settings` and `parallel`.
 """

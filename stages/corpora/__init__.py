@@ -1,4 +1,4 @@
 """Corpus readers: one module per corpus turns its file names into rows of the clip table.
 
-May import `sources` and `running` only.
+May import `sources` only.
 """

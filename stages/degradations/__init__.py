@@ -1,6 +1,6 @@
 """Degradations of a clip: each module holds one, in the function of its own name.
 
-A module may import stages.running.
+A module may import stages.settings.
 
 The function takes the samples, float64 [samples], and a `Scene`, and returns as many samples. The
 module's `UNITS` maps each setting that may have several amounts to its unit; it is {} for a

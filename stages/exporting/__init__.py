@@ -1,4 +1,4 @@
 """Export: a trained network as an ONNX graph, checked against the network, with a model card.
 
-May import `learning`, `metrics`, `splits`, `audio` and `running`.
+May import `learning`, `metrics`, `splits`, `sources`, `audio`, `running` and `settings`.
 """

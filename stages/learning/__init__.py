@@ -2,6 +2,7 @@
 
 Holds batches, layers, the training loop and jobs, and the recogniser from waveform to logits.
 
-May import from `splits`, `clips`, `signals`, `audio`, `degradations` and `running`; networks and
-features are reached only through the `_target_` in their settings.
+May import from `metrics`, `splits`, `clips`, `signals`, `audio`, `degradations`, `running`,
+`settings` and `parallel`; networks and features are reached only through the `_target_` in their
+settings.
 """

@@ -1,1 +1,4 @@
-"""Calls spread over processes or over the workers of a cluster."""
+"""Calls spread over processes or over the workers of a cluster.
+
+It imports `running` alone.
+"""

@@ -1,4 +1,4 @@
 """Split protocols: each module assigns every clip a part (train, validation, test) in each fold.
 
-May import `splits`, `clips` and `running` only.
+May import `splits` and `sources` only.
 """

@@ -1,4 +1,4 @@
 """Splits: emotions mapped to labels, clips assigned to folds, and proof that nothing leaks.
 
-May import `clips`, `sources` and `running`; protocols build on it.
+May import `clips`, `sources`, `running` and `settings`; protocols build on it.
 """

@@ -1,6 +1,6 @@
 """Training variants: each module changes the waveform of a clip, in the function of its own name.
 
-A module may import stages.degradations, stages.running and another variant.
+A module may import stages.degradations, stages.settings and another variant.
 """
 
 from __future__ import annotations
