@@ -170,6 +170,7 @@ def main() -> None:
         print(f"{f'evaluate, {number} clips':28} {ours}   page {page_mb:.1f} MB")
         print(f"{'script':28} {usual}", flush=True)
         figures |= {
+            f"{number}_s": round(ours.seconds, 1),
             f"{number}_cpu_s": round(ours.cpu_s, 1),
             f"{number}_script_cpu_s": round(usual.cpu_s, 1),
             f"{number}_script_cpu_times": round(usual.cpu_s / ours.cpu_s, 2),
