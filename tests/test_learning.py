@@ -207,6 +207,21 @@ def test_normalisation(normalisation):
         InputLayer(INPUTS, normalisation="none")
 
 
+def test_half_of_a_clip_s_mean_is_taken_off_and_in_training_any_share():
+    layer = InputLayer({"rms": 1, "zcr": 1}, normalisation="fold_half_clip_mean")
+    features = {name: 4 + torch.randn(50, 9, 1) for name in ("rms", "zcr")}
+    lengths = torch.full((50,), 9)
+    for frames, got in zip(features.values(), layer.eval()(features, lengths).values(), strict=True):
+        torch.testing.assert_close(got, frames - frames.mean(1, keepdim=True) / 2)
+    off = {}
+    for name, got in layer.train()(features, lengths).items():
+        differences = features[name] - got
+        torch.testing.assert_close(differences, differences[:, :1].expand(-1, 9, -1))
+        off[name] = (differences[:, 0] / features[name].mean(1)).squeeze()
+    torch.testing.assert_close(off["rms"], off["zcr"])
+    assert 0 <= off["rms"].min() < 0.2 and 0.8 < off["rms"].max() <= 1
+
+
 @settings(max_examples=20)
 @given(st.lists(st.integers(1, 23), min_size=1, max_size=5), st.integers(1, 5))
 def test_time_pooling_is_the_mean_of_what_is_there(lengths, factor):

@@ -157,7 +157,7 @@ MISTAKES = {
         ("model.network.hidden", 6.5, "a whole number"),
         ("model.network.channels", 16, "a list"),
         ("model.network.channels", [16, 0], "at least 1"),
-        ("model.network.normalisation", "batch", "fold_clip_mean"),
+        ("model.network.normalisation", "batch", "fold_half_clip_mean"),
         ("model.network.hiden", 64, "model.network.hidden"),
         ("model.network._target_", "stages.networks.alexnet.AlexNet", "stages.networks"),
         ("model.netwrok", {}, "model.network"),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from stages.settings.checks import check
 
-Normalisation = Literal["fold", "clip", "clip_limited", "fold_clip_mean"]
+Normalisation = Literal["fold", "clip", "clip_limited", "fold_clip_mean", "fold_half_clip_mean"]
 _LIMIT = 5.0  # standard deviations, of clip_limited
 
 
@@ -29,7 +29,10 @@ class InputLayer(nn.Module):
         fold: by mean and standard deviation of the training fold.
         clip: by each clip's own mean and standard deviation.
         clip_limited: as clip, with values clipped at five standard deviations.
-        fold_clip_mean: by the standard deviation of the training fold and each clip's own mean
+        fold_clip_mean: by the standard deviation of the training fold and each clip's own mean.
+        fold_half_clip_mean: as fold_clip_mean, but only half of the clip's mean is taken off, and
+        in training a share drawn for each clip, so that a network uses how a voice usually sounds
+        without relying on it
 
     Raises
     ------
@@ -62,6 +65,9 @@ class InputLayer(nn.Module):
     def forward(self, features: dict[str, Tensor], lengths: Tensor) -> dict[str, Tensor]:
         """Normalise each feature, [batch, frames, dimensions]; padding becomes 0."""
         result = {}
+        share: float | Tensor = 1.0  # of the clip's mean
+        if self.normalisation == "fold_half_clip_mean":
+            share = torch.rand_like(lengths[:, None, None].float()) if self.training else 0.5
         for name in self.names:
             values = features[name]  # [batch, frames, dimensions]
             valid = valid_frames(lengths, values.shape[1])[..., None].to(values.dtype)
@@ -72,7 +78,7 @@ class InputLayer(nn.Module):
             if self.normalisation != "fold":
                 count = lengths[:, None, None].to(values.dtype)
                 mean = (values * valid).sum(dim=1, keepdim=True) / count
-                values = values - mean
+                values = values - share * mean
                 if by_clip:
                     variance = (values.square() * valid).sum(dim=1, keepdim=True) / count
                     values = values / (variance + 1e-6).sqrt()
@@ -274,7 +280,7 @@ class RecurrentStack(nn.Module):
     ----------
     inputs : dimensions by feature
     n_classes : int
-    normalisation : fold, clip, clip_limited or fold_clip_mean
+    normalisation : str
         see InputLayer
     pooling : int
         frames averaged before the first layer

@@ -23,7 +23,7 @@ class BiGRU(nn.Module):
     ----------
     inputs : dimensions by feature
     n_classes : int
-    normalisation : fold, clip, clip_limited or fold_clip_mean
+    normalisation : str
         see InputLayer
     pooling : int
         frames averaged before the GRU

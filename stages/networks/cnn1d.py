@@ -19,7 +19,7 @@ class CNN1d(nn.Module):
     ----------
     inputs : dimensions by feature
     n_classes : int
-    normalisation : fold, clip, clip_limited or fold_clip_mean
+    normalisation : str
         see InputLayer
     channels : ints
         of the convolutions

@@ -102,7 +102,7 @@ class CNNGRU(nn.Module):
     inputs : dimensions by feature
         any set of features
     n_classes : int
-    normalisation : fold, clip, clip_limited or fold_clip_mean
+    normalisation : str
         see InputLayer
     channels : four ints
         of each branch's convolutions

@@ -19,7 +19,7 @@ class Conv2d(nn.Module):
     inputs : dimensions by feature
         for a feature of many bands, such as a spectrogram
     n_classes : int
-    normalisation : fold, clip, clip_limited or fold_clip_mean
+    normalisation : str
         see InputLayer
     channels : ints
         of the convolutions, 3 x 3 each

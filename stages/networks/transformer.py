@@ -21,7 +21,7 @@ class Transformer(nn.Module):
     ----------
     inputs : dimensions by feature
     n_classes : int
-    normalisation : fold, clip, clip_limited or fold_clip_mean
+    normalisation : str
         see InputLayer
     patch : int
         frames of a patch; zeros fill up the last one
