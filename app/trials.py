@@ -73,7 +73,7 @@ def _try_once(work: Callable[[], object], name: object) -> None:
 def _answers(receiver: Connection, process: int | None) -> bool:
     """Wait for an answer, but not for a copy that does nothing."""
     used_s, latest = -1.0, (begin := time.monotonic()) + WALL_S
-    while not receiver.poll(min(WALL_S, 1)):
+    while not receiver.poll(min(WALL_S, _IDLE_S / 10)):
         now = time.monotonic()
         if now >= latest:
             return False
