@@ -192,3 +192,9 @@ def test_it_cannot_be_a_student_as_it_would_not_heed_the_teacher():
 def test_settings_out_of_range_are_named(change, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         fitted(toy_data(), tmp_path, **change)
+
+
+def test_one_clip_of_each_class_is_too_little():
+    analysis = DiscriminantAnalysis(shrinkage=0.5, speakers="abc")
+    with pytest.raises(ValueError, match="training clips: got 3, one of each class, want two"):
+        analysis.fit(np.eye(3), np.arange(3))

@@ -75,7 +75,18 @@ class DiscriminantAnalysis:
         self._shrinkage, self._speakers = shrinkage, speakers
 
     def fit(self, vectors: NDArray, truth: NDArray[np.int64]) -> DiscriminantAnalysis:
-        """Find the weights for vectors [clips, values] and their classes [clips]."""
+        """Find the weights for vectors [clips, values] and their classes [clips].
+
+        Raises
+        ------
+        ValueError
+            if no class has two clips
+        """
+        if not _tells_how_clips_differ(truth):
+            raise ValueError(
+                f"training clips: got {len(truth)}, one of each class, want two or more of one, "
+                "which tell how clips of a class differ"
+            )
         self._solve(vectors.astype(np.float64), truth)
         parts = min(_PARTS, len(set(self._speakers)))
         if parts > 1:
@@ -91,11 +102,10 @@ class DiscriminantAnalysis:
 
         scores = np.full((len(truth), len(self.classes_)), -np.inf)
         for rest, part in GroupKFold(parts).split(vectors, groups=self._speakers):
-            analysis = DiscriminantAnalysis(shrinkage=self._shrinkage, speakers=())
-            try:
-                analysis._solve(vectors[rest].astype(np.float32), truth[rest])  # exact enough
-            except linalg.LinAlgError:  # a clip of each class does not tell how clips differ
+            if not _tells_how_clips_differ(truth[rest]):
                 continue
+            analysis = DiscriminantAnalysis(shrinkage=self._shrinkage, speakers=())
+            analysis._solve(vectors[rest].astype(np.float32), truth[rest])  # exact enough
             known = np.isin(self.classes_, analysis.classes_)
             scores[np.ix_(part, known)] = analysis.decision_function(vectors[part])
         index = np.searchsorted(self.classes_, truth)
@@ -116,3 +126,7 @@ class DiscriminantAnalysis:
     def decision_function(self, vectors: NDArray) -> NDArray[np.float64]:
         """Scores [clips, classes], of which the softmax are the probabilities."""
         return vectors @ self.coef_.T + self.intercept_
+
+
+def _tells_how_clips_differ(truth: NDArray[np.int64]) -> bool:
+    return len(truth) > len(set(truth.tolist()))
